@@ -1,0 +1,1 @@
+"""Training of completion networks: data generation, losses and the two stages of the paper."""
