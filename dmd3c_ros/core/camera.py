@@ -1,0 +1,139 @@
+"""Pinhole camera of a rectified image, as sensor_msgs/CameraInfo describes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Projection of a rectified image: pixel ~ P [R X; 1].
+
+    X is a point in the camera's optical frame (REP 103: x right, y down, z forward; metres).
+    Integer pixel coordinates are pixel centres.
+
+    P: (3, 4) projection matrix, pixels. The fourth column places the optical centre of a camera
+        that shares its frame with another one (a stereo pair, KITTI's camera 2).
+    width, height: image size, pixels.
+    R: (3, 3) rectifying rotation, from the optical frame to the rectified frame.
+    """
+
+    P: np.ndarray
+    width: int
+    height: int
+    R: np.ndarray = field(default_factory=lambda: np.eye(3))
+
+    def __post_init__(self) -> None:
+        P = np.asarray(self.P, np.float64)
+        R = np.asarray(self.R, np.float64)
+        if P.shape != (3, 4):
+            raise ValueError(f'camera: expected a 3x4 projection matrix P, got shape {P.shape}')
+        if R.shape != (3, 3):
+            raise ValueError(f'camera: expected a 3x3 rotation R, got shape {R.shape}')
+        if not (np.isfinite(P).all() and P[0, 0] > 0 and P[1, 1] > 0):
+            raise ValueError(
+                'camera is not calibrated: expected positive focal lengths in P, got '
+                f'fx={P[0, 0]:g}, fy={P[1, 1]:g}'
+            )
+        if not np.allclose(R @ R.T, np.eye(3), atol=1e-3):
+            raise ValueError(
+                'camera: expected a rotation matrix R, got one that is not orthonormal'
+            )
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f'camera: expected a positive size, got {self.width}x{self.height}')
+        object.__setattr__(self, 'P', P)
+        object.__setattr__(self, 'R', R)
+
+    @classmethod
+    def from_K(cls, K: np.ndarray, width: int, height: int) -> Camera:
+        """Camera at the origin of its optical frame with intrinsics K (3, 3), pixels."""
+        K = np.asarray(K, np.float64)
+        if K.shape != (3, 3):
+            raise ValueError(f'camera: expected 3x3 intrinsics K, got shape {K.shape}')
+        return cls(np.hstack([K, np.zeros((3, 1))]), width, height)
+
+    @classmethod
+    def from_matrices(
+        cls, P: np.ndarray, width: int, height: int, R: np.ndarray | None = None
+    ) -> Camera:
+        """Camera from CameraInfo's flat P (12) and R (9); an all-zero R counts as not given."""
+        P = np.asarray(P, np.float64).reshape(3, 4)
+        R = np.eye(3) if R is None else np.asarray(R, np.float64).reshape(3, 3)
+        return cls(P, width, height, R if R.any() else np.eye(3))
+
+    @property
+    def K(self) -> np.ndarray:
+        """(3, 3) intrinsics of the rectified image, pixels."""
+        return self.P[:, :3].copy()
+
+    @property
+    def fx(self) -> float:
+        """Focal length along x, pixels."""
+        return float(self.P[0, 0])
+
+    @property
+    def fy(self) -> float:
+        """Focal length along y, pixels."""
+        return float(self.P[1, 1])
+
+    @property
+    def cx(self) -> float:
+        """Principal point's column, pixels."""
+        return float(self.P[0, 2])
+
+    @property
+    def cy(self) -> float:
+        """Principal point's row, pixels."""
+        return float(self.P[1, 2])
+
+    def crop(self, left: int, top: int, width: int, height: int) -> Camera:
+        """Camera of the window whose upper left pixel is (left, top); it may reach outside."""
+        shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1.0]])
+        return Camera(shift @ self.P, width, height, self.R)
+
+    def pad(self, left: int, top: int, right: int, bottom: int) -> Camera:
+        """Camera of the image with so many pixels added at its sides."""
+        return self.crop(-left, -top, self.width + left + right, self.height + top + bottom)
+
+    def scaled(self, width: int, height: int) -> Camera:
+        """Camera of the image resized to width x height (pixel areas, not corners, align)."""
+        sx, sy = width / self.width, height / self.height
+        resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
+        return Camera(resize @ self.P, width, height, self.R)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel coordinates (N, 2) and depths (N,), in m, of points (N, 3) in the optical frame.
+
+        Coordinates of points with depth <= 0 have no meaning.
+        """
+        points = np.asarray(points, np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f'points: expected (N, 3), got {points.shape}')
+        uvw = points @ (self.P[:, :3] @ self.R).T + self.P[:, 3]
+        z = uvw[:, 2]
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return uvw[:, :2] / z[:, None], z
+
+    def backproject(self, depth: np.ndarray) -> np.ndarray:
+        """Points (H, W, 3) float32 of the optical frame, m, of a depth image (H, W), m.
+
+        NaN where the depth is 0 or not finite.
+        """
+        if depth.shape != (self.height, self.width):
+            raise ValueError(
+                f'depth: expected {(self.height, self.width)} as the camera, got {depth.shape}'
+            )
+        # Solve P [R X; 1] = depth * (u, v, 1): X is linear in the depth along each pixel's ray.
+        inverse = np.linalg.inv(self.P[:, :3] @ self.R)
+        u = np.arange(self.width) * inverse[:, :1] + inverse[:, 2:]  # (3, W)
+        v = np.arange(self.height) * inverse[:, 1:2]  # (3, H)
+        rays = (u[:, None, :] + v[:, :, None]).astype(np.float32)
+        known = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+        offset = (inverse @ self.P[:, 3]).astype(np.float32)
+        points = np.empty((*depth.shape, 3), np.float32)
+        for axis in range(3):
+            np.multiply(rays[axis], known, out=points[..., axis])
+            points[..., axis] -= offset[axis]
+        return points

@@ -1,0 +1,30 @@
+"""Completion networks by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .base import CompletionNetwork, Convention, NetworkOutput
+
+__all__ = ['CompletionNetwork', 'Convention', 'NetworkOutput', 'build', 'names']
+
+# name -> (module, factory); a module is imported only when one of its networks is built.
+_REGISTRY = {
+    'light': ('light', 'LightNet'),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names that ``build`` accepts."""
+    return tuple(_REGISTRY)
+
+
+def build(name: str, **options: object) -> CompletionNetwork:
+    """Build a network with freshly initialized weights.
+
+    Raises ValueError for an unknown name, naming the known ones.
+    """
+    if name not in _REGISTRY:
+        raise ValueError(f'network: expected one of {", ".join(_REGISTRY)}; got {name!r}')
+    module, factory = _REGISTRY[name]
+    return getattr(import_module(f'{__name__}.{module}'), factory)(**options)

@@ -1,0 +1,53 @@
+"""What every completion network takes and gives, whatever its paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class NetworkOutput(NamedTuple):
+    """Result of one forward pass.
+
+    depth: (B, 1, H, W), network depth (metres times the convention's ``depth_scale``).
+    confidence: (B, 1, H, W) in 0..1, or None where the network has no such output.
+    pyramid: predictions for multi-scale supervision, coarse to fine; the last is ``depth``.
+    """
+
+    depth: Tensor
+    confidence: Tensor | None = None
+    pyramid: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What the weights of a network expect of their input.
+
+    mean, std: of the RGB image scaled to 0..1, per channel.
+    size_multiple: height and width must be multiples of it.
+    depth_scale: network depth = metres * depth_scale.
+    """
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    size_multiple: int = 32
+    depth_scale: float = 1.0
+
+
+class CompletionNetwork(nn.Module):
+    """Base of the networks: (image, sparse depth, K) -> dense depth (Eq. 1 of DMD3C)."""
+
+    convention = Convention()
+
+    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
+        """Complete a batch.
+
+        image: (B, 3, H, W), normalized by the convention; sparse: (B, 1, H, W) network depth,
+        0 = unknown; K: (B, 3, 3), pixels. Sizes are multiples of ``convention.size_multiple``.
+        """
+        raise TypeError(f'{type(self).__name__} does not define forward()')
