@@ -1,0 +1,40 @@
+"""Colour pictures as (H, W, 3) uint8 RGB arrays."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dmd3c_ros.io.atomic import write_bytes
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read a picture (grey ones too) as (H, W, 3) uint8 RGB.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that is no picture.
+    """
+    bgr = decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def write_rgb(path: str | Path, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB atomically, in the format that the suffix names."""
+    encode(path, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+
+
+def decode(path: str | Path, flags: int) -> np.ndarray:
+    """Read `path` with OpenCV's `flags`; an error names the file."""
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise ValueError(f'{path}: expected a picture, got {data.size} bytes that do not decode')
+    return image
+
+
+def encode(path: str | Path, image: np.ndarray) -> None:
+    """Write an image as OpenCV holds it, atomically, in the format that the suffix names."""
+    path = Path(path)
+    encoded, data = cv2.imencode(path.suffix, image)
+    if not encoded:
+        raise ValueError(f'{path}: {image.shape} {image.dtype} does not encode as {path.suffix}')
+    write_bytes(path, data.tobytes())

@@ -1,0 +1,101 @@
+"""PLY point clouds: the vertex element of text and binary files.
+
+Format: Greg Turk, "The PLY polygon file format", 1994.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from dmd3c_ros.io.atomic import atomic_write
+
+_TYPES = {
+    **dict.fromkeys(('char', 'int8'), 'i1'),
+    **dict.fromkeys(('uchar', 'uint8'), 'u1'),
+    **dict.fromkeys(('short', 'int16'), 'i2'),
+    **dict.fromkeys(('ushort', 'uint16'), 'u2'),
+    **dict.fromkeys(('int', 'int32'), 'i4'),
+    **dict.fromkeys(('uint', 'uint32'), 'u4'),
+    **dict.fromkeys(('float', 'float32'), 'f4'),
+    **dict.fromkeys(('double', 'float64'), 'f8'),
+}
+_BYTE_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>', 'ascii': '='}
+_COLOURED = np.dtype(
+    [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')]
+)
+
+
+def read_ply(path: str | Path) -> np.ndarray:
+    """Read the vertices as a structured array (N,) with the file's property names."""
+    data = Path(path).read_bytes()
+    end = data.find(b'end_header')
+    if not data.startswith(b'ply') or end < 0:
+        raise ValueError(f'{path}: expected a PLY file, found no PLY header')
+    header = data[:end].decode('ascii', errors='replace').splitlines()
+    body = data[data.index(b'\n', end) + 1 :]
+    layout, dtype, count = _parse_header(header, path)
+    if layout == 'ascii':
+        return _read_text(body, dtype, count, path)
+    if len(body) < count * dtype.itemsize:
+        raise ValueError(
+            f'{path}: expected {count} points of {dtype.itemsize} bytes, got {len(body)} bytes'
+        )
+    return np.frombuffer(body, dtype, count)
+
+
+def write_ply(path: str | Path, points: np.ndarray, colors: np.ndarray) -> None:
+    """Write points (N, 3) in m with colours (N, 3) uint8 RGB as a binary PLY, atomically."""
+    if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
+        raise ValueError(
+            f'{path}: expected points (N, 3) and colors (N, 3), '
+            f'got {points.shape} and {colors.shape}'
+        )
+    vertices = np.empty(len(points), _COLOURED)
+    for axis, name in enumerate(('x', 'y', 'z')):
+        vertices[name] = points[:, axis]
+    for channel, name in enumerate(('red', 'green', 'blue')):
+        vertices[name] = colors[:, channel]
+    kinds = {'<f4': 'float', '|u1': 'uchar'}
+    properties = [f'property {kinds[_COLOURED[name].str]} {name}' for name in _COLOURED.names]
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(points)}']
+    with atomic_write(path) as file:
+        file.write('\n'.join([*header, *properties, 'end_header', '']).encode('ascii'))
+        file.write(vertices.tobytes())
+
+
+def _parse_header(lines: list[str], path: str | Path) -> tuple[str, np.dtype, int]:
+    """Return the layout, the vertex type and the number of vertices."""
+    layout, element, count, properties = '', '', 0, []
+    for line in lines:
+        words = line.split()
+        match words:
+            case ['format', kind, *_]:
+                layout = kind
+            case ['element', name, number]:
+                if not properties and element:
+                    raise ValueError(f'{path}: expected vertices first, got {element!r} elements')
+                element = name
+                count = int(number) if name == 'vertex' else count
+            case ['property', kind, name] if element == 'vertex':
+                if kind not in _TYPES:
+                    raise ValueError(f'{path}: unknown type {kind!r} of property {name!r}')
+                properties.append((name, kind))
+            case ['property', 'list', *_] if element == 'vertex':
+                raise ValueError(f'{path}: a list among the vertex properties is not supported')
+    if layout not in _BYTE_ORDERS or not properties:
+        raise ValueError(f'{path}: expected a format and vertex properties in the PLY header')
+    order = _BYTE_ORDERS[layout]
+    return layout, np.dtype([(name, order + _TYPES[kind]) for name, kind in properties]), count
+
+
+def _read_text(body: bytes, dtype: np.dtype, count: int, path: str | Path) -> np.ndarray:
+    if count == 0:
+        return np.zeros(0, dtype)
+    try:
+        vertices = np.loadtxt(BytesIO(body), dtype, max_rows=count, ndmin=1)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    if len(vertices) != count:
+        raise ValueError(f'{path}: expected {count} points, got {len(vertices)}')
+    return vertices
