@@ -100,16 +100,3 @@ def _window_minimum(image: np.ndarray, radius: int, axis: int) -> np.ndarray:
         image = np.minimum(image[tuple(head)], image[tuple(tail)])
         length += step
     return image
-
-
-def fill_nearest(sparse: np.ndarray) -> np.ndarray:
-    """Every pixel takes the depth of its nearest known pixel: the simplest completion.
-
-    sparse: (H, W) float32, m, 0 = unknown; all zero where nothing is known.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    if not (sparse > 0).any():
-        return np.zeros_like(sparse)
-    rows, cols = distance_transform_edt(sparse <= 0, return_distances=False, return_indices=True)
-    return sparse[rows, cols]
