@@ -1,0 +1,95 @@
+"""Stand-in for `tf_transformations`: homogeneous matrices, and quaternions as x, y, z, w.
+
+Written over `transforms3d` (which orders quaternions w, x, y, z).
+"""
+
+from transforms3d.euler import _AXES2TUPLE, _TUPLE2AXES  # noqa: F401  (upstream offers them)
+
+from tf_transformations._arcball import (
+    Arcball,
+    arcball_constrain_to_axis,
+    arcball_map_to_sphere,
+    arcball_nearest_axis,
+)
+from tf_transformations._matrices import (
+    clip_matrix,
+    compose_matrix,
+    concatenate_matrices,
+    decompose_matrix,
+    euler_from_matrix,
+    euler_matrix,
+    identity_matrix,
+    inverse_matrix,
+    is_same_transform,
+    orthogonalization_matrix,
+    reflection_from_matrix,
+    reflection_matrix,
+    rotation_from_matrix,
+    rotation_matrix,
+    scale_from_matrix,
+    scale_matrix,
+    shear_from_matrix,
+    shear_matrix,
+    translation_from_matrix,
+    translation_matrix,
+)
+from tf_transformations._projections import projection_from_matrix, projection_matrix
+from tf_transformations._quaternions import (
+    euler_from_quaternion,
+    quaternion_about_axis,
+    quaternion_conjugate,
+    quaternion_from_euler,
+    quaternion_from_matrix,
+    quaternion_inverse,
+    quaternion_matrix,
+    quaternion_multiply,
+    quaternion_slerp,
+    random_quaternion,
+    random_rotation_matrix,
+)
+from tf_transformations._superimposition import superimposition_matrix
+from tf_transformations._vectors import random_vector, unit_vector, vector_norm
+
+__all__ = [
+    'Arcball',
+    'arcball_constrain_to_axis',
+    'arcball_map_to_sphere',
+    'arcball_nearest_axis',
+    'clip_matrix',
+    'compose_matrix',
+    'concatenate_matrices',
+    'decompose_matrix',
+    'euler_from_matrix',
+    'euler_from_quaternion',
+    'euler_matrix',
+    'identity_matrix',
+    'inverse_matrix',
+    'is_same_transform',
+    'orthogonalization_matrix',
+    'projection_from_matrix',
+    'projection_matrix',
+    'quaternion_about_axis',
+    'quaternion_conjugate',
+    'quaternion_from_euler',
+    'quaternion_from_matrix',
+    'quaternion_inverse',
+    'quaternion_matrix',
+    'quaternion_multiply',
+    'quaternion_slerp',
+    'random_quaternion',
+    'random_rotation_matrix',
+    'random_vector',
+    'reflection_from_matrix',
+    'reflection_matrix',
+    'rotation_from_matrix',
+    'rotation_matrix',
+    'scale_from_matrix',
+    'scale_matrix',
+    'shear_from_matrix',
+    'shear_matrix',
+    'superimposition_matrix',
+    'translation_from_matrix',
+    'translation_matrix',
+    'unit_vector',
+    'vector_norm',
+]
