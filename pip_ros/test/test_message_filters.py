@@ -13,6 +13,7 @@ from message_filters import (
     Subscriber,
     TimeSynchronizer,
 )
+from rclpy.clock import ClockType
 from rclpy.time import Time
 from std_msgs.msg import Header, String
 
@@ -29,6 +30,10 @@ def collect(synchronizer):
     got = []
     synchronizer.registerCallback(lambda *messages: got.append(messages))
     return got
+
+
+def at(seconds):
+    return Time(seconds=seconds, clock_type=ClockType.ROS_TIME)
 
 
 def seconds_of(tuples):
@@ -171,11 +176,11 @@ def test_cache_answers_by_time_and_passes_messages_on():
     for m in messages.values():
         source.signalMessage(m)
     assert len(got) == 4
-    assert cache.getInterval(Time(seconds=2), Time(seconds=3.5)) == [messages[2], messages[3]]
-    assert cache.getElemAfterTime(Time(seconds=2.5)) is messages[3]
-    assert cache.getElemBeforeTime(Time(seconds=2.5)) is messages[2]
-    assert cache.getElemAfterTime(Time(seconds=5)) is None
-    assert cache.getElemBeforeTime(Time(seconds=1.5)) is None
+    assert cache.getInterval(at(2), at(3.5)) == [messages[2], messages[3]]
+    assert cache.getElemAfterTime(at(2.5)) is messages[3]
+    assert cache.getElemBeforeTime(at(2.5)) is messages[2]
+    assert cache.getElemAfterTime(at(5)) is None
+    assert cache.getElemBeforeTime(at(1.5)) is None
     assert cache.getOldestTime().nanoseconds == 2e9
     assert cache.getLastestTime().nanoseconds == 4e9
     assert cache.getLast() is messages[4]
