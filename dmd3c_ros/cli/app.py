@@ -1,0 +1,55 @@
+"""Top of the command: its groups, its version, its log.
+
+Nothing heavy is imported before a command runs, so that help appears at once.
+"""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from dmd3c_ros.cli import complete, demo
+
+app = typer.Typer(
+    name='dmd3c',
+    help='Dense metric depth from a camera and a LiDAR.',
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(complete.app, name='complete')
+app.command(name='demo')(demo.demo)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f'dmd3c {version("dmd3c_ros")}')
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    version: Annotated[
+        bool,
+        typer.Option('--version', callback=_show_version, is_eager=True, help='Show the version.'),
+    ] = False,
+    verbose: Annotated[bool, typer.Option('--verbose', '-v', help='Log details.')] = False,
+) -> None:
+    """Set up the log, on the standard error with the progress bars."""
+    from rich.logging import RichHandler
+
+    from dmd3c_ros.cli.console import console
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format='%(message)s',
+        handlers=[RichHandler(console=console(), show_path=False)],
+        force=True,
+    )
+    logging.getLogger('PIL').setLevel(logging.INFO)

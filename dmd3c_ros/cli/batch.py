@@ -1,0 +1,116 @@
+"""Completing many frames: reading ahead, writing behind, failures by name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from dmd3c_ros.cli.console import fail, progress_bar, say
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+
+_READ_AHEAD = 2
+# What a bad file raises. Anything else is a fault of the program and ends the run.
+_BAD_FILE = (OSError, ValueError)
+
+
+class Inputs(NamedTuple):
+    """What one completion takes."""
+
+    rgb: np.ndarray
+    """(H, W, 3) uint8."""
+    sparse: np.ndarray
+    """(H, W) float32, m, 0 = unknown."""
+    K: np.ndarray
+    """(3, 3), pixels."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One frame to complete."""
+
+    name: str
+    output: Path
+    load: Callable[[], Inputs]
+
+
+@dataclass
+class Outcome:
+    """What became of the jobs."""
+
+    done: int = 0
+    skipped: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def complete_all(
+    jobs: Sequence[Job],
+    completer: DepthCompleter,
+    *,
+    resume: bool = False,
+    depth_scale: float | None = None,
+    failures: dict[str, str] | None = None,
+) -> None:
+    """Complete every job and report; ends the command with code 1 if anything failed.
+
+    `failures` are those found before, name -> reason. With `resume`, a job whose output exists
+    is skipped.
+    """
+    outcome = Outcome(failures=dict(failures or {}))
+    pending = [job for job in jobs if not (resume and job.output.exists())]
+    outcome.skipped = len(jobs) - len(pending)
+    started = perf_counter()
+    with ThreadPoolExecutor(2) as pool, progress_bar() as progress:
+        task = progress.add_task(f'{completer.name} on {completer.device}', total=len(pending))
+        writes: list[tuple[Job, Future]] = []
+        for job, loaded in _read_ahead(pending, pool):
+            try:
+                depth = completer.complete(*loaded.result()).depth
+                writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
+            except _BAD_FILE as error:
+                outcome.failures[job.name] = str(error)
+            progress.advance(task)
+            _settle(writes, outcome, keep=_READ_AHEAD)
+        _settle(writes, outcome, keep=0)
+    _report(outcome, perf_counter() - started)
+
+
+def _read_ahead(jobs: list[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, Future]]:
+    """Yield the jobs in order, each with its inputs, while the next ones are being read."""
+    futures: list[Future] = []
+    for index, job in enumerate(jobs):
+        while len(futures) < min(len(jobs), index + 1 + _READ_AHEAD):
+            futures.append(pool.submit(jobs[len(futures)].load))
+        yield job, futures[index]
+        # Let go of a frame's arrays once it is done.
+        futures[index] = Future()
+
+
+def _write(path: Path, depth: np.ndarray, scale: float | None) -> None:
+    write_depth_png(path, depth, KITTI_SCALE if scale is None else scale)
+
+
+def _settle(writes: list[tuple[Job, Future]], outcome: Outcome, keep: int) -> None:
+    """Wait for the oldest writes until at most `keep` are under way."""
+    while len(writes) > keep:
+        job, written = writes.pop(0)
+        try:
+            written.result()
+            outcome.done += 1
+        except _BAD_FILE as error:
+            outcome.failures[job.name] = str(error)
+
+
+def _report(outcome: Outcome, seconds: float) -> None:
+    rate = f', {outcome.done / seconds:.1f} frames/s' if outcome.done else ''
+    skipped = f', {outcome.skipped} skipped' if outcome.skipped else ''
+    say(f'{outcome.done} frames in {seconds:.1f} s{rate}{skipped}')
+    if not outcome.failures:
+        return
+    for name, reason in sorted(outcome.failures.items()):
+        say(f'failed {name}: {reason}')
+    raise fail(f'{len(outcome.failures)} frames failed')

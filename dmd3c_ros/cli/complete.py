@@ -1,0 +1,223 @@
+"""`dmd3c complete`: dense depth for recorded frames, without a ROS graph."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmd3c_ros.cli.options import (
+    DepthScale,
+    Device,
+    Model,
+    Out,
+    Precision,
+    Resume,
+    Weights,
+    make_completer,
+)
+
+if TYPE_CHECKING:
+    from dmd3c_ros.cli.batch import Inputs, Job
+    from dmd3c_ros.io.kitti import KittiDrive
+
+app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
+
+_PICTURES = ('.png', '.jpg', '.jpeg')
+
+
+@app.command()
+def kitti(
+    drive: Annotated[Path, typer.Argument(help='Folder of a KITTI raw drive (..._sync).')],
+    out: Out,
+    camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',
+    resume: Resume = False,
+    depth_scale: DepthScale = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Complete every frame of a KITTI raw drive into OUT/NAME.png (16-bit)."""
+    from dmd3c_ros.cli.batch import Job, complete_all
+    from dmd3c_ros.cli.console import fail
+    from dmd3c_ros.io.kitti import KittiDrive
+
+    try:
+        frames = KittiDrive(drive, camera)
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    jobs = [
+        Job(name, out / f'{name}.png', _kitti_loader(frames, index))
+        for index, name in enumerate(frames.names)
+    ]
+    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    complete_all(jobs, completer, resume=resume, depth_scale=depth_scale)
+
+
+@app.command()
+def frames(
+    images: Annotated[Path, typer.Option(help='Folder of rectified pictures.')],
+    sparse: Annotated[
+        Path, typer.Option(help='Folder of 16-bit sparse depth pictures (KITTI, x256).')
+    ],
+    intrinsics: Annotated[
+        Path, typer.Option(help='3x3 text file, or a folder with one for each picture.')
+    ],
+    out: Out,
+    resume: Resume = False,
+    depth_scale: DepthScale = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Complete sparse depth pictures into OUT, under the names of the pictures.
+
+    Files belong together by name; the names of KITTI's depth selection are understood.
+    """
+    from dmd3c_ros.cli.batch import complete_all
+    from dmd3c_ros.cli.console import fail
+
+    try:
+        jobs, failures = _pair_files(images, sparse, intrinsics, out)
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    complete_all(jobs, completer, resume=resume, depth_scale=depth_scale, failures=failures)
+
+
+@app.command()
+def one(
+    image: Annotated[Path, typer.Argument(help='Rectified picture.')],
+    points: Annotated[Path, typer.Argument(help='Cloud: .bin (KITTI), .pcd, .ply or .npy.')],
+    intrinsics: Annotated[
+        Path, typer.Option(help='K (3x3) or P (3x4) as text, or a ROS camera YAML file.')
+    ],
+    out: Annotated[Path, typer.Option(help='Depth picture to write (16-bit PNG).')],
+    extrinsics: Annotated[
+        Path | None,
+        typer.Option(
+            help='T_camera_lidar: 4x4 text, or YAML with translation (m) and rotation (x, y, z, '
+            "w). Without it the points must already be in the camera's optical frame."
+        ),
+    ] = None,
+    cloud: Annotated[
+        Path | None, typer.Option(help='Also write the dense coloured cloud here (PLY).')
+    ] = None,
+    depth_scale: DepthScale = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Complete a single picture with a cloud file."""
+    from dmd3c_ros.cli.console import fail, say
+    from dmd3c_ros.io.clouds import write_ply
+    from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+
+    try:
+        inputs, lens = _load_one(image, points, intrinsics, extrinsics)
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    depth = completer.complete(*inputs).depth
+    try:
+        write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
+        if cloud is not None:
+            known = depth > 0
+            write_ply(cloud, lens.backproject(depth)[known], inputs.rgb[known])
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
+
+
+def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
+    from dmd3c_ros.cli.batch import Inputs
+    from dmd3c_ros.core.projection import project_points
+
+    def load() -> Inputs:
+        frame = drive[index]
+        sparse = project_points(frame.points, drive.T_camera_lidar, drive.camera)
+        return Inputs(frame.rgb, sparse, drive.camera.K)
+
+    return load
+
+
+def _pair_files(
+    images: Path, sparse: Path, intrinsics: Path, out: Path
+) -> 'tuple[list[Job], dict[str, str]]':
+    """Jobs of the pictures that have all their files, and the reasons for the others."""
+    from dmd3c_ros.cli.batch import Job
+    from dmd3c_ros.io.calibration import read_intrinsics
+
+    pictures = _by_key(images, _PICTURES)
+    depths = _by_key(sparse, ('.png',))
+    Ks = _by_key(intrinsics, ('.txt',)) if intrinsics.is_dir() else {}
+    shared_K = None if intrinsics.is_dir() else read_intrinsics(intrinsics)
+    jobs, failures = [], {}
+    for key in sorted(pictures.keys() | depths.keys()):
+        if key not in pictures:
+            failures[depths[key].name] = f'no picture of this name in {images}'
+        elif key not in depths:
+            failures[pictures[key].name] = f'no sparse depth of this name in {sparse}'
+        elif shared_K is None and key not in Ks:
+            failures[pictures[key].name] = f'no intrinsics of this name in {intrinsics}'
+        else:
+            output = out / f'{pictures[key].stem}.png'
+            load = _frame_loader(pictures[key], depths[key], Ks.get(key), shared_K)
+            jobs.append(Job(pictures[key].name, output, load))
+    return jobs, failures
+
+
+def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files by what their names share across folders.
+
+    KITTI's depth selection names a picture ..._image_N_..., its points ..._velodyne_raw_N_...
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder}: expected a folder')
+    files = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes)
+    by_key = {path.stem.replace('_velodyne_raw_', '_image_'): path for path in files}
+    if not by_key:
+        raise FileNotFoundError(f'{folder}: expected {" or ".join(suffixes)} files, found none')
+    return by_key
+
+
+def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
+    from dmd3c_ros.cli.batch import Inputs
+    from dmd3c_ros.io.calibration import read_intrinsics
+    from dmd3c_ros.io.depth_png import read_depth_png
+    from dmd3c_ros.io.images import read_rgb
+
+    def load() -> Inputs:
+        rgb, sparse = read_rgb(picture), read_depth_png(depth)
+        if rgb.shape[:2] != sparse.shape:
+            raise ValueError(
+                f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {picture.name}, '
+                f'got {sparse.shape[1]}x{sparse.shape[0]}'
+            )
+        return Inputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
+
+    return load
+
+
+def _load_one(image: Path, points: Path, intrinsics: Path, extrinsics: Path | None):
+    """Inputs of one completion, and the camera."""
+    import numpy as np
+
+    from dmd3c_ros.cli.batch import Inputs
+    from dmd3c_ros.core.projection import project_points
+    from dmd3c_ros.io.calibration import read_camera, read_extrinsics
+    from dmd3c_ros.io.clouds import read_cloud
+    from dmd3c_ros.io.images import read_rgb
+
+    rgb = read_rgb(image)
+    camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])
+    T_camera_lidar = np.eye(4) if extrinsics is None else read_extrinsics(extrinsics)
+    sparse = project_points(read_cloud(points), T_camera_lidar, camera)
+    if not sparse.any():
+        raise ValueError(
+            f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
+        )
+    return Inputs(rgb, sparse, camera.K), camera

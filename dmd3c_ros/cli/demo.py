@@ -1,0 +1,37 @@
+"""`dmd3c demo`: the real node on a real graph, from a simulated or a recorded drive."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given
+
+
+def demo(
+    out: Annotated[Path, typer.Option('--out', help='Folder for the results.')] = Path('demo_out'),
+    kitti: Annotated[
+        Path | None, typer.Option(help='Replay this KITTI raw drive instead of the simulator.')
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help='Frames to play.')] = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, help='Frames a second.')] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help='Seed of the simulated scene.')] = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Play a drive to the completion node over DDS and report what comes out."""
+    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.demo import DemoConfig, DemoError, run
+
+    completion = given(model=model, weights=weights, device=device, precision=precision)
+    settings = given(n_frames=frames, rate_hz=rate, seed=seed, kitti=kitti)
+    try:
+        config = DemoConfig(out=out, completion=completion, **settings)
+        with progress_bar() as progress:
+            summary = run(config, progress)
+    except DemoError as error:
+        raise fail(error) from error
+    say(summary.as_text())
+    say(f'results in {out}/: report.png, drive.webp, cloud.ply, depth/, summary.json')

@@ -1,0 +1,68 @@
+"""Options that several commands share.
+
+An option that is not given stays None and the core's own default counts: no default is written
+a second time here.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dmd3c_ros.core.completer import DepthCompleter
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        '--model', help='Network, such as light, or interpolation.', rich_help_panel='Completion'
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        '--weights',
+        help="Checkpoint file; the model's own weights when not given.",
+        rich_help_panel='Completion',
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option('--device', help='auto, cpu, cuda or cuda:N.', rich_help_panel='Completion'),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        '--precision',
+        help='auto, float32, bfloat16 or float16.',
+        rich_help_panel='Completion',
+    ),
+]
+Out = Annotated[
+    Path, typer.Option('--out', help='Folder for the depth pictures; made if missing.')
+]
+Resume = Annotated[bool, typer.Option('--resume', help='Skip frames whose output exists.')]
+DepthScale = Annotated[
+    float | None,
+    typer.Option(
+        '--depth-scale',
+        min=1.0,
+        help='Output units a metre: 256 for KITTI (default), 5000 for TUM, 1000 for mm.',
+    ),
+]
+
+
+def given(**options: object) -> dict[str, object]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def make_completer(**options: object) -> 'DepthCompleter':
+    """Completer of the given options; a bad one ends the command with the reason."""
+    from dmd3c_ros.cli.console import fail
+    from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+
+    try:
+        return DepthCompleter(CompleterConfig(**given(**options)))
+    except (OSError, ValueError) as error:
+        raise fail(error) from error

@@ -1,0 +1,146 @@
+"""Intrinsics and extrinsics from small text and YAML files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dmd3c_ros.core.camera import Camera
+
+_YAML = ('.yaml', '.yml')
+_KEYS_OF_POSE = {'translation', 'rotation'}
+
+
+def read_intrinsics(path: str | Path) -> np.ndarray:
+    """Read K (3, 3), pixels, from nine numbers in any arrangement.
+
+    Covers a 3x3 text file and the one-line files of KITTI's depth selection.
+    """
+    K = _numbers(path, {9: (3, 3)})
+    if not (K[0, 0] > 0 and K[1, 1] > 0 and np.allclose(K[2], [0, 0, 1])):
+        raise ValueError(
+            f'{path}: expected intrinsics [fx 0 cx; 0 fy cy; 0 0 1], got {K.tolist()}'
+        )
+    return K
+
+
+def read_camera(path: str | Path, width: int, height: int) -> Camera:
+    """Read the camera of a rectified picture of this size.
+
+    Text holds K (9 numbers) or P (12, row by row). YAML is the camera calibration file of ROS,
+    of which `projection_matrix` and `rectification_matrix` count, and the size must agree.
+    """
+    path = Path(path)
+    R = None
+    if path.suffix in _YAML:
+        P, R = _matrices_from_yaml(path, width, height)
+    else:
+        numbers = _numbers(path, {9: (3, 3), 12: (3, 4)})
+        P = np.eye(3, 4)
+        P[:, : numbers.shape[1]] = numbers
+    try:
+        return Camera.from_matrices(P, width, height, R)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def read_extrinsics(path: str | Path) -> np.ndarray:
+    """Read T_camera_lidar (4, 4): LiDAR frame -> camera's optical frame, metres.
+
+    Text holds the 4x4 matrix or its first three rows. YAML holds `translation: [x, y, z]` (m)
+    with `rotation: [x, y, z, w]` (unit quaternion).
+    """
+    path = Path(path)
+    if path.suffix in _YAML:
+        T = _pose_from_yaml(path)
+    else:
+        T = np.eye(4)
+        rows = _numbers(path, {16: (4, 4), 12: (3, 4)})
+        T[: len(rows)] = rows
+    rotation_error = np.abs(T[:3, :3] @ T[:3, :3].T - np.eye(3)).max()
+    if (
+        rotation_error > 1e-3
+        or np.linalg.det(T[:3, :3]) < 0
+        or not np.allclose(T[3], [0, 0, 0, 1])
+    ):
+        raise ValueError(f'{path}: expected a rotation and a translation, got {T.tolist()}')
+    return T
+
+
+def _numbers(path: str | Path, shapes: dict[int, tuple[int, int]]) -> np.ndarray:
+    text = Path(path).read_text(encoding='utf-8', errors='replace').replace(',', ' ')
+    expected = ' or '.join(map(str, shapes))
+    try:
+        numbers = np.array(text.split(), dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f'{path}: expected {expected} numbers: {error}') from error
+    if numbers.size not in shapes or not np.isfinite(numbers).all():
+        raise ValueError(f'{path}: expected {expected} finite numbers, got {numbers.size}')
+    return numbers.reshape(shapes[numbers.size])
+
+
+def _load_yaml(path: Path) -> dict:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{path}: expected a mapping, got {type(content).__name__}')
+    return content
+
+
+def _vector(content: dict, key: str, size: int, path: Path) -> np.ndarray:
+    try:
+        vector = np.array(content[key], dtype=np.float64).ravel()
+    except KeyError as error:
+        raise ValueError(f'{path}: expected an entry {key!r}') from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{path}: {key}: expected {size} numbers: {error}') from error
+    if vector.size != size:
+        raise ValueError(f'{path}: {key}: expected {size} numbers, got {vector.size}')
+    return vector
+
+
+def _matrices_from_yaml(
+    path: Path, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    content = _load_yaml(path)
+    size = (content.get('image_width', width), content.get('image_height', height))
+    if size != (width, height):
+        raise ValueError(
+            f'{path}: calibrated for {size[0]}x{size[1]}, the picture has {width}x{height}'
+        )
+    matrices = {key: value['data'] for key, value in content.items() if _is_matrix(value)}
+    P = _vector(matrices, 'projection_matrix', 12, path)
+    R = None
+    if 'rectification_matrix' in matrices:
+        R = _vector(matrices, 'rectification_matrix', 9, path)
+    return P, R
+
+
+def _is_matrix(value: object) -> bool:
+    return isinstance(value, dict) and 'data' in value
+
+
+def _pose_from_yaml(path: Path) -> np.ndarray:
+    content = _load_yaml(path)
+    unknown = content.keys() - _KEYS_OF_POSE
+    if unknown:
+        raise ValueError(
+            f'{path}: unknown entries {", ".join(map(repr, sorted(map(str, unknown))))}; '
+            'expected translation and rotation'
+        )
+    x, y, z, w = rotation = _vector(content, 'rotation', 4, path)
+    norm = np.linalg.norm(rotation)
+    if abs(norm - 1) > 1e-2:
+        raise ValueError(f'{path}: rotation: expected a unit quaternion, got one of norm {norm:g}')
+    x, y, z, w = rotation / norm
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = _vector(content, 'translation', 3, path)
+    return T

@@ -1,0 +1,279 @@
+"""The `dmd3c` command on small folders, with a classical model so that it needs no weights."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_drive import HEIGHT, WIDTH, make_drive
+from typer.testing import CliRunner
+
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.io.clouds import read_cloud
+from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
+from dmd3c_ros.io.images import write_rgb
+
+K = np.array([[30, 0, 20], [0, 30, 12], [0, 0, 1.0]])
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    # Messages are searched for names, which a narrow terminal would break.
+    monkeypatch.setenv('COLUMNS', '400')
+    monkeypatch.setenv('TERM', 'dumb')
+
+
+def invoke(*arguments: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def make_frames(root: Path, names: tuple[str, ...] = ('a', 'b', 'c')) -> Path:
+    """Folders image/ and sparse/ with a flat wall at 8 m, and K.txt."""
+    for name in names:
+        sparse = np.zeros((HEIGHT, WIDTH), np.float32)
+        sparse[::4, ::5] = 8.0
+        write_depth_png(root / 'sparse' / f'{name}.png', sparse)
+        write_rgb(root / 'image' / f'{name}.png', np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    np.savetxt(root / 'K.txt', K)
+    return root
+
+
+def complete_frames(root: Path, *options: object, exit_code: int = 0) -> str:
+    return invoke(
+        'complete', 'frames', '--images', root / 'image', '--sparse', root / 'sparse',
+        '--intrinsics', root / 'K.txt', '--out', root / 'out', '--model', 'nearest', *options,
+        exit_code=exit_code,
+    )  # fmt: skip
+
+
+def names_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_help_comes_at_once_and_loads_nothing_heavy():
+    code = (
+        'import sys\nfrom dmd3c_ros.cli.app import app\n'
+        'try:\n    app(["complete", "frames", "--help"])\n'
+        'except SystemExit as end:\n    assert end.code == 0\n'
+        'heavy = {"torch", "open3d", "cv2", "rclpy", "scipy"} & sys.modules.keys()\n'
+        'assert not heavy, heavy\n'
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert '--intrinsics' in done.stdout
+    assert time.perf_counter() - started < 5
+
+
+def test_version_is_that_of_the_package():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        expected = version('dmd3c_ros')
+    except PackageNotFoundError:
+        pytest.skip('the package is not installed')
+    assert invoke('--version').strip() == f'dmd3c {expected}'
+
+
+# --- complete frames -------------------------------------------------------------------------
+
+
+def test_frames_keep_names_size_and_depth(tmp_path):
+    root = make_frames(tmp_path)
+    complete_frames(root)
+    assert names_of(root / 'out') == ['a.png', 'b.png', 'c.png']
+    np.testing.assert_array_equal(read_depth_png(root / 'out/a.png'), np.full((HEIGHT, WIDTH), 8))
+
+
+def test_depth_scale_changes_the_unit_of_the_output(tmp_path):
+    root = make_frames(tmp_path)
+    complete_frames(root, '--depth-scale', 1000)
+    assert (read_depth_png(root / 'out/a.png', scale=1000) == 8).all()
+
+
+def test_bad_files_are_named_and_the_others_completed(tmp_path):
+    root = make_frames(tmp_path, ('good', 'torn', 'lonely', 'small'))
+    (root / 'image/torn.png').write_bytes(b'torn')
+    (root / 'sparse/lonely.png').unlink()
+    write_depth_png(root / 'sparse/small.png', np.ones((4, 4), np.float32))
+    output = complete_frames(root, exit_code=1)
+    assert names_of(root / 'out') == ['good.png']
+    assert 'failed torn.png' in output
+    assert 'failed lonely.png: no sparse depth of this name' in output
+    assert 'failed small.png' in output
+    assert f'expected {WIDTH}x{HEIGHT} as small.png, got 4x4' in output
+    assert '3 frames failed' in output
+
+
+def test_resume_leaves_existing_outputs_alone(tmp_path):
+    root = make_frames(tmp_path)
+    complete_frames(root)
+    write_depth_png(root / 'out/a.png', np.ones((2, 2), np.float32))
+    (root / 'out/b.png').unlink()
+    output = complete_frames(root, '--resume')
+    assert read_depth_png(root / 'out/a.png').shape == (2, 2)
+    assert read_depth_png(root / 'out/b.png').shape == (HEIGHT, WIDTH)
+    assert '1 frames' in output
+    assert '2 skipped' in output
+
+
+def test_layout_of_the_kitti_depth_selection(tmp_path):
+    root = make_frames(tmp_path, ('x',))
+    name = '2011_09_26_drive_0002_sync_{}_0000000005_image_02'
+    (root / 'image/x.png').rename(root / 'image' / f'{name.format("image")}.png')
+    (root / 'sparse/x.png').rename(root / 'sparse' / f'{name.format("velodyne_raw")}.png')
+    (root / 'K').mkdir()
+    np.savetxt(root / 'K' / f'{name.format("image")}.txt', K.reshape(1, 9))
+    complete_frames(root, '--intrinsics', root / 'K')
+    assert names_of(root / 'out') == [f'{name.format("image")}.png']
+
+
+def test_frame_without_intrinsics_in_the_folder_is_named(tmp_path):
+    root = make_frames(tmp_path, ('a', 'b'))
+    (root / 'K').mkdir()
+    shutil.copy(root / 'K.txt', root / 'K/a.txt')
+    output = complete_frames(root, '--intrinsics', root / 'K', exit_code=1)
+    assert 'failed b.png: no intrinsics of this name' in output
+    assert names_of(root / 'out') == ['a.png']
+
+
+@pytest.mark.parametrize('text', ['1 2 3', 'one two', '0 0 0 0 0 0 0 0 0'])
+def test_bad_intrinsics_stop_before_anything_is_written(tmp_path, text):
+    root = make_frames(tmp_path)
+    (root / 'K.txt').write_text(text)
+    assert 'K.txt' in complete_frames(root, exit_code=1)
+    assert not (root / 'out').exists()
+
+
+def test_unknown_model_and_missing_weights_are_named(tmp_path):
+    root = make_frames(tmp_path)
+    assert 'no_such_model' in complete_frames(root, '--model', 'no_such_model', exit_code=1)
+    output = complete_frames(root, '--model', 'light', '--weights', 'gone.pth', exit_code=1)
+    assert 'gone.pth' in output
+
+
+def test_missing_folder_is_named(tmp_path):
+    root = make_frames(tmp_path)
+    output = complete_frames(root, '--images', root / 'nowhere', exit_code=1)
+    assert 'nowhere: expected a folder' in output
+
+
+# --- complete kitti --------------------------------------------------------------------------
+
+
+def test_kitti_drive_is_completed_whole(tmp_path):
+    drive = make_drive(tmp_path)
+    # A wall 10 m ahead, wide enough to be seen.
+    y, z = np.meshgrid(np.linspace(-5, 5, 40), np.linspace(-3, 3, 20))
+    wall = np.stack([np.full(y.shape, 10.0), y, z, np.zeros(y.shape)], -1).reshape(-1, 4)
+    for path in (drive / 'velodyne_points/data').iterdir():
+        wall.astype(np.float32).tofile(path)
+    invoke('complete', 'kitti', drive, '--out', tmp_path / 'out', '--model', 'nearest')
+    assert names_of(tmp_path / 'out') == [f'{index:010d}.png' for index in range(3)]
+    depth = read_depth_png(tmp_path / 'out/0000000000.png')
+    np.testing.assert_allclose(depth, np.full((HEIGHT, WIDTH), 10.303), atol=1 / 256)
+
+
+def test_broken_kitti_sweep_is_named_and_the_rest_goes_on(tmp_path):
+    drive = make_drive(tmp_path)
+    (drive / 'velodyne_points/data/0000000001.bin').write_bytes(b'123')
+    output = invoke(
+        'complete', 'kitti', drive, '--out', tmp_path / 'out', '--model', 'nearest', exit_code=1
+    )
+    assert '0000000001.bin: expected 4 float32 a point' in output
+    assert names_of(tmp_path / 'out') == ['0000000000.png', '0000000002.png']
+
+
+def test_folder_that_is_no_drive_is_named(tmp_path):
+    output = invoke('complete', 'kitti', tmp_path, '--out', tmp_path / 'out', exit_code=1)
+    assert 'image_02/data: expected the folder of a KITTI raw drive' in output
+
+
+def test_real_drive_is_completed(kitti_drive, tmp_path):
+    invoke('complete', 'kitti', kitti_drive, '--out', tmp_path / 'out', '--model', 'nearest')
+    assert len(names_of(tmp_path / 'out')) == 24
+    depth = read_depth_png(tmp_path / 'out/0000000000.png')
+    assert depth.shape == (375, 1242)
+    assert 5 < np.median(depth) < 40
+
+
+# --- complete one ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scene(tmp_path) -> Path:
+    """A picture, a wall 6 m ahead in the LiDAR's frame (x forward) and its calibration."""
+    write_rgb(tmp_path / 'image.png', np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    y, z = np.meshgrid(np.linspace(-3, 3, 30), np.linspace(-2, 2, 20))
+    np.save(tmp_path / 'cloud.npy', np.stack([np.full(y.shape, 6.0), y, z], -1).reshape(-1, 3))
+    np.savetxt(tmp_path / 'K.txt', K)
+    T = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0.5], [0, 0, 0, 1]])
+    np.savetxt(tmp_path / 'T.txt', T)
+    return tmp_path
+
+
+def complete_one(root: Path, *options: object, exit_code: int = 0) -> str:
+    return invoke(
+        'complete', 'one', root / 'image.png', root / 'cloud.npy', '--intrinsics',
+        root / 'K.txt', '--out', root / 'depth.png', '--model', 'nearest', *options,
+        exit_code=exit_code,
+    )  # fmt: skip
+
+
+def test_single_picture_with_extrinsics_as_text(scene):
+    complete_one(scene, '--extrinsics', scene / 'T.txt', '--cloud', scene / 'dense.ply')
+    assert (read_depth_png(scene / 'depth.png') == 6.5).all()
+    points = read_cloud(scene / 'dense.ply')
+    assert points.shape == (HEIGHT * WIDTH, 3)
+    np.testing.assert_allclose(points[:, 2], 6.5)
+
+
+def test_single_picture_with_ros_calibration_and_pose_as_yaml(scene):
+    P = [30.0, 0, 20, 0, 0, 30, 12, 0, 0, 0, 1, 0]
+    (scene / 'camera.yaml').write_text(
+        f'image_width: {WIDTH}\nimage_height: {HEIGHT}\ncamera_name: front\n'
+        f'rectification_matrix: {{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}}\n'
+        f'projection_matrix: {{rows: 3, cols: 4, data: {P}}}\n'
+    )
+    (scene / 'pose.yaml').write_text(
+        'translation: [0, 0, 0.5]\nrotation: [0.5, -0.5, 0.5, 0.5]\n'
+    )
+    complete_one(scene, '--intrinsics', scene / 'camera.yaml', '--extrinsics', scene / 'pose.yaml')
+    assert (read_depth_png(scene / 'depth.png') == 6.5).all()
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'expected'),
+    [
+        ('T.yaml', 'translation: [0, 0, 0]\nrotaton: [0, 0, 0, 1]\n', "unknown entries 'rotaton'"),
+        ('T.yaml', 'translation: [0, 0]\nrotation: [0, 0, 0, 1]\n', 'translation: expected 3'),
+        ('T.yaml', 'rotation: [0, 0, 0, 2]\n', 'unit quaternion'),
+        ('T.yaml', ': [', 'T.yaml'),
+        ('T.txt', '1 2 3', 'expected 16 or 12'),
+        ('T.txt', ' '.join(['1'] * 16), 'expected a rotation'),
+    ],
+)
+def test_bad_extrinsics_are_named_with_the_reason(scene, name, text, expected):
+    (scene / name).write_text(text)
+    output = complete_one(scene, '--extrinsics', scene / name, exit_code=1)
+    assert name in output
+    assert expected in output
+    assert not (scene / 'depth.png').exists()
+
+
+def test_points_outside_the_picture_are_refused_with_a_hint(scene):
+    # Without extrinsics, x counts as right and the wall lies beside the camera.
+    assert 'check the intrinsics and --extrinsics' in complete_one(scene, exit_code=1)
+
+
+def test_calibration_for_another_picture_size_is_refused(scene):
+    (scene / 'camera.yaml').write_text('image_width: 640\nimage_height: 480\n')
+    output = complete_one(scene, '--intrinsics', scene / 'camera.yaml', exit_code=1)
+    assert 'calibrated for 640x480' in output
