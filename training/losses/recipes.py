@@ -1,0 +1,149 @@
+"""Which loss enters with which weight: configuration, with the known recipes by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dmd3c_ros.core.networks.base import NetworkOutput
+from training.losses.alignment import ALIGNMENTS
+from training.losses.supervised import masked_l1, multi_scale_mse
+from training.losses.teacher import (
+    DIRECTIONS,
+    DISPARITY_OFFSET,
+    DOMAINS,
+    aligned_residual,
+    gradient_matching,
+    in_domain,
+    random_patch_loss,
+    residual_loss,
+)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms, 0 to leave one out, and how the teacher is compared."""
+
+    supervised: float = 1.0
+    """L_sup, masked L1 (Eq. 2; Eq. 6 where the ground truth is dense)."""
+    ssi: float = 0.0
+    """L_SSI, scale- and shift-invariant distillation (Eq. 7)."""
+    gradient: float = 0.0
+    """L_reg, gradient matching on the aligned residual (Eq. 8)."""
+    multi_scale_mse: float = 0.0
+    """BP-Net's squared error over its pyramid."""
+    random_patch: float = 0.0
+    """Normalized random windows of the released code."""
+    alignment: str = 'least_absolute'
+    direction: str = 'teacher'
+    domain: str = 'depth'
+    disparity_offset: float = DISPARITY_OFFSET
+    gradient_scales: int = 4
+    patches: int = 32
+    patch_ratio_min: float = 1 / 8
+    patch_ratio_max: float = 1 / 2
+
+    def __post_init__(self) -> None:
+        for name, names in (
+            ('alignment', ALIGNMENTS),
+            ('direction', DIRECTIONS),
+            ('domain', DOMAINS),
+        ):
+            if getattr(self, name) not in names:
+                raise ValueError(f'{name}: expected one of {names}, got {getattr(self, name)!r}')
+        weights = {name: getattr(self, name) for name in _TERMS}
+        if min(weights.values()) < 0 or max(weights.values()) == 0:
+            raise ValueError(f'expected weights >= 0 with one above 0, got {weights}')
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term compares with the monocular teacher."""
+        return max(self.ssi, self.gradient, self.random_patch) > 0
+
+
+_TERMS = ('supervised', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
+
+RECIPES = {
+    # The paper gives no weights; 1/2 for the gradients is MiDaS's, which it follows there.
+    'paper': LossConfig(ssi=1.0, gradient=0.5),
+    'released': LossConfig(supervised=0.0, multi_scale_mse=1.0, random_patch=1.0),
+    'l1': LossConfig(),
+    'bpnet': LossConfig(supervised=0.0, multi_scale_mse=1.0),
+}
+"""The paper's objective, the released code's, and both without the teacher (Table 3)."""
+
+
+class LossTerms(NamedTuple):
+    """The weighted sum and, detached and before weighting, what it was made of."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class DepthLoss:
+    """Objective of a recipe.
+
+    Args:
+        config: weights and settings.
+        generator: draws the random windows; the global one where None.
+    """
+
+    def __init__(self, config: LossConfig, generator: torch.Generator | None = None) -> None:
+        self.config = config
+        self._generator = generator
+
+    def __call__(
+        self, output: NetworkOutput, target: Tensor, disparity: Tensor | None = None
+    ) -> LossTerms:
+        """Loss of a batch.
+
+        Args:
+            output: of the network; without a pyramid its depth is the only level.
+            target: (B, 1, H, W) depth in the units of the output, 0 = unknown.
+            disparity: (B, 1, H, W) the teacher's relative inverse depth, 0 (far) to 1 (near), NaN
+                where it knows nothing; only read by terms that use a teacher.
+
+        Raises:
+            ValueError: the recipe needs a teacher and there is none, or shapes differ.
+        """
+        pyramid = output.pyramid or (output.depth,)
+        terms: dict[str, Tensor] = {}
+        if self.config.supervised:
+            terms['supervised'] = masked_l1(output.depth, target, target > 0)
+        if self.config.multi_scale_mse:
+            terms['multi_scale_mse'] = multi_scale_mse(pyramid, target)
+        if self.config.needs_teacher:
+            if disparity is None:
+                raise ValueError('this recipe needs monocular depth, and the batch has none')
+            terms |= self._teacher_terms(output.depth, pyramid, disparity)
+        total = sum(getattr(self.config, name) * term for name, term in terms.items())
+        return LossTerms(total, {name: term.detach() for name, term in terms.items()})
+
+    def _teacher_terms(
+        self, depth: Tensor, pyramid: tuple[Tensor, ...], disparity: Tensor
+    ) -> dict[str, Tensor]:
+        config, terms = self.config, {}
+        known = disparity.isfinite()
+        disparity = disparity.where(known, disparity.new_zeros(()))
+        prediction, teacher = in_domain(depth, disparity, config.domain, config.disparity_offset)
+        if config.ssi or config.gradient:
+            residual = aligned_residual(
+                prediction, teacher, known, config.alignment, config.direction
+            )
+            if config.ssi:
+                terms['ssi'] = residual_loss(residual, known, config.alignment)
+            if config.gradient:
+                terms['gradient'] = gradient_matching(residual, known, config.gradient_scales)
+        if config.random_patch:
+            levels = [
+                in_domain(level, disparity, config.domain, config.disparity_offset)[0]
+                for level in pyramid
+            ]
+            ratios = (config.patch_ratio_min, config.patch_ratio_max)
+            terms['random_patch'] = random_patch_loss(
+                levels, teacher, config.patches, ratios, self._generator
+            )
+        return terms
