@@ -109,6 +109,26 @@ def test_least_absolute_fit_beats_every_line_through_two_points(seed):
     assert np.abs(y - scale.item() * x - shift.item()).sum() == pytest.approx(best, abs=1e-9)
 
 
+@pytest.mark.parametrize('grey_levels', [0, 5, 256])
+def test_least_absolute_fit_of_many_points_is_the_minimum(grey_levels):
+    rng = np.random.default_rng(grey_levels)
+    x = rng.random((2, 9000))
+    y = 3 * x + rng.standard_t(2, x.shape) + 50 * (x > 0.8)
+    if grey_levels:
+        x, y = np.round(x * grey_levels) / grey_levels, np.round(y)
+    mask = rng.random(x.shape) < 0.8
+    fit = fit_least_absolute(torch.tensor(x), torch.tensor(y), torch.tensor(mask))
+    for i, (scale, shift) in enumerate(zip(*(v.tolist() for v in fit), strict=True)):
+        xi, yi = x[i, mask[i]], y[i, mask[i]]
+
+        def cost(line, xi=xi, yi=yi):
+            return np.abs(yi - line[0] * xi - line[1]).sum()
+
+        best = minimize(cost, [3.0, 0.0], method='Nelder-Mead', options={'xatol': 1e-10}).fun
+        near = [cost((scale + ds, shift + db)) for ds in (-1e-5, 1e-5) for db in (-1e-5, 0, 1e-5)]
+        assert cost((scale, shift)) <= min(best, *near) + 1e-7
+
+
 def test_least_absolute_fit_ignores_outliers_that_bend_least_squares():
     x = torch.arange(10.0)[None]
     y = 3 * x + 2
