@@ -36,7 +36,7 @@ class LightNet(CompletionNetwork):
     blocks: residual blocks in the encoder's last four stages.
     """
 
-    convention = Convention(size_multiple=32)
+    convention = Convention(size_multiple=4)
 
     def __init__(
         self,
