@@ -1,0 +1,144 @@
+"""DepthCompleter: any size, any precision, clear errors, no state."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.checkpoint import CheckpointError
+from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+
+K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a light network whose heads answer to their input."""
+    torch.manual_seed(2)
+    network = networks.build('light')
+    for head in (network.coarse_head, network.fine_head):
+        torch.nn.init.normal_(head.weight, std=0.05)
+    path = tmp_path_factory.mktemp('weights') / 'light.pth'
+    torch.save({'net': network.state_dict()}, path)
+    return path
+
+
+def scene(height: int = 61, width: int = 103) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 255, (height, width, 3), np.uint8)
+    sparse = np.where(rng.random((height, width)) < 0.05, rng.uniform(3, 40, (height, width)), 0)
+    return rgb, sparse.astype(np.float32)
+
+
+@pytest.mark.parametrize('size', [(61, 103), (64, 96), (33, 200)])
+def test_any_size_comes_back_as_it_went_in(weights: Path, size: tuple[int, int]) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    depth, confidence = completer.complete(*scene(*size), K)
+    assert depth.shape == confidence.shape == size
+    assert depth.dtype == confidence.dtype == np.float32
+    assert (depth > 0).all()
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+
+
+@pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
+def test_lower_precision_stays_close(weights: Path, precision: str) -> None:
+    rgb, sparse = scene()
+    full, low = (
+        DepthCompleter(CompleterConfig(weights=str(weights), device='cpu', precision=p))
+        for p in ('float32', precision)
+    )
+    assert low.precision == precision
+    np.testing.assert_allclose(
+        low.complete(rgb, sparse, K).depth, full.complete(rgb, sparse, K).depth, rtol=0.05
+    )
+
+
+def test_calls_do_not_touch_each_other_or_their_input(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    kept = rgb.copy(), sparse.copy()
+    first = completer.complete(rgb, sparse, K)
+    completer.complete(255 - rgb, sparse * 3, K)
+    again = completer.complete(rgb, sparse, K)
+    np.testing.assert_array_equal(first.depth, again.depth)
+    np.testing.assert_array_equal(rgb, kept[0])
+    np.testing.assert_array_equal(sparse, kept[1])
+
+
+def test_nothing_known_gives_nothing(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    depth, confidence = completer.complete(rgb, np.zeros_like(sparse), K)
+    assert not depth.any()
+    assert not confidence.any()
+
+
+def test_unknown_markers_of_ros_count_as_unknown(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    marked = np.where(sparse > 0, sparse, np.float32(np.nan))
+    np.testing.assert_array_equal(
+        completer.complete(rgb, marked, K).depth, completer.complete(rgb, sparse, K).depth
+    )
+
+
+def test_depth_is_cut_at_the_limit() -> None:
+    rgb, sparse = scene()
+    completer = DepthCompleter(CompleterConfig(model='nearest', max_depth=20.0))
+    assert completer.complete(rgb, sparse, K).depth.max() == 20
+
+
+@pytest.mark.parametrize('model', ['nearest', 'interpolation'])
+def test_baselines_keep_measurements_and_fill_the_rest(model: str) -> None:
+    rgb, sparse = scene()
+    depth = DepthCompleter(CompleterConfig(model=model)).complete(rgb, sparse, K).depth
+    np.testing.assert_allclose(depth[sparse > 0], sparse[sparse > 0], rtol=1e-5)
+    assert (depth > 0).all()
+    assert depth.max() <= sparse.max() * 1.0001
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        ({'model': 'lihgt'}, 'model: expected one of light'),
+        ({'precision': 'int8'}, 'precision: expected one of auto'),
+        ({'max_depth': 0}, 'max_depth'),
+    ],
+)
+def test_bad_settings_name_the_good_ones(changed: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CompleterConfig(**changed)
+
+
+def test_devices_that_are_not_there_are_refused(weights: Path) -> None:
+    for device in ('tpu', 'cuda:7', 'meta'):
+        with pytest.raises(ValueError, match='device'):
+            DepthCompleter(CompleterConfig(weights=str(weights), device=device))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save({'net': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match='does not fit LightNet'):
+        DepthCompleter(CompleterConfig(weights=str(tmp_path / 'other.pth')))
+
+
+def test_wrong_arrays_are_named(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    for arguments, message in [
+        ((rgb.astype(np.float32), sparse, K), 'rgb: expected'),
+        ((rgb, sparse[:-1], K), 'sparse: expected'),
+        ((rgb, (sparse * 256).astype(np.uint16), K), 'sparse: expected'),
+        ((rgb, sparse, np.eye(4)), 'K: expected'),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            completer.complete(*arguments)
+
+
+def test_a_closed_completer_says_so(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    completer.close()
+    with pytest.raises(RuntimeError, match='closed'):
+        completer.complete(*scene(), K)
