@@ -1,0 +1,231 @@
+"""LiDAR scan patterns and their sweeps through a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dmd3c_ros.simulation.scene import Scene
+
+
+class Rays(NamedTuple):
+    """directions (N, 3) float32 unit, LiDAR frame (x forward, z up); ring (N,) int32; time (N,)
+    float32 s from the sweep's start."""
+
+    directions: np.ndarray
+    ring: np.ndarray
+    time: np.ndarray
+
+
+class Sweep(NamedTuple):
+    """points (N, 3) float32 m in the LiDAR frame; ring (N,) int32; time (N,) float32 s."""
+
+    points: np.ndarray
+    ring: np.ndarray
+    time: np.ndarray
+
+
+@dataclass(frozen=True)
+class LidarNoise:
+    """What separates a real sweep from exact ranges."""
+
+    range_sigma_m: float = 0.02
+    random_loss: float = 0.01  # share of pulses lost for no reason
+    loss: float = 1.0  # scales the loss on dark, far and glancing surfaces; 0: none
+    glass_return: float = 0.12  # share of pulses that a pane sends back
+    glass_pass: float = 0.1  # share that goes through and meets what is behind
+    mixed_pixels: float = 0.02  # share of pulses split between two surfaces, where there are two
+    beam_rad: float = 0.002  # full divergence of the beam
+
+
+@dataclass(frozen=True)
+class Spinning:
+    """Lines at fixed elevations, turned once in a sweep; ring 0 is the top line."""
+
+    name: str
+    elevations_deg: tuple[float, ...]
+    azimuth_step_deg: float
+    min_range_m: float
+    max_range_m: float
+    period_s: float = 0.1
+    sector_deg: tuple[float, float] = (-180.0, 180.0)
+    jitter_deg: float = 0.02  # spread of the lines' own azimuths around the step
+
+    def directions(self, rng: np.random.Generator, frame_index: int = 0) -> Rays:
+        """One sweep's rays, line by line; rng turns the start and jitters each pulse."""
+        low, high = self.sector_deg
+        steps = round((high - low) / self.azimuth_step_deg)
+        lines = len(self.elevations_deg)
+        start = rng.uniform(0, self.azimuth_step_deg)
+        base = low + start + self.azimuth_step_deg * np.arange(steps)
+        # Every laser fires at its own moment of the step.
+        phase = np.mod(np.arange(lines) * 0.618, 1.0) * self.azimuth_step_deg
+        azimuth = base[None] + phase[:, None] + rng.normal(0, self.jitter_deg, (lines, steps))
+        azimuth = np.radians(azimuth)
+        elevation = np.radians(np.array(self.elevations_deg))[:, None]
+        elevation = elevation + np.radians(rng.normal(0, 0.1 * self.jitter_deg, azimuth.shape))
+        directions = np.stack(
+            [
+                np.cos(elevation) * np.cos(azimuth),
+                -np.cos(elevation) * np.sin(azimuth),
+                np.sin(elevation),
+            ],
+            -1,
+        )
+        ring = np.repeat(np.arange(lines, dtype=np.int32), steps)
+        time = np.tile(np.linspace(0, self.period_s, steps, endpoint=False), lines)
+        return Rays(directions.reshape(-1, 3).astype(np.float32), ring, time.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Rosette:
+    """Non-repetitive rosette of a solid-state LiDAR (two counter-turning prisms)."""
+
+    name: str
+    half_angle_deg: float
+    points: int
+    min_range_m: float
+    max_range_m: float
+    lines: int = 6
+    petals_hz: float = 121.7
+    turn_hz: float = 13.13
+    period_s: float = 0.1
+
+    def directions(self, rng: np.random.Generator, frame_index: int = 0) -> Rays:
+        """The rays of frame frame_index; the figure goes on from frame to frame."""
+        per_line = self.points // self.lines
+        time = np.arange(per_line) * (self.period_s / per_line)
+        t = (frame_index * self.period_s + time)[None]
+        line = np.arange(self.lines)[:, None]
+        radius = np.radians(self.half_angle_deg) * np.cos(
+            2 * np.pi * self.petals_hz * t + line * np.pi / self.lines
+        )
+        angle = 2 * np.pi * self.turn_hz * t + line * 2 * np.pi / self.lines / 7
+        radius = radius + rng.normal(0, 2e-4, radius.shape)
+        directions = np.stack(
+            [np.cos(radius), np.sin(radius) * np.cos(angle), np.sin(radius) * np.sin(angle)], -1
+        )
+        ring = np.repeat(np.arange(self.lines, dtype=np.int32), per_line)
+        return Rays(
+            directions.reshape(-1, 3).astype(np.float32),
+            ring,
+            np.tile(time, self.lines).astype(np.float32),
+        )
+
+
+Pattern = Spinning | Rosette
+
+
+def _hdl64e() -> tuple[float, ...]:
+    upper = np.linspace(2.0, -8.33, 32)
+    lower = np.linspace(-8.83, -24.8, 32)
+    # The lines of a real unit are not evenly spaced: fixed irregularities of its calibration.
+    uneven = np.random.default_rng(64).normal(0, 0.05, 64)
+    return tuple(np.round(np.r_[upper, lower] + uneven, 3).tolist())
+
+
+PATTERNS: dict[str, Pattern] = {
+    'hdl64e': Spinning('hdl64e', _hdl64e(), 0.1728, 1.5, 80.0),
+    'vlp16': Spinning('vlp16', tuple(np.linspace(15, -15, 16).tolist()), 0.2, 0.5, 100.0),
+    'os1_128': Spinning(
+        'os1_128', tuple(np.linspace(22.5, -22.5, 128).round(3).tolist()), 360 / 1024, 0.5, 90.0
+    ),
+    'solid_state': Rosette('solid_state', 35.2, 24000, 0.3, 90.0),
+    'line_scan': Spinning(
+        'line_scan', (0.0,), 0.25, 0.1, 30.0, period_s=0.025, sector_deg=(-135.0, 135.0)
+    ),
+}
+
+
+def scan(
+    scene: Scene,
+    T_world_lidar: np.ndarray,
+    pattern: Pattern,
+    rng: np.random.Generator,
+    noise: LidarNoise = LidarNoise(),
+    frame_index: int = 0,
+    threads: int = 0,
+) -> Sweep:
+    """One sweep from the pose T_world_lidar (4, 4), with losses and noise as noise says."""
+    rays = pattern.directions(rng, frame_index)
+    R, origin = np.asarray(T_world_lidar[:3, :3]), np.asarray(T_world_lidar[:3, 3])
+    distance = _ranges(scene, origin, rays.directions @ R.T, pattern, rng, noise, threads)
+    kept = np.flatnonzero(np.isfinite(distance))
+    points = rays.directions[kept] * distance[kept, None]
+    return Sweep(points.astype(np.float32), rays.ring[kept], rays.time[kept])
+
+
+def _ranges(
+    scene: Scene,
+    origin: np.ndarray,
+    directions: np.ndarray,
+    pattern: Pattern,
+    rng: np.random.Generator,
+    noise: LidarNoise,
+    threads: int,
+) -> np.ndarray:
+    """Measured ranges (N,) m along world directions, inf where no pulse comes back."""
+    rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], 1)
+    rays = rays.astype(np.float32)
+    distance, back = _echo(scene, rays, noise, threads)
+    through = np.flatnonzero(back < 0)
+    fate = rng.random(len(through))
+    through_hit = through[fate < noise.glass_pass]
+    behind = rays[through_hit]
+    behind[:, :3] += behind[:, 3:] * (distance[through_hit, None] + 0.02)
+    further, strength = _echo(scene, behind, noise, threads)
+    back[through] = np.where(fate > 1 - noise.glass_return, 1.0, 0.0)
+    distance[through_hit] += further + 0.02
+    back[through_hit] = np.clip(strength, 0, 1) * 0.5
+    _mix(scene, rays, distance, rng, noise, threads)
+    seen = rng.random(len(distance)) < back * (1 - noise.random_loss)
+    distance = distance + rng.normal(0, noise.range_sigma_m, len(distance)).astype(np.float32)
+    seen &= (distance > pattern.min_range_m) & (distance < pattern.max_range_m)
+    return np.where(seen, distance, np.inf).astype(np.float32)
+
+
+def _echo(
+    scene: Scene, rays: np.ndarray, noise: LidarNoise, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Range (N,) m and chance of an echo (N,) of each ray; the chance is -1 on glass."""
+    hits = scene.cast(rays, threads)
+    met = hits.face >= 0
+    face = np.where(met, hits.face, 0)
+    mesh, table = scene.mesh, scene.materials
+    weight = np.concatenate([1 - hits.bary.sum(1, keepdims=True), hits.bary], 1)[:, :, None]
+    normals = (mesh.normals[face] * weight).sum(1)
+    cosine = np.abs((normals * rays[:, 3:]).sum(1)) + 0.02
+    row = mesh.material[face]
+    # Lambertian echo: reflectance * cos / r^2, against a threshold that spreads over pulses.
+    echo = table['reflectance'][row] * cosine / (0.013 * hits.distance) ** 2
+    mirror = table['gloss'][row] * np.clip(1 - cosine, 0, 1)
+    chance = 1 - noise.loss * np.clip(np.exp(-7.0 * echo) + 0.8 * mirror, 0, 1)
+    chance = np.where(table['glass'][row] & (noise.loss > 0), -1.0, chance)
+    return hits.distance.astype(np.float32), np.where(met, chance, 0.0)
+
+
+def _mix(
+    scene: Scene,
+    rays: np.ndarray,
+    distance: np.ndarray,
+    rng: np.random.Generator,
+    noise: LidarNoise,
+    threads: int,
+) -> None:
+    """Average some ranges, in place, with what the other edge of the wide beam meets."""
+    count = int(len(rays) * noise.mixed_pixels * 5)
+    if not count:
+        return
+    index = rng.choice(len(rays), count, replace=False)
+    beside = rays[index]
+    beside[:, 3:] += rng.normal(0, noise.beam_rad, (count, 3)).astype(np.float32)
+    other = scene.cast(beside, threads).distance
+    both = np.isfinite(other) & np.isfinite(distance[index])
+    gap = np.abs(np.where(both, other, 0) - np.where(both, distance[index], 0))
+    # Surfaces too far apart in range give two separate echoes instead.
+    mixed = (gap > 0.1) & (gap < 1.5) & (rng.random(count) < 0.5)
+    share = rng.random(count).astype(np.float32)
+    index, other, share = index[mixed], other[mixed], share[mixed]
+    distance[index] = distance[index] * share + other * (1 - share)

@@ -1,0 +1,16 @@
+"""The kinds of scene by name."""
+
+from __future__ import annotations
+
+from dmd3c_ros.simulation.indoor import indoor
+from dmd3c_ros.simulation.scene import Scene
+from dmd3c_ros.simulation.street import street
+
+KINDS = {'street': street, 'indoor': indoor}
+
+
+def build(kind: str, seed: int) -> Scene:
+    """The scene of that kind and seed. Raises ValueError for an unknown kind."""
+    if kind not in KINDS:
+        raise ValueError(f'scene kind: expected one of {", ".join(KINDS)}, got {kind!r}')
+    return KINDS[kind](seed)

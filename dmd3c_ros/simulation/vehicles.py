@@ -1,0 +1,387 @@
+"""Cars, vans, trucks and buses; local frame x forward, y left, z up, origin on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet, tubes
+from dmd3c_ros.simulation.scene import SceneBuilder
+from dmd3c_ros.simulation.textures import Pattern2D
+
+_PAINTS = (
+    (0.55, 0.56, 0.58), (0.2, 0.2, 0.22), (0.02, 0.02, 0.025), (0.75, 0.75, 0.74),
+    (0.05, 0.08, 0.25), (0.4, 0.02, 0.03), (0.03, 0.12, 0.07), (0.45, 0.4, 0.3),
+    (0.1, 0.25, 0.45), (0.6, 0.35, 0.05),
+)  # fmt: skip
+
+
+def paint(b: SceneBuilder, gloss: float = 0.06) -> int:
+    """A car paint; dark ones send little of the laser back."""
+    color = np.array(_PAINTS[b.rng.integers(len(_PAINTS))]) * b.rng.uniform(0.7, 1.2)
+    reflectance = float(np.clip(color.mean() * 0.9 + b.rng.uniform(0.02, 0.25), 0.04, 0.7))
+    return b.material(color, contrast=0.03, gloss=gloss, reflectance=reflectance)
+
+
+def glass(b: SceneBuilder) -> int:
+    """Tinted pane: mirrors the sky, lets the laser through."""
+    color = np.full(3, b.rng.uniform(0.008, 0.05))
+    return b.material(color, contrast=0.3, gloss=0.08, reflectance=0.1, glass=True)
+
+
+def rubber(b: SceneBuilder) -> int:
+    """Tyres and other black plastic."""
+    return b.material((0.018, 0.018, 0.018), contrast=0.2, reflectance=0.1)
+
+
+def lamp(b: SceneBuilder, color: tuple[float, float, float]) -> int:
+    """Tail lamps, sometimes lit."""
+    lit = float(b.rng.choice([0.0, 0.5]))
+    return b.material(color, contrast=0.1, gloss=0.05, reflectance=0.7, emission=lit)
+
+
+def wheels(
+    b: SceneBuilder, xs: np.ndarray, width: float, radius: float, tyre: float = 0.22
+) -> Mesh:
+    """Pairs of wheels at xs (m), their outer faces width apart."""
+    black = rubber(b)
+    rim = b.material(np.full(3, b.rng.uniform(0.15, 0.5)), contrast=0.5, gloss=0.05)
+    xs = np.repeat(np.asarray(xs, float), 2)
+    side = np.tile([-1.0, 1.0], len(xs) // 2)
+    outer = np.stack([xs, side * width / 2, np.full_like(xs, radius)], 1)
+    inner = outer - np.stack([0 * xs, side * tyre, 0 * xs], 1)
+    face = outer + np.stack([0 * xs, side * 0.004, 0 * xs], 1)
+    return merge(
+        [
+            tubes(inner, outer, radius, black, sides=14, caps=True),
+            tubes(outer, face, 0.62 * radius, rim, sides=10, caps=True),
+        ]
+    )
+
+
+def _superellipse(count: int, power: float) -> tuple[np.ndarray, np.ndarray]:
+    angle = np.linspace(0, 2 * np.pi, count + 1)
+    c, s = np.cos(angle), np.sin(angle)
+    x, y = np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
+    x[-1], y[-1] = x[0], y[0]
+    return x, y
+
+
+def body(profile: np.ndarray, width: float, material: int, power: float = 4.5) -> Mesh:
+    """Rounded hull through stations profile (K, 4): x, bottom z, top z, share of the width."""
+    y, z = _superellipse(20, power)
+    x, low, high, share = (profile[:, i, None] for i in range(4))
+    points = np.stack(
+        [x + 0 * y, 0.5 * width * share * y, 0.5 * (low + high) + 0.5 * (high - low) * z], -1
+    )
+    # The hull leans inwards a little towards the top, as doors do.
+    points[..., 1] *= 1 - 0.08 * np.clip(z, 0, 1)
+    nose, tail = points[:1].copy(), points[-1:].copy()
+    nose[:] = points[0].mean(0)
+    tail[:] = points[-1].mean(0)
+    return sheet(np.concatenate([nose, points, tail]), material)
+
+
+def cabin(
+    front: tuple[float, float],
+    rear: tuple[float, float],
+    belt: float,
+    roof: float,
+    width: float,
+    paint_row: int,
+    glass_row: int,
+    pillars: tuple[float, ...],
+) -> Mesh:
+    """Greenhouse between the heights belt and roof (m).
+
+    front and rear are x (m) at (belt, roof); pillars: their places as shares of the length.
+    """
+    px, py = _superellipse(40, 7.0)
+    levels = np.array([0.0, 0.1, 0.5, 0.82, 0.95, 1.0, 1.0])
+    inset = np.array([0.0, 0.0, 0.06, 0.11, 0.14, 0.24, 0.97])
+    z = belt + (roof - belt) * levels
+    z[-1] += 0.03
+    xf = front[0] + (front[1] - front[0]) * levels
+    xr = rear[0] + (rear[1] - rear[0]) * levels
+    xf[-2:] -= [0.12, 0.4 * (front[1] - rear[1])]
+    xr[-2:] += [0.12, 0.4 * (front[1] - rear[1])]
+    middle, half = (xf + xr) / 2, (xf - xr) / 2
+    points = np.stack(
+        [
+            middle[:, None] + half[:, None] * px,
+            0.5 * width * (1 - inset)[:, None] * py,
+            np.broadcast_to(z[:, None], (len(z), len(px))),
+        ],
+        -1,
+    )
+    cells = np.full((len(z) - 1, len(px) - 1), paint_row)
+    cx, cy = (px[:-1] + px[1:]) / 2, (py[:-1] + py[1:]) / 2
+    pane = np.ones(len(cx), bool)
+    for share in pillars:
+        pane &= ~((np.abs((cx + 1) / 2 - share) < 0.035) & (np.abs(cy) > 0.7))
+    corner = (np.abs(cx) > 0.8) & (np.abs(cy) > 0.8)
+    cells[1:3, pane & ~corner] = glass_row
+    return sheet(points, cells)
+
+
+def car(b: SceneBuilder) -> Mesh:
+    """A passenger car: saloon, hatchback, estate or SUV, of random proportions and paint."""
+    rng = b.rng
+    style = rng.choice(['saloon', 'hatch', 'estate', 'suv'], p=[0.25, 0.3, 0.25, 0.2])
+    length = {'saloon': 4.6, 'hatch': 3.9, 'estate': 4.6, 'suv': 4.5}[style]
+    length *= rng.uniform(0.94, 1.06)
+    width = rng.uniform(1.68, 1.85)
+    roof = (1.68 if style == 'suv' else 1.45) * rng.uniform(0.97, 1.06)
+    clear = (0.24 if style == 'suv' else 0.17) + rng.uniform(0, 0.04)
+    belt, hood = roof * rng.uniform(0.61, 0.66), roof * rng.uniform(0.53, 0.6)
+    half = length / 2
+    windscreen = half - length * rng.uniform(0.24, 0.29)
+    boot = -half + (length * rng.uniform(0.14, 0.18) if style == 'saloon' else 0.12)
+    deck = belt * (0.98 if style == 'saloon' else 1.0)
+    profile = np.array(
+        [
+            [half, 0.4, 0.58, 0.72], [half - 0.06, 0.26, hood - 0.14, 0.86],
+            [half - 0.2, clear, hood - 0.04, 0.95], [half - 0.5, clear, hood, 0.99],
+            [windscreen, clear, belt - 0.04, 1.0], [0.0, clear, belt, 1.0],
+            [boot + 0.2, clear, belt, 1.0], [-half + 0.3, clear, deck, 0.98],
+            [-half + 0.1, clear + 0.04, deck - 0.05, 0.94],
+            [-half + 0.03, 0.3, deck - 0.16, 0.9], [-half, 0.4, deck - 0.3, 0.8],
+        ]
+    )  # fmt: skip
+    skin, pane = paint(b), glass(b)
+    lean = {'saloon': 0.55, 'hatch': 0.35, 'estate': 0.2, 'suv': 0.25}[style]
+    rake = (roof - belt) * rng.uniform(1.2, 1.7)
+    parts = [
+        body(profile, width, skin),
+        cabin(
+            (windscreen + 0.05, windscreen - rake),
+            (boot, boot + lean),
+            belt - 0.06,
+            roof,
+            0.97 * width,
+            skin,
+            pane,
+            (0.05, 0.33, 0.62),
+        ),
+    ]
+    radius = rng.uniform(0.3, 0.36) if style == 'suv' else rng.uniform(0.28, 0.32)
+    axles = np.array([half - length * 0.19, -half + length * 0.2])
+    parts += [_arches(b, axles, width, radius), wheels(b, axles, width + 0.02, radius, 0.2)]
+    parts.append(_trim(b, half, width, belt, hood, windscreen))
+    if rng.random() < 0.25:
+        rails = np.array([[boot + 0.6, y, roof + 0.04] for y in (-0.5, 0.5)])
+        parts.append(tubes(rails, rails + np.array([1.4, 0, 0]), 0.02, rubber(b), sides=5))
+    return merge(parts)
+
+
+def _arches(b: SceneBuilder, axles: np.ndarray, width: float, radius: float) -> Mesh:
+    dark = b.material((0.008, 0.008, 0.008), contrast=0.1, reflectance=0.04)
+    x, side = np.repeat(axles, 2), np.tile([-1.0, 1.0], len(axles))
+    outer = np.stack([x, side * (width / 2 + 0.002), np.full_like(x, radius + 0.02)], 1)
+    inner = outer - np.stack([0 * x, side * 0.3, 0 * x], 1)
+    return tubes(inner, outer, radius + 0.055, dark, sides=16, caps=True)
+
+
+def _trim(
+    b: SceneBuilder, half: float, width: float, belt: float, hood: float, windscreen: float
+) -> Mesh:
+    red, white = lamp(b, (0.5, 0.02, 0.02)), lamp(b, (0.7, 0.7, 0.65))
+    plate = b.material(
+        (0.7, 0.7, 0.65), (0.05, 0.05, 0.05), pattern=Pattern2D.POSTER, scale=0.3, reflectance=0.9
+    )
+    black = rubber(b)
+    parts = []
+    for side in (-1, 1):
+        y = side * 0.36 * width
+        parts.append(box((0.14, 0.26, 0.2), red, (-half + 0.08, y, belt - 0.32)))
+        parts.append(box((0.16, 0.3, 0.12), white, (half - 0.14, y, hood - 0.24)))
+        parts.append(
+            box((0.1, 0.2, 0.12), black, (windscreen - 0.2, side * (width / 2 + 0.06), belt))
+        )
+    parts.append(box((0.05, 0.5, 0.11), plate, (-half, 0, belt - 0.45)))
+    parts.append(box((0.04, 0.5, 0.11), plate, (half, 0, 0.42)))
+    parts.append(box((0.06, width * 0.8, 0.14), black, (-half + 0.02, 0, 0.3)))
+    parts.append(box((0.06, width * 0.6, 0.12), black, (half - 0.04, 0, 0.5)))
+    return merge(parts)
+
+
+def van(b: SceneBuilder) -> Mesh:
+    """A delivery van or minibus."""
+    rng = b.rng
+    length, width, roof = rng.uniform(4.8, 6.2), rng.uniform(1.9, 2.1), rng.uniform(1.95, 2.7)
+    half, clear = length / 2, 0.22
+    nose = half - rng.uniform(0.7, 1.0)
+    profile = np.array(
+        [
+            [half, 0.4, 0.7, 0.8], [half - 0.08, clear, 0.95, 0.93], [nose, clear, 1.15, 1.0],
+            [nose - 0.4, clear, 1.22, 1.0], [-half + 0.1, clear, 1.22, 1.0],
+            [-half, 0.35, 1.1, 0.96],
+        ]
+    )  # fmt: skip
+    skin = paint(b)
+    side_glass = glass(b) if rng.random() < 0.4 else skin
+    parts = [
+        body(profile, width, skin, 6.0),
+        cabin(
+            (nose + 0.1, nose - rng.uniform(0.4, 0.8)),
+            (-half + 0.03, -half + 0.1),
+            1.1,
+            roof,
+            width * 0.99,
+            skin,
+            side_glass,
+            (0.3, 0.55, 0.8),
+        ),
+        boxes((nose - 0.75, -width * 0.492, 1.25), (nose - 0.25, width * 0.492, 1.6), glass(b)),
+    ]
+    axles = np.array([half - 0.9, -half + 1.0])
+    parts += [_arches(b, axles, width, 0.34), wheels(b, axles, width + 0.02, 0.34)]
+    parts.append(_trim(b, half, width, 1.2, 1.0, nose))
+    return merge(parts)
+
+
+def _lorry_cab(b: SceneBuilder, x: float, width: float, height: float) -> Mesh:
+    skin, pane, black = paint(b), glass(b), rubber(b)
+    front, back = x + 1.9, x
+    parts = [
+        cabin((front, front - 0.12), (back, back), 0.9, height, width, skin, skin, (0.5,)),
+        boxes((back + 0.05, -width / 2, 0.45), (front, width / 2, 0.95), skin),
+        boxes(
+            (front - 0.02, -width * 0.44, height * 0.58),
+            (front + 0.01, width * 0.44, height * 0.82),
+            pane,
+        ),
+        boxes(
+            (front - 1.1, -width * 0.49, height * 0.58),
+            (front - 0.3, width * 0.49, height * 0.8),
+            pane,
+        ),
+        boxes((front, -width * 0.45, 0.35), (front + 0.08, width * 0.45, 0.7), black),
+    ]
+    for side in (-1, 1):
+        parts.append(
+            box((0.12, 0.2, 0.6), black, (front - 0.1, side * (width / 2 + 0.2), height * 0.6))
+        )
+    return merge(parts)
+
+
+def _tank(b: SceneBuilder, low: float, x0: float, x1: float, width: float) -> Mesh:
+    grey = b.rng.uniform(0.35, 0.75)
+    skin = b.material(
+        (grey, grey, grey * 0.95),
+        (0.1, 0.15, 0.35),
+        pattern=Pattern2D.POSTER,
+        scale=b.rng.uniform(2, 4),
+        contrast=0.15,
+        gloss=0.06,
+    )
+    angle = np.linspace(0, 2 * np.pi, 25)
+    radius = width / 2 * np.array([0.3, 0.8, 1.0, 1.0, 0.8, 0.3])
+    along = np.array([x0, x0 + 0.25, x0 + 0.8, x1 - 0.8, x1 - 0.25, x1])
+    points = np.stack(
+        [
+            along[:, None] + 0 * angle,
+            radius[:, None] * np.cos(angle),
+            low + width / 2 + radius[:, None] * np.sin(angle),
+        ],
+        -1,
+    )
+    return sheet(points, skin)
+
+
+def lorry(b: SceneBuilder) -> Mesh:
+    """A lorry: cab and box, curtain, tank, tipper or bare flatbed, open below."""
+    rng = b.rng
+    length, width, height = rng.uniform(6.5, 15.0), rng.uniform(2.3, 2.55), rng.uniform(2.5, 3.4)
+    x1 = length / 2
+    x0, bed = -length / 2, rng.uniform(0.95, 1.25)
+    black = rubber(b)
+    parts = [_lorry_cab(b, x1 - 2.0, width, height)]
+    parts.append(boxes((x0, -0.45, 0.7), (x1 - 1.0, 0.45, bed), black))
+    parts.append(boxes((x0, -width / 2, bed - 0.12), (x1 - 2.2, width / 2, bed), black))
+    style = rng.choice(['box', 'curtain', 'tank', 'tipper', 'flat'], p=[0.3, 0.25, 0.2, 0.15, 0.1])
+    end = x1 - 2.0 - rng.uniform(0.2, 0.8)
+    if style == 'tank':
+        parts.append(_tank(b, bed, x0 + 0.1, end, width))
+    elif style in ('box', 'curtain'):
+        color, second = rng.uniform(0.1, 0.8, 3), rng.uniform(0.05, 0.8, 3)
+        pattern = rng.choice([Pattern2D.POSTER, Pattern2D.PLAIN, Pattern2D.PLANKS])
+        skin = b.material(color, second, pattern=pattern, scale=rng.uniform(0.8, 3), contrast=0.15)
+        top = rng.uniform(2.6, 4.0)
+        parts.append(boxes((x0, -width / 2, bed), (end, width / 2, top), skin))
+    elif style == 'tipper':
+        skin = b.material(rng.uniform(0.1, 0.7, 3), contrast=0.4)
+        for low, high in (
+            ((x0, -width / 2, bed), (end, -width / 2 + 0.08, bed + 1.1)),
+            ((x0, width / 2 - 0.08, bed), (end, width / 2, bed + 1.1)),
+            ((x0, -width / 2, bed), (x0 + 0.08, width / 2, bed + 1.0)),
+            ((end - 0.1, -width / 2, bed), (end, width / 2, bed + 1.4)),
+        ):
+            parts.append(boxes(low, high, skin))
+    parts.append(_lorry_details(b, x0, width))
+    axles = [x1 - 1.3, x0 + 1.2] + [x0 + 2.5] * (length > 9) + [x0 + 3.8] * (length > 12)
+    parts.append(wheels(b, np.array(axles), width, 0.5, 0.35))
+    return merge(parts)
+
+
+def _lorry_details(b: SceneBuilder, x0: float, width: float) -> Mesh:
+    hazard = b.material(
+        (0.6, 0.45, 0.02),
+        (0.45, 0.02, 0.02),
+        pattern=Pattern2D.DIAGONAL,
+        scale=0.3,
+        reflectance=0.8,
+    )
+    bar = b.material(np.full(3, 0.35), contrast=0.2)
+    red = lamp(b, (0.5, 0.02, 0.02))
+    parts = [
+        boxes((x0 - 0.03, -width / 2, 0.8), (x0, width / 2, 0.95), hazard),
+        boxes((x0 + 0.1, -width * 0.48, 0.45), (x0 + 0.2, width * 0.48, 0.57), bar),
+    ]
+    for side in (-1, 1):
+        parts.append(box((0.06, 0.4, 0.15), red, (x0 - 0.02, side * width * 0.36, 0.62)))
+        for z in (0.5, 0.8):
+            rail = (x0 + 4.6, side * width * 0.48, z)
+            parts.append(
+                boxes(rail, (x0 + 8.0, side * width * 0.48 + 0.04, z + 0.1), bar)
+                if b.rng.random() < 0.5
+                else box((0.3, 0.06, 0.08), bar, rail)
+            )
+    return merge(parts)
+
+
+def bus(b: SceneBuilder) -> Mesh:
+    """A city bus or tram car."""
+    rng = b.rng
+    length, width, roof = rng.uniform(9, 16), 2.5, rng.uniform(2.9, 3.3)
+    skin, pane = paint(b), glass(b)
+    half = length / 2
+    pillars = tuple(np.arange(0.06, 1.0, 1.5 / length))
+    profile = np.array(
+        [
+            [half, 0.35, 1.1, 0.94], [half - 0.1, 0.3, 1.2, 1.0], [-half + 0.1, 0.3, 1.2, 1.0],
+            [-half, 0.35, 1.1, 0.95],
+        ]
+    )  # fmt: skip
+    parts = [
+        body(profile, width, skin, 9.0),
+        cabin((half, half - 0.15), (-half, -half + 0.05), 1.05, roof, width, skin, pane, pillars),
+        wheels(b, np.array([half - 2.4, -half + 2.6]), width + 0.01, 0.48, 0.3),
+    ]
+    return merge(parts)
+
+
+KINDS: tuple[tuple[Callable[[SceneBuilder], Mesh], float, float], ...] = (
+    (car, 0.74, 5.2),
+    (van, 0.11, 6.6),
+    (lorry, 0.11, 15.5),
+    (bus, 0.04, 16.5),
+)
+
+
+def vehicle(b: SceneBuilder) -> tuple[Mesh, float]:
+    """A random vehicle and the room (m) it takes along the lane."""
+    index = b.rng.choice(len(KINDS), p=[share for _, share, _ in KINDS])
+    make, _, room = KINDS[index]
+    return make(b), room

@@ -1,0 +1,235 @@
+"""Simulated training frames on disk: `python -m training.scenes --out DIR --frames N --seed S`.
+
+One file for a frame, named by its number, so that a run that was stopped goes on where it was;
+frame i of a seed is always the same, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.projection import project_points
+from dmd3c_ros.simulation import (
+    PATTERNS,
+    LidarNoise,
+    Rig,
+    Rosette,
+    build,
+    camera_mount,
+    capture,
+    lidar_mount,
+)
+
+log = logging.getLogger(__name__)
+
+DEPTH_SCALE = 256.0  # stored depth is uint16 in 1/256 m; beyond 255 m counts as sky
+FRAMES_PER_SCENE = 3
+
+
+@dataclass(frozen=True)
+class SensorShare:
+    """How often each kind of rig is drawn; the shares add up to 1."""
+
+    kitti: float = 0.75  # 1216x352 on a street, 64 lines
+    indoor: float = 0.10  # 640x480 in rooms, any pattern
+    other: float = 0.15  # other cameras on a street, any pattern but the single line
+
+
+class StoredFrame(NamedTuple):
+    """A frame as stored.
+
+    rgb (H, W, 3) uint8; depth (H, W) float32 m, 0 = sky; points (N, 3) float32 m, LiDAR frame;
+    ring (N,) uint8; K (3, 3); T_camera_lidar (4, 4); pattern: the LiDAR's name.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    points: np.ndarray
+    ring: np.ndarray
+    K: np.ndarray
+    T_camera_lidar: np.ndarray
+    pattern: str
+
+    def sparse(self) -> np.ndarray:
+        """Sparse depth (H, W) float32 m of the whole sweep."""
+        height, width = self.depth.shape
+        camera = Camera.from_K(self.K, width, height)
+        return project_points(self.points, self.T_camera_lidar, camera)
+
+
+def random_rig(rng: np.random.Generator, shares: SensorShare) -> tuple[str, Rig]:
+    """A kind of scene and a rig for it."""
+    draw = rng.random()
+    if draw < shares.kitti:
+        return 'street', _kitti_rig(rng)
+    kind = 'indoor' if draw < shares.kitti + shares.indoor else 'street'
+    names = [n for n in PATTERNS if n != 'line_scan' or (kind == 'indoor' and rng.random() < 0.3)]
+    pattern = PATTERNS[names[rng.integers(len(names))]]
+    if isinstance(pattern, Rosette) and rng.random() < 0.6:
+        pattern = replace(pattern, points=96000)  # several frames' worth of the figure
+    width, height = ((640, 480), (848, 480), (1024, 448), (1216, 352))[
+        0 if kind == 'indoor' else rng.integers(4)
+    ]
+    K = _intrinsics(rng, width, height, width * rng.uniform(0.45, 0.95))
+    camera = Camera.from_K(K, width, height)
+    top = 1.5 if kind == 'indoor' else 2.4
+    mount = camera_mount(rng.uniform(0.5, top), rng.normal(0, 0.06), 0.0, rng.normal(0, 0.02))
+    offset = rng.normal(0, [0.1, 0.1, 0.1])
+    T_camera_lidar = lidar_mount(*offset, yaw_rad=rng.normal(0, 0.03))
+    return kind, Rig(camera, T_camera_lidar, pattern, mount, _noise(rng))
+
+
+def _kitti_rig(rng: np.random.Generator) -> Rig:
+    focal = rng.uniform(500, 1000) if rng.random() < 0.5 else rng.uniform(690, 750)
+    camera = Camera.from_K(_intrinsics(rng, 1216, 352, focal), 1216, 352)
+    mount = camera_mount(
+        rng.uniform(1.4, 2.0), rng.normal(0.0, 0.015), rng.normal(0, 0.03), rng.normal(0, 0.01)
+    )
+    offset = (rng.uniform(-0.45, -0.1), rng.uniform(-0.35, 0.35), rng.uniform(0.0, 0.3))
+    pattern = replace(PATTERNS['hdl64e'], azimuth_step_deg=float(rng.choice([0.09, 0.1728, 0.18])))
+    if rng.random() < 0.6:
+        pattern = PATTERNS['hdl64e']
+    lift = rng.normal(0, 0.05) + rng.normal(0, 0.03, 64)
+    pattern = replace(
+        pattern, elevations_deg=tuple((np.array(pattern.elevations_deg) + lift).tolist())
+    )
+    return Rig(camera, lidar_mount(*offset), pattern, mount, _noise(rng))
+
+
+def _intrinsics(rng: np.random.Generator, width: int, height: int, focal: float) -> np.ndarray:
+    cx, cy = width / 2 + rng.normal(0, 0.015 * width), height / 2 + rng.normal(0, 0.04 * height)
+    return np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1.0]])
+
+
+def _noise(rng: np.random.Generator) -> LidarNoise:
+    return LidarNoise(
+        range_sigma_m=float(rng.uniform(0.005, 0.03)),
+        random_loss=float(rng.choice([0.0, 0.02, 0.1])),
+        loss=float(rng.uniform(0.6, 1.2)),
+        glass_return=float(rng.uniform(0.02, 0.4)),
+        glass_pass=float(rng.uniform(0.0, 0.2)),
+    )
+
+
+def _miscalibrate(rng: np.random.Generator, T: np.ndarray) -> np.ndarray:
+    """The true mount behind a calibration T that is about a milliradian and a centimetre off."""
+    rotation, _ = cv2.Rodrigues(rng.normal(0, 0.0008, 3))
+    true = T.copy()
+    true[:3, :3] = rotation @ T[:3, :3]
+    true[:3, 3] += rng.normal(0, 0.008, 3)
+    return true
+
+
+def make_scene_frames(
+    seed: int, scene_index: int, shares: SensorShare = SensorShare()
+) -> list[StoredFrame]:
+    """The FRAMES_PER_SCENE frames of one scene, some seconds apart."""
+    rng = np.random.default_rng([seed, scene_index])
+    kind, rig = random_rig(rng, shares)
+    scene = build(kind, int(rng.integers(2**31)))
+    frames = []
+    for index in range(FRAMES_PER_SCENE):
+        time_s = (index + rng.uniform(0, 0.6)) * (4.0 if kind == 'indoor' else 2.0)
+        true = replace(rig, T_camera_lidar=_miscalibrate(rng, rig.T_camera_lidar))
+        frame = capture(scene, true, time_s, index, threads=1)
+        frames.append(
+            StoredFrame(
+                frame.rgb,
+                frame.depth,
+                frame.points,
+                frame.ring.astype(np.uint8),
+                rig.camera.K,
+                rig.T_camera_lidar,
+                rig.pattern.name,
+            )
+        )
+    return frames
+
+
+def save_frame(path: Path, frame: StoredFrame) -> None:
+    """Write a frame as .npz, whole or not at all."""
+    stored = np.where(frame.depth < 65535 / DEPTH_SCALE, frame.depth * DEPTH_SCALE + 0.5, 0)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    with partial.open('wb') as file:
+        np.savez(
+            file,
+            rgb=frame.rgb,
+            depth=stored.astype(np.uint16),
+            points=frame.points,
+            ring=frame.ring,
+            K=frame.K,
+            T_camera_lidar=frame.T_camera_lidar,
+            pattern=frame.pattern,
+        )
+    partial.replace(path)
+
+
+def load_frame(path: Path) -> StoredFrame:
+    """Read what save_frame wrote."""
+    with np.load(path) as data:
+        depth = data['depth'].astype(np.float32) / np.float32(DEPTH_SCALE)
+        return StoredFrame(
+            data['rgb'],
+            depth,
+            data['points'],
+            data['ring'],
+            data['K'],
+            data['T_camera_lidar'],
+            str(data['pattern']),
+        )
+
+
+def frame_path(folder: Path, index: int) -> Path:
+    """File of frame index."""
+    return Path(folder) / f'{index:06d}.npz'
+
+
+def _make(folder: Path, seed: int, scene_index: int, total: int) -> int:
+    cv2.setNumThreads(1)
+    first = scene_index * FRAMES_PER_SCENE
+    wanted = range(first, min(first + FRAMES_PER_SCENE, total))
+    if all(frame_path(folder, index).exists() for index in wanted):
+        return len(wanted)
+    frames = make_scene_frames(seed, scene_index)
+    for index in wanted:
+        save_frame(frame_path(folder, index), frames[index - first])
+    return len(wanted)
+
+
+def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) -> None:
+    """Write frames 0..frames-1 of the seed into folder, skipping those that are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = -(-frames // FRAMES_PER_SCENE)
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_make, folder, seed, index, frames) for index in range(scenes)]
+        for job in track(as_completed(jobs), 'scenes', total=scenes):
+            job.result()
+    log.info('%d frames in %s', frames, folder)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, required=True, help='folder of the frames')
+    parser.add_argument('--frames', type=int, default=3000, help='number of frames')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the whole set')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    make_training_set(args.out, args.frames, args.seed, args.workers)
+
+
+if __name__ == '__main__':
+    main()
