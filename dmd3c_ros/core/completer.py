@@ -189,5 +189,6 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == 'cuda':
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # A CPU that only emulates bfloat16 is slower in it than in float32.
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if fast else torch.float32
