@@ -58,7 +58,7 @@ class KittiDrive:
         self._images, self._sweeps = images, sweeps
         self._image_stamps = _stamps(self.path / camera / 'timestamps.txt', images)
         self._sweep_stamps = _stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
-        self.camera = _camera(self._calibration('calib_cam_to_cam.txt'), camera)
+        self.camera = rectified_camera(self._calibration('calib_cam_to_cam.txt'), camera)
         self.T_camera_lidar = _extrinsics(self._calibration('calib_velo_to_cam.txt'))
 
     def __len__(self) -> int:
@@ -83,6 +83,10 @@ class KittiDrive:
 
     def __iter__(self) -> Iterator[KittiFrame]:
         return (self[index] for index in range(len(self)))
+
+    def stamp_ns(self, index: int) -> int:
+        """Time of a frame's picture, without reading the frame."""
+        return self._image_stamps[self.names[index]]
 
     def _calibration(self, name: str) -> Path:
         """The file beside the drive's folders, or in one of the two folders above."""
@@ -187,7 +191,8 @@ def _entry(entries: dict[str, np.ndarray], key: str, shape: tuple[int, ...], pat
     return numbers.reshape(shape)
 
 
-def _camera(path: Path, camera: str) -> Camera:
+def rectified_camera(path: Path, camera: str) -> Camera:
+    """The camera ('image_02', ...) of a calib_cam_to_cam.txt; ValueError names what it lacks."""
     entries = _read_calibration(path)
     number = camera[-2:]
     width, height = _entry(entries, f'S_rect_{number}', (2,), path).astype(int)
