@@ -52,7 +52,7 @@ class Path:
         )
 
     def pose(self, s: float, t: float = 0.0, level: bool = False) -> np.ndarray:
-        """Transform (4, 4) of a body at (s, t): x along the curve, pitched with it unless level."""
+        """Transform (4, 4) of a body at (s, t): x along the curve, pitched unless level."""
         heading = float(self._at(self.heading, s))
         rise = float(self.height(s + 1.0) - self.height(s - 1.0)) / 2.0
         pitch = 0.0 if level else np.arctan(rise)
