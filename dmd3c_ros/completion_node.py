@@ -1,0 +1,246 @@
+"""completion_node: camera and LiDAR topics in, dense metric depth and coloured clouds out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from .conversions import MessageError, camera_from_info, cloud_to_points, image_to_rgb
+from .core.camera import Camera
+from .core.completer import CompleterConfig, DepthCompleter
+from .core.projection import HiddenPointFilter, project_points, remove_hidden_points
+from .node.extrinsics import Extrinsics
+from .node.inputs import FrameSet, Inputs
+from .node.logs import show_package_log
+from .node.memory import keep_freed_memory
+from .node.outputs import Outputs
+from .node.report import Counts, Reporter, Throttle
+from .node.running import run
+from .node.settings import NodeSettings
+from .node.worker import NewestWins
+from .parameters import Parameters
+
+PARAMETER_GROUPS = (
+    ('', CompleterConfig),
+    ('', NodeSettings),
+    ('hidden_points.', HiddenPointFilter),
+)
+# Read anew for every frame; all others are read when the node is configured.
+_LIVE = {
+    'T_camera_lidar',
+    'filter_hidden_points',
+    'min_confidence',
+    'depth_encoding',
+    'color_near',
+    'color_far',
+}
+_SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_SILENCE_REPEAT_S = 30.0
+
+
+class CompletionNode(LifecycleNode):
+    """Synchronizes the inputs and hands each set to a thread that completes the newest one.
+
+    Parameters are declared here, read in `on_configure`; topics are subscribed in `on_activate`.
+    Raises ParameterError for parameters that it cannot start with.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
+        show_package_log(self.get_logger())
+        self._configured = False
+        self._parameters = Parameters(self, PARAMETER_GROUPS, self._refuse_change)
+        self._warn = Throttle(lambda text: self.get_logger().warning(text))
+        self._warn_of_silence = Throttle(
+            lambda text: self.get_logger().warning(text), _SILENCE_REPEAT_S
+        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        self._worker: NewestWins[FrameSet] | None = None
+        self._inputs: Inputs | None = None
+
+    # ---------------------------------------------------------------- life cycle
+
+    def autostart(self) -> bool:
+        """Configure and activate, unless the parameter `autostart` is false; False on failure."""
+        if not self._parameters.get(NodeSettings).autostart:
+            return True
+        return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, prepare extrinsics and outputs."""
+        numbers = self._parameters.get(NodeSettings).T_camera_lidar
+        try:
+            self._completer = DepthCompleter(self._parameters.get(CompleterConfig))
+            self._extrinsics = Extrinsics(self, numbers)
+        except ImportError as error:
+            self.get_logger().error(f'set T_camera_lidar, or install tf2_ros: {error}')
+            return _FAILURE
+        except (ValueError, OSError, RuntimeError) as error:
+            self.get_logger().error(str(error))
+            return _FAILURE
+        self._outputs = Outputs(self, self._warn)
+        self._configured = True
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe, and start the thread that completes."""
+        settings = self._parameters.get(NodeSettings)
+        self._counts = Counts()
+        self._reporter = Reporter(self._counts)
+        self._worker = NewestWins(self._complete, 'completion')
+        self._inputs = Inputs(
+            self, settings.sync_slop, settings.sync_queue_size, self._on_frame_set
+        )
+        # Wall time, so that a stopped simulation is still reported on.
+        self._report_timer = self.create_timer(
+            settings.report_period, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        completer = self._completer
+        self.get_logger().info(
+            f'active: {completer.name} on {completer.device} in {completer.precision}'
+        )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and end the thread."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release outputs, extrinsics and the model."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release whatever is held, in reverse order."""
+        self.close()
+        return super().on_shutdown(state)
+
+    def close(self) -> None:
+        """Stop working and release everything; allowed in every state."""
+        if self._inputs is not None:
+            self._stop()
+        if self._configured:
+            self._release()
+
+    def _stop(self) -> None:
+        self.destroy_timer(self._report_timer)
+        self._inputs.close()
+        self._worker.stop()
+        self._inputs = self._worker = None
+
+    def _release(self) -> None:
+        self._configured = False
+        self._outputs.close()
+        self._extrinsics.close()
+        self._completer.close()
+
+    def _refuse_change(self, names: set[str]) -> str | None:
+        fixed = sorted(n for n in names - _LIVE if not n.startswith('hidden_points.'))
+        if self._configured and fixed:
+            return f'{", ".join(fixed)}: read when the node is configured; clean it up first'
+        return None
+
+    # ---------------------------------------------------------------- the way of one frame
+
+    def _on_frame_set(self, frame: FrameSet) -> None:
+        """Runs in the executor and returns at once."""
+        self._counts.frames_in += 1
+        self._counts.dropped += self._worker.put(frame)
+
+    def _complete(self, frame: FrameSet) -> None:
+        """Runs in the worker's thread: a set that cannot be used is named, counted and left."""
+        wanted = self._outputs.wanted()
+        if not wanted:
+            self._counts.unwanted += 1
+            return
+        try:
+            self._complete_and_publish(frame, wanted)
+        except MessageError as error:
+            self._counts.failed += 1
+            self._warn(str(error))
+        except (ValueError, RuntimeError) as error:
+            self._counts.failed += 1
+            self._warn(f'completion failed: {error}')
+        else:
+            self._counts.published(time.monotonic() - frame.arrival)
+
+    def _complete_and_publish(self, frame: FrameSet, wanted: frozenset[str]) -> None:
+        settings = self._parameters.get(NodeSettings)
+        rgb = image_to_rgb(frame.image)
+        camera = _camera_of(frame, rgb)
+        sparse = self._sparse_depth(frame, camera, settings)
+        self._outputs.publish_sparse(wanted, frame, sparse, settings)
+        if wanted <= {'sparse/image_rect'}:
+            return
+        completion = self._completer.complete(rgb, sparse, camera.K)
+        self._outputs.publish_dense(wanted, frame, rgb, camera, completion, settings)
+
+    def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
+        points = cloud_to_points(frame.cloud)
+        T_camera_lidar = self._extrinsics.find(
+            settings.T_camera_lidar, frame.image.header.frame_id, frame.cloud.header.frame_id
+        )
+        sparse = project_points(points, T_camera_lidar, camera)
+        if not sparse.any():
+            raise MessageError(
+                f'points: none of {len(points)} falls into the image; are the extrinsics right?'
+            )
+        if settings.filter_hidden_points:
+            sparse = remove_hidden_points(sparse, self._parameters.get(HiddenPointFilter))
+        return sparse
+
+    # ---------------------------------------------------------------- reporting
+
+    def _report(self) -> None:
+        if not self._worker.alive:
+            raise RuntimeError('the completing thread has ended; its error is above')
+        silence = self._inputs.silence()
+        completer = self._completer
+        status = self._reporter.status(
+            f'{self.get_fully_qualified_name()}: completion',
+            f'{completer.name} on {completer.device}',
+            silence,
+        )
+        if silence:
+            self._warn_of_silence(silence)
+        else:
+            self.get_logger().info(status.message)
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def _camera_of(frame: FrameSet, rgb: np.ndarray) -> Camera:
+    """The camera, after a check that the image has its size."""
+    camera = camera_from_info(frame.info)
+    if rgb.shape[:2] != (camera.height, camera.width):
+        raise MessageError(
+            f'camera_info: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
+            f'got {camera.width}x{camera.height}'
+        )
+    return camera
+
+
+def _spin(node: CompletionNode) -> int:
+    if not node.autostart():
+        return 1
+    rclpy.spin(node)
+    return 0
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted; 1 where it cannot start."""
+    keep_freed_memory()
+    return run('completion_node', CompletionNode, _spin, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""The outputs: which of them somebody wants, and their publication."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from .. import conversions
+from ..core.camera import Camera
+from ..core.completer import Completion
+from .inputs import FrameSet
+from .settings import NodeSettings
+
+_TOPICS = {
+    'depth_registered/image_rect': Image,
+    'depth_registered/camera_info': CameraInfo,
+    'depth_registered/points': PointCloud2,
+    'depth_registered/color': Image,
+    'confidence': Image,
+    'sparse/image_rect': Image,
+}
+_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Outputs:
+    """Publishers of everything that the node computes; makes only what somebody subscribes to."""
+
+    def __init__(self, node: LifecycleNode, warn: Callable[[str], None]) -> None:
+        self._node, self._warn = node, warn
+        self._publishers = {
+            topic: node.create_lifecycle_publisher(message, topic, _QOS)
+            for topic, message in _TOPICS.items()
+        }
+
+    def close(self) -> None:
+        """End the publishers."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def wanted(self) -> frozenset[str]:
+        """Topics with subscribers now."""
+        return frozenset(
+            topic
+            for topic, publisher in self._publishers.items()
+            if publisher.get_subscription_count() > 0
+        )
+
+    def publish_sparse(
+        self, wanted: frozenset[str], frame: FrameSet, sparse: np.ndarray, settings: NodeSettings
+    ) -> None:
+        """Publish the projected sweep, (H, W) float32, m."""
+        if 'sparse/image_rect' in wanted:
+            message = self._depth_image(sparse, frame, settings)
+            self._publishers['sparse/image_rect'].publish(message)
+
+    def publish_dense(
+        self,
+        wanted: frozenset[str],
+        frame: FrameSet,
+        rgb: np.ndarray,
+        camera: Camera,
+        completion: Completion,
+        settings: NodeSettings,
+    ) -> None:
+        """Publish a completion, under the image's header."""
+        header, depth = frame.image.header, completion.depth
+        if settings.min_confidence > 0:
+            sure = completion.confidence >= settings.min_confidence
+            depth = np.where(sure, depth, np.float32(0))
+        make: dict[str, Callable[[], object]] = {
+            'depth_registered/image_rect': lambda: self._depth_image(depth, frame, settings),
+            'depth_registered/camera_info': lambda: _with_header(frame.info, header),
+            'depth_registered/points': lambda: conversions.depth_to_cloud(
+                depth, rgb, camera, header
+            ),
+            'depth_registered/color': lambda: conversions.rgb_to_image(
+                conversions.color_map(depth, settings.color_near, settings.color_far), header
+            ),
+            'confidence': lambda: conversions.float_to_image(completion.confidence, header),
+        }
+        for topic, build in make.items():
+            if topic in wanted:
+                self._publishers[topic].publish(build())
+
+    def _depth_image(self, depth: np.ndarray, frame: FrameSet, settings: NodeSettings) -> Image:
+        if settings.depth_encoding == '16UC1' and depth.max() > conversions.MAX_16UC1_M:
+            self._warn(
+                f'16UC1 holds depth up to {conversions.MAX_16UC1_M} m; what is farther is '
+                'published as unknown (depth_encoding 32FC1 has no such limit)'
+            )
+        return conversions.depth_to_image(depth, frame.image.header, settings.depth_encoding)
+
+
+def _with_header(info: CameraInfo, header) -> CameraInfo:
+    """CameraInfo of the depth image: the camera's own, under the image's header."""
+    info = copy.copy(info)
+    info.header = header
+    return info

@@ -1,0 +1,276 @@
+"""What both players share: a drive published in time, as a camera and a LiDAR would."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time as TimeMessage
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from .. import conversions
+from ..core.camera import Camera
+from ..parameters import Parameters
+from .logs import show_package_log
+from .reading import read_ahead
+from .running import run
+from .settings import PlayerSettings
+from .transforms import numbers_from_matrix
+
+_TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
+_GROUND_TRUTH = 'ground_truth/image_rect'
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_CLOCK_PERIOD_S = 0.01
+_POLL_S = 0.05
+_TOLD_EVERY_S = 5.0
+# Time for the last messages to leave before the process goes.
+_LINGER_S = 1.0
+
+
+class DriveFrame(NamedTuple):
+    """What a player publishes at one instant; stamps in ns, points (N, 3 or 4) float32, m.
+
+    depth: exact depth (H, W) float32, m, 0 = none, where the drive has it.
+    """
+
+    stamp_ns: int
+    points_stamp_ns: int
+    rgb: np.ndarray
+    points: np.ndarray
+    depth: np.ndarray | None = None
+
+
+class Drive(ABC):
+    """A finite sequence of frames of one rig."""
+
+    camera: Camera
+    T_camera_lidar: np.ndarray
+    period_ns: int
+    """Time from the last frame to the first of the next loop."""
+    has_depth = False
+    """Whether frames carry exact depth."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def stamp_ns(self, index: int) -> int:
+        """Stamp of a frame's image, without reading the frame."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> DriveFrame: ...
+
+
+class _Messages(NamedTuple):
+    stamp_ns: int
+    points_stamp_ns: int
+    image: Image
+    info: CameraInfo
+    cloud: PointCloud2
+    depth: Image | None
+
+
+class Player(Node):
+    """Publishes image_rect, camera_info and points of a drive at its times, from its own thread;
+    of a simulated drive the exact depth too.
+
+    groups: dataclasses of the player's own parameters; `open_drive` makes the drive of them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        groups: Sequence[tuple[str, type]],
+        open_drive: Callable[[Parameters], Drive],
+    ) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        show_package_log(self.get_logger())
+        parameters = Parameters(
+            self,
+            (('', PlayerSettings), *groups),
+            lambda names: f'{", ".join(sorted(names))}: a player reads them when it starts',
+        )
+        self._settings = parameters.get(PlayerSettings)
+        self._drive = open_drive(parameters)
+        # Named apart from Node's own list of publishers.
+        self._outputs = {
+            topic: self.create_publisher(message, topic, _QOS)
+            for topic, message in _TOPICS.items()
+        }
+        self._depth_output = (
+            self.create_publisher(Image, _GROUND_TRUTH, _QOS) if self._drive.has_depth else None
+        )
+        self._clock_output = (
+            self.create_publisher(Clock, '/clock', 10) if self._settings.publish_clock else None
+        )
+        self._publish_transform()
+        self.failed = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._play, name='playback', daemon=True)
+        self._thread.start()
+
+    @property
+    def playing(self) -> bool:
+        """False once the drive is over."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """End playback."""
+        self._stop.set()
+        self._thread.join()
+
+    # ---------------------------------------------------------------- playback
+
+    def _play(self) -> None:
+        try:
+            self._play_frames()
+        except (OSError, ValueError) as error:
+            self.failed = True
+            self.get_logger().error(f'playback ends: {error}')
+
+    def _play_frames(self) -> None:
+        frames = self._frames()
+        frame, shift_ns = next(frames)
+        if not self._wait_for_subscribers():
+            return
+        self.get_logger().info(f'playing {len(self._drive)} frames at rate {self._settings.rate}')
+        first_ns, start, late, count = frame.stamp_ns, time.monotonic(), 0, 0
+        while frame is not None:
+            stamp_ns = frame.stamp_ns + shift_ns
+            due = start + (stamp_ns - first_ns) * 1e-9 / self._settings.rate
+            if not self._sleep_until(due, stamp_ns):
+                return
+            late += time.monotonic() - due > 0.5 * self._drive.period_ns * 1e-9
+            self._publish(frame, shift_ns)
+            count += 1
+            frame, shift_ns = next(frames, (None, 0))
+        self.get_logger().info(f'played {count} frames, {late} of them late')
+        self._stop.wait(_LINGER_S)
+
+    def _sleep_until(self, due: float, stamp_ns: int) -> bool:
+        """Wait for a frame's time, telling the time meanwhile; False when playback ends."""
+        while not self._stop.is_set():
+            left = due - time.monotonic()
+            if self._clock_output is not None:
+                now_ns = stamp_ns - max(0, int(left * self._settings.rate * 1e9))
+                self._clock_output.publish(Clock(clock=_time_message(now_ns)))
+            if left <= 0:
+                return True
+            self._stop.wait(min(left, _CLOCK_PERIOD_S) if self._clock_output else left)
+        return False
+
+    def _publish(self, frame: _Messages, shift_ns: int) -> None:
+        if self._settings.restamp:
+            shift_ns = self.get_clock().now().nanoseconds - frame.stamp_ns
+        stamp = _time_message(frame.stamp_ns + shift_ns)
+        frame.image.header.stamp = frame.info.header.stamp = stamp
+        frame.cloud.header.stamp = _time_message(frame.points_stamp_ns + shift_ns)
+        self._outputs['camera_info'].publish(frame.info)
+        self._outputs['image_rect'].publish(frame.image)
+        self._outputs['points'].publish(frame.cloud)
+        if frame.depth is not None:
+            frame.depth.header.stamp = stamp
+            self._depth_output.publish(frame.depth)
+
+    def _wait_for_subscribers(self) -> bool:
+        """False when playback ends before there are enough."""
+        wanted, told = self._settings.wait_for_subscribers, -_TOLD_EVERY_S
+        while not self._stop.is_set():
+            missing = [
+                publisher.topic_name
+                for publisher in self._outputs.values()
+                if publisher.get_subscription_count() < wanted
+            ]
+            if not missing:
+                return True
+            if time.monotonic() - told > _TOLD_EVERY_S:
+                self.get_logger().info(f'waiting for subscribers of {", ".join(missing)}')
+                told = time.monotonic()
+            self._stop.wait(_POLL_S)
+        return False
+
+    # ---------------------------------------------------------------- reading
+
+    def _frames(self) -> Iterator[tuple[_Messages, int]]:
+        """Frames in the order of playback, each with what its loop adds to the stamps, ns."""
+        count = len(self._drive)
+        length_ns = self._drive.stamp_ns(count - 1) - self._drive.stamp_ns(0)
+        length_ns += self._drive.period_ns
+        loops = itertools.count() if self._settings.loop else range(1)
+        if count <= self._settings.prefetch:
+            frames = [self._messages(index) for index in range(count)]
+            return ((frame, loop * length_ns) for loop in loops for frame in frames)
+        order = ((index, loop * length_ns) for loop in loops for index in range(count))
+        return read_ahead(
+            lambda item: (self._messages(item[0]), item[1]), order, self._settings.prefetch
+        )
+
+    def _messages(self, index: int) -> _Messages:
+        frame = self._drive[index]
+        header = Header(frame_id=self._settings.camera_frame)
+        lidar_header = Header(frame_id=self._settings.lidar_frame)
+        names = ('x', 'y', 'z', 'intensity')[: frame.points.shape[1]]
+        return _Messages(
+            frame.stamp_ns,
+            frame.points_stamp_ns,
+            conversions.rgb_to_image(frame.rgb, header),
+            conversions.camera_to_info(self._drive.camera, header),
+            conversions.points_to_cloud(frame.points, lidar_header, names),
+            None if frame.depth is None else conversions.depth_to_image(frame.depth, header),
+        )
+
+    # ---------------------------------------------------------------- transform
+
+    def _publish_transform(self) -> None:
+        """The mounting as a latched /tf_static, where the message package is installed."""
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError:
+            numbers = ', '.join(
+                f'{v:.9g}' for v in numbers_from_matrix(self._drive.T_camera_lidar)
+            )
+            self.get_logger().info(
+                f'tf2_msgs is not installed: no static transform; T_camera_lidar: [{numbers}]'
+            )
+            return
+        self._tf_output = self.create_publisher(TFMessage, '/tf_static', _LATCHED)
+        self._tf_output.publish(TFMessage(transforms=[self._static_transform()]))
+
+    def _static_transform(self) -> TransformStamped:
+        """The camera's pose in the LiDAR's frame."""
+        numbers = numbers_from_matrix(np.linalg.inv(self._drive.T_camera_lidar))
+        message = TransformStamped(child_frame_id=self._settings.camera_frame)
+        message.header.frame_id = self._settings.lidar_frame
+        message.header.stamp = self.get_clock().now().to_msg()
+        translation, rotation = message.transform.translation, message.transform.rotation
+        translation.x, translation.y, translation.z = numbers[:3]
+        rotation.x, rotation.y, rotation.z, rotation.w = numbers[3:]
+        return message
+
+
+def _time_message(stamp_ns: int) -> TimeMessage:
+    sec, nanosec = divmod(stamp_ns, 10**9)
+    return TimeMessage(sec=sec, nanosec=nanosec)
+
+
+def play(name: str, make: Callable[[], Player], args: Sequence[str] | None) -> int:
+    """Run a player to the end of its drive, or until it is interrupted; 1 where it cannot."""
+
+    def spin(player: Player) -> int:
+        while player.playing:
+            rclpy.spin_once(player, timeout_sec=_POLL_S)
+        return int(player.failed)
+
+    return run(name, make, spin, args)

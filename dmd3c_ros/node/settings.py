@@ -1,0 +1,108 @@
+"""Settings of the nodes: the only home of their defaults, units and ranges.
+
+The docstring of each class describes each setting; `dmd3c_ros.parameters` turns both into ROS
+parameters. A setting with a range names it in its field's metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .transforms import matrix_from_numbers
+
+DEPTH_ENCODINGS = ('32FC1', '16UC1')
+
+
+def ranged(default: float, low: float, high: float) -> Any:
+    """Field of a dataclass with a default and a closed range that `check_ranges` holds it to."""
+    return field(default=default, metadata={'range': (low, high)})
+
+
+def check_ranges(settings: Any) -> None:
+    """Raise ValueError for a number outside its field's range."""
+    for item in fields(settings):
+        if 'range' not in item.metadata:
+            continue
+        value, (low, high) = getattr(settings, item.name), item.metadata['range']
+        if not low <= value <= high:
+            raise ValueError(f'{item.name}: expected {low} to {high}, got {value}')
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """How `completion_node` pairs its inputs and what it publishes.
+
+    autostart: configure and activate at start, without a lifecycle manager.
+    T_camera_lidar: transform from the LiDAR's frame to the camera's optical frame, as 7 numbers
+        x y z qx qy qz qw (m, unit quaternion; the LiDAR's pose in the camera's frame) or as the
+        16 numbers of a 4x4 matrix, row by row. Empty: it is looked up in TF, from the cloud's
+        frame_id to the image's.
+    sync_slop: largest difference between the stamps of an image and a sweep that belong
+        together, s.
+    sync_queue_size: messages of each input that wait for their partners.
+    filter_hidden_points: drop points that the LiDAR sees past a surface which hides them from
+        the camera; see hidden_points.
+    min_confidence: depth that the model is less sure of is published as unknown, 0 to 1.
+    depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
+    color_near: depth drawn red in the colour map, m.
+    color_far: depth drawn blue in the colour map, m.
+    report_period: time between two reports in the log and on /diagnostics, s.
+    """
+
+    autostart: bool = True
+    T_camera_lidar: tuple[float, ...] = ()
+    sync_slop: float = ranged(0.05, 0.0, 10.0)
+    sync_queue_size: int = ranged(10, 1, 1000)
+    filter_hidden_points: bool = True
+    min_confidence: float = ranged(0.0, 0.0, 1.0)
+    depth_encoding: str = '32FC1'
+    color_near: float = ranged(1.0, 0.01, 1000.0)
+    color_far: float = ranged(80.0, 0.01, 1000.0)
+    report_period: float = ranged(5.0, 0.1, 3600.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.T_camera_lidar:
+            try:
+                matrix_from_numbers(self.T_camera_lidar)
+            except ValueError as error:
+                raise ValueError(f'T_camera_lidar: {error}') from error
+        if self.depth_encoding not in DEPTH_ENCODINGS:
+            raise ValueError(
+                f'depth_encoding: expected {" or ".join(DEPTH_ENCODINGS)}, '
+                f'got {self.depth_encoding!r}'
+            )
+        if self.color_near >= self.color_far:
+            raise ValueError(
+                f'color_near: expected less than color_far {self.color_far}, got {self.color_near}'
+            )
+
+
+@dataclass(frozen=True)
+class PlayerSettings:
+    """How a player publishes a drive.
+
+    rate: speed of playback; 2.0 plays a drive in half its time.
+    loop: start again at the end, with stamps that go on.
+    restamp: stamp messages with the present time instead of the drive's own.
+    publish_clock: publish /clock with the drive's time, for nodes with use_sim_time.
+    wait_for_subscribers: subscribers that each of the three topics must have before the first
+        frame; 0 starts at once.
+    prefetch: frames that are read ahead of playback; a drive of no more frames is read as a whole
+        before it starts, so that reading costs nothing while it plays.
+    camera_frame: frame_id of images and CameraInfo.
+    lidar_frame: frame_id of sweeps.
+    """
+
+    rate: float = ranged(1.0, 0.01, 100.0)
+    loop: bool = False
+    restamp: bool = False
+    publish_clock: bool = False
+    wait_for_subscribers: int = ranged(1, 0, 100)
+    prefetch: int = ranged(100, 1, 100_000)
+    camera_frame: str = 'camera'
+    lidar_frame: str = 'lidar'
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
