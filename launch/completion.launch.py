@@ -1,0 +1,34 @@
+"""completion_node on one's own sensors.
+
+ros2 launch dmd3c_ros completion.launch.py image:=/camera/image_rect \
+    camera_info:=/camera/camera_info points:=/lidar/points
+"""
+
+from pathlib import Path
+
+from launch.actions import OpaqueFunction
+
+from dmd3c_ros.node import launching
+from launch import LaunchDescription
+
+SHARE = Path(__file__).parents[1]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """List the arguments; the nodes follow from those that are given."""
+    arguments = {
+        **launching.TOPIC_ARGUMENTS,
+        **launching.NODE_ARGUMENTS,
+        **launching.RVIZ_ARGUMENT,
+    }
+    return LaunchDescription(
+        [*launching.declare(arguments, {'rviz': 'false'}), OpaqueFunction(function=_start)]
+    )
+
+
+def _start(context) -> list:
+    return [
+        *launching.fastdds_environment(context, SHARE),
+        launching.completion_node(context, tuple(launching.TOPIC_ARGUMENTS)),
+        *launching.rviz(context, SHARE),
+    ]

@@ -1,0 +1,56 @@
+"""A KITTI raw drive through completion_node, shown in RViz.
+
+ros2 launch dmd3c_ros kitti.launch.py drive:=.../2011_09_26/2011_09_26_drive_0001_sync
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch_ros.actions import Node
+
+from dmd3c_ros.node import launching
+from launch import LaunchDescription
+
+SHARE = Path(__file__).parents[1]
+PLAYER_ARGUMENTS = {
+    'camera': "folder of the drive's camera: image_00 to image_03",
+    'rate': 'speed of playback',
+    'loop': 'true to start again at the end',
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """List the arguments; the nodes follow from those that are given."""
+    arguments = {**PLAYER_ARGUMENTS, **launching.NODE_ARGUMENTS, **launching.RVIZ_ARGUMENT}
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument('drive', description='folder of a KITTI raw drive'),
+            *launching.declare(arguments, {'rviz': 'true'}),
+            OpaqueFunction(function=_start),
+        ]
+    )
+
+
+def _start(context) -> list:
+    return [
+        *launching.fastdds_environment(context, SHARE),
+        launching.completion_node(context),
+        *launching.rviz(context, SHARE),
+        _player(context),
+    ]
+
+
+def _player(context) -> Node:
+    """The player itself tells the time, so it must not wait for /clock."""
+    settings = launching.given(context, ('drive', *PLAYER_ARGUMENTS))
+    drive = str(Path(settings.pop('drive')).expanduser().resolve())
+    parameters = {'drive': drive, **launching.typed(settings)}
+    if launching.is_true(context, 'use_sim_time'):
+        parameters['publish_clock'] = True
+    return Node(
+        package=launching.PACKAGE,
+        executable='kitti_player',
+        namespace=launching.given(context, ['namespace']).get('namespace'),
+        output='screen',
+        parameters=[parameters],
+    )

@@ -1,0 +1,214 @@
+"""The launch files, with small stand-ins for `launch` and `launch_ros` of a ROS install."""
+
+import runpy
+import sys
+import types
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ('completion', 'kitti')
+PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+
+
+@dataclass
+class DeclareLaunchArgument:
+    name: str
+    default_value: str | None = None
+    description: str = ''
+
+
+@dataclass
+class SetEnvironmentVariable:
+    name: str
+    value: str
+
+
+@dataclass
+class OpaqueFunction:
+    function: object
+
+
+@dataclass
+class LaunchDescription:
+    entities: list
+
+
+@dataclass
+class LaunchConfiguration:
+    name: str
+
+    def perform(self, context: dict) -> str:
+        return context[self.name]
+
+
+@dataclass
+class Node:
+    package: str
+    executable: str
+    namespace: str | None = None
+    output: str = 'log'
+    parameters: list = ()
+    remappings: list = ()
+    arguments: list = ()
+
+
+@pytest.fixture(autouse=True)
+def launch_packages(monkeypatch):
+    """Stand-ins under the real names; a keyword that the real classes lack would fail here."""
+    modules = {
+        'launch': {'LaunchDescription': LaunchDescription},
+        'launch.actions': {
+            cls.__name__: cls
+            for cls in (DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable)
+        },
+        'launch.substitutions': {'LaunchConfiguration': LaunchConfiguration},
+        'launch_ros': {},
+        'launch_ros.actions': {'Node': Node},
+    }
+    for name, content in modules.items():
+        module = types.ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launching', raising=False)
+    for name in PROFILE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    yield
+    sys.modules.pop('dmd3c_ros.node.launching', None)
+
+
+def description(name: str) -> list:
+    file = runpy.run_path(str(ROOT / 'launch' / f'{name}.launch.py'))
+    return file['generate_launch_description']().entities
+
+
+def start(name: str, **arguments: str) -> list:
+    """The actions that a launch with these arguments comes to."""
+    entities = description(name)
+    declared = [e for e in entities if isinstance(e, DeclareLaunchArgument)]
+    unknown = arguments.keys() - {argument.name for argument in declared}
+    assert not unknown, f'not declared: {unknown}'
+    context = {a.name: arguments.get(a.name, a.default_value) for a in declared}
+    (opaque,) = (e for e in entities if isinstance(e, OpaqueFunction))
+    return opaque.function(context)
+
+
+def nodes(actions: list) -> dict[str, Node]:
+    return {action.executable: action for action in actions if isinstance(action, Node)}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_every_argument_is_declared_at_the_top_with_a_description(name):
+    arguments = [e for e in description(name) if isinstance(e, DeclareLaunchArgument)]
+    assert len(arguments) > 8
+    assert all(argument.description for argument in arguments)
+    assert len({argument.name for argument in arguments}) == len(arguments)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_launch_files_pass_no_parameter_that_was_not_given(name):
+    given = {'drive': '/data/drive'} if name == 'kitti' else {}
+    node = nodes(start(name, **given))['completion_node']
+    assert node.parameters == []
+    assert list(node.remappings) == []
+
+
+def test_given_arguments_reach_the_node_with_their_types(tmp_path):
+    actions = start(
+        'completion',
+        image='/cam/image',
+        points='/lidar',
+        params_file='mine.yaml',
+        model='nearest',
+        T_camera_lidar='[0, 0, 0.5, 0, 0, 0, 1]',
+        use_sim_time='true',
+        namespace='front',
+    )
+    node = nodes(actions)['completion_node']
+    assert node.parameters == [
+        'mine.yaml',
+        {'model': 'nearest', 'T_camera_lidar': [0, 0, 0.5, 0, 0, 0, 1], 'use_sim_time': True},
+    ]
+    assert node.remappings == [('image_rect', '/cam/image'), ('points', '/lidar')]
+    assert node.namespace == 'front'
+
+
+def test_every_parameter_of_the_launch_files_is_known_to_its_node():
+    from dmd3c_ros import completion_node, kitti_player
+    from dmd3c_ros.node import launching
+    from dmd3c_ros.node.settings import PlayerSettings
+    from dmd3c_ros.parameters import entries
+
+    known = {name for name, _ in entries(completion_node.PARAMETER_GROUPS)} | {'use_sim_time'}
+    assert set(launching._PARAMETERS) <= known
+    player = {name for name, _ in entries(kitti_player.PARAMETER_GROUPS)}
+    player |= {item.name for item in fields(PlayerSettings)}
+    actions = start('kitti', drive='~/d', camera='image_03', rate='0.5', use_sim_time='true')
+    parameters = nodes(actions)['kitti_player'].parameters[0]
+    assert parameters.keys() <= player
+    assert (parameters['rate'], parameters['publish_clock']) == (0.5, True)
+    assert Path(parameters['drive']).is_absolute()
+
+
+def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
+    from dmd3c_ros.node.inputs import _TOPICS as INPUTS
+    from dmd3c_ros.node.outputs import _TOPICS as OUTPUTS
+
+    assert 'rviz2' not in nodes(start('completion'))
+    assert 'rviz2' not in nodes(start('kitti', drive='/d', rviz='false'))
+    node = nodes(start('kitti', drive='/d'))['rviz2']
+    layout = yaml.safe_load(Path(node.arguments[1]).read_text())
+    displays = layout['Visualization Manager']['Displays']
+    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
+    assert topics and topics <= INPUTS.keys() | OUTPUTS.keys()
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_refused():
+    with pytest.raises(ValueError, match="rviz: expected true or false, got 'maybe'"):
+        start('completion', rviz='maybe')
+
+
+def profiles(actions: list) -> dict[str, str]:
+    return {a.name: a.value for a in actions if isinstance(a, SetEnvironmentVariable)}
+
+
+def test_the_fast_dds_profile_is_set_before_any_node_starts():
+    actions = start('completion')
+    kinds = [type(action) for action in actions]
+    assert kinds.index(Node) > kinds.index(SetEnvironmentVariable)
+    assert profiles(actions).keys() == set(PROFILE_VARIABLES)
+    assert all(Path(path) == ROOT / 'config/fastdds.xml' for path in profiles(actions).values())
+
+
+@pytest.mark.parametrize('variable', PROFILE_VARIABLES)
+def test_a_profile_of_the_users_own_is_left_alone(monkeypatch, variable):
+    monkeypatch.setenv(variable, '/etc/mine.xml')
+    assert profiles(start('completion')) == {}
+    chosen = profiles(start('completion', fastdds_profile='/etc/other.xml'))
+    assert set(chosen.values()) == {'/etc/other.xml'}
+
+
+def test_the_profile_can_be_turned_off():
+    assert profiles(start('completion', fastdds_profile='none')) == {}
+
+
+def test_the_profile_holds_large_messages():
+    from xml.etree import ElementTree
+
+    tree = ElementTree.parse(ROOT / 'config/fastdds.xml')
+    (size,) = tree.findall('.//{*}segment_size')
+    assert int(size.text) >= 64 << 20
+
+
+def test_the_parameter_file_lists_every_parameter_with_its_default():
+    from dmd3c_ros import completion_node
+    from dmd3c_ros.parameters import parameter_file
+
+    expected = parameter_file('completion_node', completion_node.PARAMETER_GROUPS)
+    written = (ROOT / 'config/completion.yaml').read_text()
+    assert written == expected, 'python -m dmd3c_ros.parameters > config/completion.yaml'
+    values = yaml.safe_load(written)['/**/completion_node']['ros__parameters']
+    assert values['sync_slop'] > 0
