@@ -125,7 +125,7 @@ def house(b: SceneBuilder, width: float, depth: float, height: float) -> Mesh:
     wall = wall_material(b)
     rows = {
         'pane': pane_material(b),
-        'frame': b.material(rng.uniform(0.03, 0.7, 3), contrast=0.2),
+        'frame': b.material(b.color(0.03, 0.7), contrast=0.2),
         'rail': b.material(np.full(3, rng.uniform(0.02, 0.4)), contrast=0.1),
     }
     parts = [facade(b, width, height, wall, rows).placed(z=-0.3)]
@@ -183,16 +183,16 @@ def hall(b: SceneBuilder, width: float, depth: float, height: float) -> Mesh:
     """An industrial hall or shop with gates, painted lettering and ribbed cladding."""
     rng = b.rng
     wall = b.material(
-        rng.uniform(0.15, 0.7, 3),
-        rng.uniform(0.1, 0.5, 3),
+        b.color(0.15, 0.7),
+        b.color(0.1, 0.5),
         pattern=Pattern2D.PLANKS,
         scale=rng.uniform(0.2, 0.6),
         contrast=0.15,
     )
-    gate = b.material(rng.uniform(0.05, 0.6, 3), contrast=0.2)
+    gate = b.material(b.color(0.05, 0.6), contrast=0.2)
     sign = b.material(
-        rng.uniform(0, 0.8, 3),
-        rng.uniform(0, 0.9, 3),
+        b.color(0, 0.8),
+        b.color(0, 0.9),
         pattern=Pattern2D.POSTER,
         scale=rng.uniform(1, 3),
     )
@@ -227,7 +227,7 @@ def bridge(b: SceneBuilder, span: float, clearance: float, width: float) -> Mesh
         scale=3.0,
         contrast=0.3,
     )
-    steel = b.material(rng.uniform(0.05, 0.4, 3), contrast=0.2)
+    steel = b.material(b.color(0.05, 0.4), contrast=0.2)
     half, thick = span / 2, rng.uniform(0.6, 1.6)
     parts = [boxes((-width / 2, -half, clearance), (width / 2, half, clearance + thick), concrete)]
     parts.append(

@@ -46,8 +46,8 @@ class _Room:
     def _cloth(self) -> int:
         patterns = [Pattern2D.PLAIN, Pattern2D.CHECKER, Pattern2D.BLOTCHES, Pattern2D.DIAGONAL]
         return self.b.material(
-            self.rng.uniform(0.02, 0.6, 3),
-            self.rng.uniform(0.02, 0.6, 3),
+            self.b.color(0.02, 0.6),
+            self.b.color(0.02, 0.6),
             pattern=self.rng.choice(patterns),
             scale=self.rng.uniform(0.05, 0.4),
         )
@@ -248,7 +248,7 @@ class _Room:
         parts += [boxes((x, 0, 0), (x + 0.025, 0.32, high), row) for x in (-wide / 2, wide / 2)]
         if rng.random() < 0.5:
             parts.append(boxes((-wide / 2, 0.31, 0), (wide / 2, 0.33, high), row))
-        colors = [self.b.material(rng.uniform(0.02, 0.7, 3), contrast=0.1) for _ in range(6)]
+        colors = [self.b.material(self.b.color(0.02, 0.7), contrast=0.1) for _ in range(6)]
         for z in levels[:-1]:
             count = rng.integers(0, 16)
             x = np.sort(rng.uniform(-wide / 2 + 0.05, wide / 2 - 0.1, count))
@@ -337,8 +337,8 @@ class _Room:
         rng, L, W, H = self.rng, self.length, self.width, self.height
         for _ in range(rng.integers(1, 7)):
             row = self.b.material(
-                rng.uniform(0, 0.7, 3),
-                rng.uniform(0, 0.7, 3),
+                self.b.color(0, 0.7),
+                self.b.color(0, 0.7),
                 scale=0.2,
                 pattern=rng.choice([Pattern2D.POSTER, Pattern2D.BLOTCHES]),
             )

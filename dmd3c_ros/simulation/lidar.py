@@ -193,11 +193,9 @@ def _echo(
     hits = scene.cast(rays, threads)
     met = hits.face >= 0
     face = np.where(met, hits.face, 0)
-    mesh, table = scene.mesh, scene.materials
-    weight = np.concatenate([1 - hits.bary.sum(1, keepdims=True), hits.bary], 1)[:, :, None]
-    normals = (mesh.normals[face] * weight).sum(1)
-    cosine = np.abs((normals * rays[:, 3:]).sum(1)) + 0.02
-    row = mesh.material[face]
+    normals, _, row = scene.interpolate(face, hits.bary)
+    cosine = np.abs(np.einsum('ij,ij->i', normals, rays[:, 3:])) + 0.02
+    table = scene.materials
     # Lambertian echo: reflectance * cos / r^2, against a threshold that spreads over pulses.
     echo = table['reflectance'][row] * cosine / (0.013 * hits.distance) ** 2
     mirror = table['gloss'][row] * np.clip(1 - cosine, 0, 1)

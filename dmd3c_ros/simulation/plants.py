@@ -43,10 +43,10 @@ def _in_balls(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray, 
     return centres[chosen] + direction * reach * radii[chosen]
 
 
-def tree(b: SceneBuilder, height: float | None = None, bare: bool | None = None) -> Mesh:
-    """A broad-leaved tree on the origin; height in m; bare: without leaves."""
+def tree(b: SceneBuilder, detail: float = 1.0) -> Mesh:
+    """A broad-leaved tree on the origin, now and then bare; detail scales the number of leaves."""
     rng = b.rng
-    height = rng.uniform(4, 14) if height is None else height
+    height = rng.uniform(4, 14)
     wood = bark(b)
     stem = height * rng.uniform(0.18, 0.4)
     crown = np.array([1, 1, 0]) * height * rng.uniform(0.17, 0.32) + [0, 0, (height - stem) * 0.55]
@@ -67,25 +67,25 @@ def tree(b: SceneBuilder, height: float | None = None, bare: bool | None = None)
             sides=5,
         )
     )
-    if rng.random() < 0.06 if bare is None else bare:
+    if rng.random() < 0.06:
         twigs = _in_balls(rng, centres, np.broadcast_to(0.5 * crown, centres.shape), 90)
         parts.append(
             tubes(centres[rng.integers(clusters, size=90)], twigs, 0.02, wood, 0.005, sides=4)
         )
         return merge(parts)
     radii = crown * rng.uniform(0.3, 0.55, (clusters, 1))
-    count = int(rng.uniform(900, 2200))
-    size = rng.uniform(0.14, 0.3, count) * (height / 8) ** 0.5
+    count = int(rng.uniform(2500, 6000) * detail)
+    size = rng.uniform(0.1, 0.22, count) * (height / 8 / detail) ** 0.5
     parts.append(leaves(rng, _in_balls(rng, centres, radii, count), size, foliage(b)))
     return merge(parts)
 
 
-def conifer(b: SceneBuilder) -> Mesh:
-    """A spruce- or cypress-like cone of needles."""
+def conifer(b: SceneBuilder, detail: float = 1.0) -> Mesh:
+    """A spruce- or cypress-like cone of needles; detail scales the number of twigs."""
     rng = b.rng
     height, foot = rng.uniform(4, 16), rng.uniform(0.3, 1.2)
     radius = height * rng.uniform(0.08, 0.22)
-    count = int(rng.uniform(900, 1800))
+    count = int(rng.uniform(2000, 4000) * detail)
     level = 1 - np.sqrt(rng.uniform(0, 1, count))
     angle = rng.uniform(0, 2 * np.pi, count)
     out = (
@@ -100,7 +100,7 @@ def conifer(b: SceneBuilder) -> Mesh:
     return merge(
         [
             tubes((0, 0, -0.3), (0, 0, height * 0.9), height * 0.015, bark(b), 0.02, sides=7),
-            leaves(rng, points, rng.uniform(0.15, 0.35, count), foliage(b)),
+            leaves(rng, points, rng.uniform(0.12, 0.3, count) / detail**0.5, foliage(b)),
         ]
     )
 
@@ -113,7 +113,7 @@ def bush(b: SceneBuilder, size: float | None = None) -> Mesh:
     centres = np.c_[rng.normal(0, 0.35 * size, (knots, 2)), rng.uniform(0.3, 0.6, knots) * size]
     radii = size * rng.uniform(0.3, 0.55, (knots, 3))
     green = foliage(b)
-    count = int(350 * size) + 150
+    count = int(700 * size) + 200
     return merge(
         [
             ellipsoids(centres, 0.75 * radii, green, rows=6, columns=9),

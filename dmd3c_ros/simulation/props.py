@@ -116,9 +116,7 @@ def fence(b: SceneBuilder, length: float) -> Mesh:
     height = rng.uniform(0.8, 2.0)
     wood = kind == 'pickets'
     row = (
-        b.material(rng.uniform(0.1, 0.6, 3), pattern=Pattern2D.BLOTCHES, scale=0.4)
-        if wood
-        else steel(b)
+        b.material(b.color(0.1, 0.6), pattern=Pattern2D.BLOTCHES, scale=0.4) if wood else steel(b)
     )
     half = length / 2
     posts = np.arange(-half, half + 0.1, 2.5)
@@ -181,9 +179,7 @@ def shelter(b: SceneBuilder) -> Mesh:
     """Bus stop along x, open towards -y."""
     metal = steel(b)
     pane = b.material((0.05, 0.06, 0.06), contrast=0.2, gloss=0.08, glass=True)
-    poster = b.material(
-        b.rng.uniform(0, 0.8, 3), b.rng.uniform(0, 0.8, 3), pattern=Pattern2D.POSTER, scale=0.5
-    )
+    poster = b.material(b.color(0, 0.8), b.color(0, 0.8), pattern=Pattern2D.POSTER, scale=0.5)
     posts = np.array([[x, y, -0.1] for x in (-2.0, 0, 2.0) for y in (0.0, 1.4)])
     return merge(
         [
@@ -199,8 +195,8 @@ def person(b: SceneBuilder) -> Mesh:
     """A standing or walking person, facing +x."""
     rng = b.rng
     tall = rng.uniform(1.5, 1.9) / 1.75
-    cloth = b.material(rng.uniform(0.02, 0.6, 3), contrast=0.3, reflectance=rng.uniform(0.2, 0.7))
-    trousers = b.material(rng.uniform(0.01, 0.25, 3), contrast=0.3, reflectance=0.3)
+    cloth = b.material(b.color(0.02, 0.6), contrast=0.3, reflectance=rng.uniform(0.2, 0.7))
+    trousers = b.material(b.color(0.01, 0.25), contrast=0.3, reflectance=0.3)
     skin = b.material(np.array([0.45, 0.28, 0.2]) * rng.uniform(0.3, 1.2), contrast=0.1)
     stride = rng.uniform(-0.35, 0.35)
     hips = np.array([[0, -0.09, 0.85], [0, 0.09, 0.85]])
@@ -221,7 +217,7 @@ def person(b: SceneBuilder) -> Mesh:
 
 def bicycle(b: SceneBuilder) -> Mesh:
     """A bicycle along x."""
-    metal = b.material(b.rng.uniform(0.02, 0.5, 3), contrast=0.1)
+    metal = b.material(b.color(0.02, 0.5), contrast=0.1)
     black = b.material((0.02, 0.02, 0.02), reflectance=0.1)
     angle = np.linspace(0, 2 * np.pi, 17)
     parts = []
@@ -255,8 +251,8 @@ def bicycle(b: SceneBuilder) -> Mesh:
 
 def cyclist(b: SceneBuilder) -> Mesh:
     """A bicycle with its rider, facing +x."""
-    cloth = b.material(b.rng.uniform(0.02, 0.6, 3), contrast=0.3)
-    trousers = b.material(b.rng.uniform(0.01, 0.2, 3), contrast=0.3)
+    cloth = b.material(b.color(0.02, 0.6), contrast=0.3)
+    trousers = b.material(b.color(0.01, 0.2), contrast=0.3)
     skin = b.material((0.4, 0.25, 0.18), contrast=0.1)
     hips = np.array([[-0.2, -0.09, 0.98], [-0.2, 0.09, 0.98]])
     knees = np.array([[0.15, -0.1, 0.75], [0.1, 0.1, 0.9]])

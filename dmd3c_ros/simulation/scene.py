@@ -137,6 +137,23 @@ class Scene:
         """All triangles; the fixed ones come first."""
         return merge([self.fixed, self.moving])
 
+    @cached_property
+    def _corners(self) -> np.ndarray:
+        """Normal and texture coordinates of all corners, (T, 3, 5), to be fetched in one go."""
+        return np.concatenate([self.mesh.normals, self.mesh.uv], -1)
+
+    def interpolate(
+        self, face: np.ndarray, bary: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Unit normals (N, 3), texture coordinates (N, 2) m and material rows (N,) of hits."""
+        weight = np.empty((len(face), 3), np.float32)
+        weight[:, 1:] = bary
+        weight[:, 0] = 1 - bary[:, 0] - bary[:, 1]
+        mixed = np.einsum('nij,ni->nj', self._corners[face], weight)
+        normal = mixed[:, :3]
+        normal = normal / np.sqrt(np.einsum('ij,ij->i', normal, normal) + 1e-12)[:, None]
+        return normal, mixed[:, 3:], self.mesh.material[face]
+
     def _casters(self, threads: int) -> tuple[Caster, Caster]:
         if 'fixed' not in self._shared:
             self._shared['fixed'] = Caster(self.fixed, threads)
@@ -183,6 +200,12 @@ class SceneBuilder:
         options.setdefault('offset', float(self.rng.uniform(0, 500)))
         self.rows.append(Material(tuple(color), second, **options))
         return len(self.rows) - 1
+
+    def color(self, low: float, high: float) -> np.ndarray:
+        """A random albedo (3,) between low and high: mostly greyish, now and then strong."""
+        strong = 0.8 if self.rng.random() < 0.15 else 0.15
+        grey, hue = self.rng.uniform(low, high), self.rng.uniform(low, high, 3)
+        return (1 - strong) * grey + strong * hue
 
     def add(self, *meshes: Mesh) -> None:
         """Put meshes, already in the world frame, into the scene."""

@@ -40,10 +40,9 @@ class _Street:
         green = {'urban': 0.25, 'industry': 0.4}.get(style, 0.9)
         self.ground = Ground(self.b, self.path, self.layout, green)
         self.b.stripes.extend(stripes(rng, self.layout))
-        self.trees = [
-            plants.conifer(self.b) if rng.random() < 0.25 else plants.tree(self.b)
-            for _ in range(6)
-        ]
+        self.trees, self.far_trees = (
+            [self.any_tree(detail) for _ in range(count)] for count, detail in ((5, 1.0), (6, 0.2))
+        )
         self.bushes = [plants.bush(self.b) for _ in range(4)]
 
     def scene(self, seed: int) -> Scene:
@@ -62,9 +61,15 @@ class _Street:
         """Stand a mesh on the ground at (s, t)."""
         self.b.add(mesh.transformed(self.ground.pose(s, t, yaw), scale))
 
+    def any_tree(self, detail: float) -> Mesh:
+        """A tree of some sort."""
+        make = plants.conifer if self.rng.random() < 0.25 else plants.tree
+        return make(self.b, detail)
+
     def plant(self, s: float, t: float, scale: float = 1.0) -> None:
-        """Put one of the scene's trees."""
-        mesh = self.trees[self.rng.integers(len(self.trees))]
+        """Put one of the scene's trees, a coarse one where it is far."""
+        trees = self.trees if s < 50 and abs(t) < 22 else self.far_trees
+        mesh = trees[self.rng.integers(len(trees))]
         self.put(mesh, s, t, self.rng.uniform(0, 6.3), scale * self.rng.uniform(0.75, 1.25))
 
     def kerbside(self, side: int) -> None:
@@ -338,7 +343,7 @@ class _Street:
                 self.plant(rng.uniform(150, 186), t + rng.normal(0, 2), rng.uniform(0.8, 1.5))
         plain = buildings.wall_material(self.b)
         panes = self.b.material(
-            rng.uniform(0.1, 0.6, 3), (0.03, 0.04, 0.05), scale=3.2, pattern=Pattern2D.WINDOWS
+            self.b.color(0.1, 0.6), (0.03, 0.04, 0.05), scale=3.2, pattern=Pattern2D.WINDOWS
         )
         for _ in range(rng.poisson(6 * tall)):
             s, t = rng.uniform(40, 185), rng.choice([-1, 1]) * rng.uniform(45, 90)

@@ -305,13 +305,13 @@ def lorry(b: SceneBuilder) -> Mesh:
     if style == 'tank':
         parts.append(_tank(b, bed, x0 + 0.1, end, width))
     elif style in ('box', 'curtain'):
-        color, second = rng.uniform(0.1, 0.8, 3), rng.uniform(0.05, 0.8, 3)
+        color, second = b.color(0.1, 0.8), b.color(0.05, 0.8)
         pattern = rng.choice([Pattern2D.POSTER, Pattern2D.PLAIN, Pattern2D.PLANKS])
         skin = b.material(color, second, pattern=pattern, scale=rng.uniform(0.8, 3), contrast=0.15)
         top = rng.uniform(2.6, 4.0)
         parts.append(boxes((x0, -width / 2, bed), (end, width / 2, top), skin))
     elif style == 'tipper':
-        skin = b.material(rng.uniform(0.1, 0.7, 3), contrast=0.4)
+        skin = b.material(b.color(0.1, 0.7), contrast=0.4)
         for low, high in (
             ((x0, -width / 2, bed), (end, -width / 2 + 0.08, bed + 1.1)),
             ((x0, width / 2 - 0.08, bed), (end, width / 2, bed + 1.1)),
