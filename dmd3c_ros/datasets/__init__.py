@@ -1,0 +1,82 @@
+"""Data sets of depth completion by their own layouts, opened by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from dmd3c_ros.datasets.bundles import Bundles
+from dmd3c_ros.datasets.ddad import Ddad
+from dmd3c_ros.datasets.kitti import KittiDrives, KittiSelection
+from dmd3c_ros.datasets.lines import keep_lines, line_labels
+from dmd3c_ros.datasets.nyu import Nyu
+from dmd3c_ros.datasets.rings import DriveRings, FolderRings, open_rings
+from dmd3c_ros.datasets.sample import DepthDataset, Sample
+from dmd3c_ros.datasets.scannet import ScanNet
+from dmd3c_ros.datasets.void import Void
+
+__all__ = [
+    'DATASETS',
+    'Bundles',
+    'Ddad',
+    'DepthDataset',
+    'DriveRings',
+    'FolderRings',
+    'KittiDrives',
+    'KittiSelection',
+    'Nyu',
+    'Sample',
+    'ScanNet',
+    'Void',
+    'keep_lines',
+    'line_labels',
+    'open_dataset',
+    'open_rings',
+]
+
+DATASETS: dict[str, tuple[Callable[..., DepthDataset], dict[str, object]]] = {
+    'kitti-train': (KittiDrives, {'split': 'train'}),
+    'kitti-val': (KittiDrives, {'split': 'val'}),
+    'kitti-selection': (KittiSelection, {'split': 'selection'}),
+    'kitti-test': (KittiSelection, {'split': 'test'}),
+    'nyu-train': (Nyu, {'split': 'train'}),
+    'nyu': (Nyu, {'split': 'val'}),
+    'void': (Void, {}),
+    'scannet': (ScanNet, {}),
+    'ddad': (Ddad, {}),
+    'dcverse': (Bundles, {}),
+    'rings': (open_rings, {}),
+}
+"""Name to class and the settings that the name stands for."""
+
+
+def open_dataset(name: str, root: str | Path, **options: object) -> DepthDataset:
+    """Open a data set by name.
+
+    Args:
+        name: one of DATASETS.
+        root: its folder.
+        options: settings of the class behind the name.
+
+    Raises:
+        ValueError: unknown name, or an option that this data set does not have.
+        FileNotFoundError: something is missing; the message names it.
+    """
+    if name not in DATASETS:
+        raise ValueError(f'dataset: expected one of {", ".join(DATASETS)}; got {name!r}')
+    opener, fixed = DATASETS[name]
+    known = _options(opener, Path(root)) - fixed.keys()
+    unknown = options.keys() - known
+    if unknown:
+        raise ValueError(
+            f'{name}: expected options among {", ".join(sorted(known)) or "none"}; '
+            f'got {", ".join(sorted(unknown))}'
+        )
+    return opener(root, **fixed, **options)
+
+
+def _options(opener: Callable[..., DepthDataset], root: Path) -> set[str]:
+    if opener is open_rings:
+        opener = DriveRings if (root / 'velodyne_points').is_dir() else FolderRings
+    return set(inspect.signature(opener).parameters) - {'root'}

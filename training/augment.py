@@ -1,0 +1,123 @@
+"""Random changes of a training sample, all on the one Sample object, so that none is half done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dmd3c_ros.datasets.files import random_points
+from dmd3c_ros.datasets.lines import line_labels
+from dmd3c_ros.datasets.sample import Sample
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""Luma of ITU-R BT.601."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a sample, in this order. 0 leaves a step out."""
+
+    flip: float = 0.5
+    """Probability to mirror left to right."""
+    crop_height: int = 0
+    crop_width: int = 0
+    """Window at a random place, pixels; a smaller picture is an error."""
+    crop_top_min: int = 0
+    """The window starts at this row or below, pixels: above it KITTI has no ground truth."""
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    """Each is multiplied by a factor within 1 -+ this."""
+    pca: float = 0.0
+    """Spread of AlexNet's noise along the picture's principal colours, of BP-Net: 0.1."""
+    points: int = 0
+    """Draw the input anew: so many random points of the ground truth."""
+    lines: int = 64
+    """Lines of the sensor, for the next setting."""
+    drop_lines: float = 0.0
+    """Largest share of the lines to remove; the share itself is drawn."""
+    drop_points: float = 0.0
+    """Largest share of the points to remove; the share itself is drawn."""
+
+    def __post_init__(self) -> None:
+        for name in ('flip', 'drop_lines', 'drop_points', 'brightness', 'contrast', 'saturation'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name}: expected 0..1, got {getattr(self, name)}')
+        if (self.crop_height > 0) != (self.crop_width > 0):
+            raise ValueError(
+                f'crop: expected height and width, got {self.crop_height}, {self.crop_width}'
+            )
+        for name in ('crop_height', 'crop_width', 'crop_top_min', 'points', 'pca'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name}: expected at least 0, got {getattr(self, name)}')
+
+
+def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
+    """A random variant of a sample; the sample itself stays as it is.
+
+    Raises:
+        ValueError: the sample is smaller than the window, or has no ground truth to draw from.
+    """
+    if rng.random() < config.flip:
+        sample = sample.flipped()
+    if config.crop_height:
+        sample = _cropped(sample, config, rng)
+    sample = replace(sample, rgb=_recoloured(sample.rgb, config, rng))
+    sparse = sample.sparse
+    if config.points:
+        if sample.truth is None:
+            raise ValueError(f'{sample.name}: expected ground truth to draw points from')
+        sparse = random_points(sample.truth, config.points, rng)
+    if config.drop_lines:
+        sparse = _without_lines(sparse, sample.K, config, rng)
+    if config.drop_points:
+        share = config.drop_points * rng.random()
+        sparse = np.where(rng.random(sparse.shape) < share, np.float32(0), sparse)
+    return replace(sample, sparse=sparse)
+
+
+def _cropped(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
+    rows, columns = sample.size
+    lowest, rightmost = rows - config.crop_height, columns - config.crop_width
+    if lowest < 0 or rightmost < 0:
+        raise ValueError(
+            f'{sample.name}: expected at least {config.crop_width}x{config.crop_height} for the '
+            f'window, got {columns}x{rows}'
+        )
+    top = int(rng.integers(min(config.crop_top_min, lowest), lowest + 1))
+    left = int(rng.integers(0, rightmost + 1))
+    return sample.cropped(left, top, config.crop_width, config.crop_height)
+
+
+def _recoloured(rgb: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    spreads = (config.brightness, config.contrast, config.saturation)
+    if not any((*spreads, config.pca)):
+        return rgb
+    brightness, contrast, saturation = (1 + spread * rng.uniform(-1, 1) for spread in spreads)
+    image = rgb.astype(np.float32) / 255
+    if config.pca:
+        image = image + _colour_noise(image, config.pca, rng)
+    image = image * np.float32(brightness)
+    grey = image @ _GREY
+    image = grey.mean() + (image - grey.mean()) * np.float32(contrast)
+    grey = (image @ _GREY)[..., None]
+    image = grey + (image - grey) * np.float32(saturation)
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _colour_noise(image: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Shift of all pixels along their principal colours (Krizhevsky et al., NeurIPS 2012, 4.1)."""
+    variances, axes = np.linalg.eigh(np.cov(image.reshape(-1, 3).T))
+    amounts = rng.normal(0, spread, 3) * np.sqrt(variances.clip(min=0))
+    return (axes @ amounts).astype(np.float32)
+
+
+def _without_lines(
+    sparse: np.ndarray, K: np.ndarray, config: AugmentConfig, rng: np.random.Generator
+) -> np.ndarray:
+    labels = line_labels(sparse, K, config.lines)
+    share = config.drop_lines * rng.random()
+    # Elevations from the lowest to the highest are rounded to lines 0 ... lines.
+    dropped = rng.random(config.lines + 1) < share
+    return np.where((labels >= 0) & ~dropped[labels], sparse, np.float32(0))
