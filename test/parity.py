@@ -17,7 +17,8 @@ running_var             uniform in 0.8 .. 1.25
 num_batches_tracked     0
 ======================  ===========================================================
 
-The gain is sqrt(2) (a ReLU halves the power) unless a pattern in `gains` names the parameter.
+The gain is sqrt(2) (a ReLU halves the power) unless a pattern in `gains` names the parameter;
+`offsets` likewise shift the values of the parameters that they name, by 0 unless stated.
 Draws use raw PCG64 words, whose stream NumPy guarantees, so every version gives the same bits.
 """
 
@@ -47,7 +48,11 @@ def centred(name: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
 
 
 def draw(
-    name: str, like: torch.Tensor, seed: int = 0, gains: Mapping[str, float] | None = None
+    name: str,
+    like: torch.Tensor,
+    seed: int = 0,
+    gains: Mapping[str, float] | None = None,
+    offsets: Mapping[str, float] | None = None,
 ) -> torch.Tensor:
     """Return the value of one entry of a state dict, of the type and shape of `like`.
 
@@ -57,13 +62,13 @@ def draw(
             other than counters, which are part of the architecture and returned as they are.
         seed: another seed is another set of weights.
         gains: shell patterns of names -> gain; the first match wins. The gain multiplies the
-            deviation of any entry that has a matching pattern (offsets of 1 stay).
+            deviation of any entry but running_var that has a matching pattern.
+        offsets: shell patterns of names -> what is added to the values; the first match wins.
     """
     leaf, shape = name.rsplit('.', 1)[-1], tuple(like.shape)
     if not like.is_floating_point():
         return torch.zeros_like(like) if leaf == 'num_batches_tracked' else like.clone()
-    matches = (gain for pattern, gain in (gains or {}).items() if fnmatch.fnmatch(name, pattern))
-    gain = next(matches, None)
+    gain = _first_match(name, gains)
     if leaf == 'running_var':
         value = 0.8 + 0.45 * uniform(name, shape, seed)
     elif like.ndim >= 2:
@@ -73,16 +78,24 @@ def draw(
     else:
         offset = 1.0 if leaf == 'weight' else 0.0
         value = offset + 0.1 * (1.0 if gain is None else gain) * centred(name, shape, seed)
-    return value.to(like.dtype)
+    return (value + (_first_match(name, offsets) or 0.0)).to(like.dtype)
+
+
+def _first_match(name: str, patterns: Mapping[str, float] | None) -> float | None:
+    matches = (value for key, value in (patterns or {}).items() if fnmatch.fnmatch(name, key))
+    return next(matches, None)
 
 
 @torch.no_grad()
 def draw_weights(
-    network: nn.Module, seed: int = 0, gains: Mapping[str, float] | None = None
+    network: nn.Module,
+    seed: int = 0,
+    gains: Mapping[str, float] | None = None,
+    offsets: Mapping[str, float] | None = None,
 ) -> nn.Module:
     """Replace every parameter and buffer of the network by the rule's, in place; return it."""
     for name, value in network.state_dict(keep_vars=True).items():
-        value.copy_(draw(name, value, seed, gains))
+        value.copy_(draw(name, value, seed, gains, offsets))
     return network
 
 
