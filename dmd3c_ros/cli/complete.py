@@ -134,12 +134,12 @@ def one(
 
 def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
     from dmd3c_ros.cli.batch import Inputs
-    from dmd3c_ros.core.projection import project_points
+    from dmd3c_ros.core.projection import project_points, remove_hidden_points
 
     def load() -> Inputs:
         frame = drive[index]
         sparse = project_points(frame.points, drive.T_camera_lidar, drive.camera)
-        return Inputs(frame.rgb, sparse, drive.camera.K)
+        return Inputs(frame.rgb, remove_hidden_points(sparse), drive.camera.K)
 
     return load
 
@@ -207,7 +207,7 @@ def _load_one(image: Path, points: Path, intrinsics: Path, extrinsics: Path | No
     import numpy as np
 
     from dmd3c_ros.cli.batch import Inputs
-    from dmd3c_ros.core.projection import project_points
+    from dmd3c_ros.core.projection import project_points, remove_hidden_points
     from dmd3c_ros.io.calibration import read_camera, read_extrinsics
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
@@ -220,4 +220,4 @@ def _load_one(image: Path, points: Path, intrinsics: Path, extrinsics: Path | No
         raise ValueError(
             f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
         )
-    return Inputs(rgb, sparse, camera.K), camera
+    return Inputs(rgb, remove_hidden_points(sparse), camera.K), camera

@@ -1,0 +1,148 @@
+"""Recording a run: every message with the times at which it was sent and received.
+
+Messages stay serialized until the run is over. That keeps the recorder from taking time away from
+the node it watches, on a machine with few cores.
+"""
+
+import struct
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import NamedTuple
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+
+class Topic(NamedTuple):
+    """What is recorded of one topic."""
+
+    name: str
+    type: type
+    reliable: bool
+    keep: int | None = None
+    """Bodies to hold, the newest ones; None for all. Times are held of all."""
+
+
+INPUTS = {
+    'image': Topic('image_rect', Image, reliable=False),
+    'camera_info': Topic('camera_info', CameraInfo, reliable=False),
+    'points': Topic('points', PointCloud2, reliable=False),
+    'truth': Topic('ground_truth/image_rect', Image, reliable=False),
+}
+OUTPUTS = {
+    'depth': Topic('depth_registered/image_rect', Image, reliable=True),
+    # A dense cloud takes 7 MB a frame or more, and one of them is shown.
+    'cloud': Topic('depth_registered/points', PointCloud2, reliable=True, keep=2),
+    'confidence': Topic('confidence', Image, reliable=True),
+}
+
+
+class Times(NamedTuple):
+    """When a message was handed to DDS and when the recorder's reader got it, in ns."""
+
+    sent: int
+    received: int
+
+
+@dataclass
+class Recording:
+    """Messages of each topic by the stamp (ns) in their header."""
+
+    times: dict[str, dict[int, Times]] = field(default_factory=dict)
+    bodies: dict[str, dict[int, bytes]] = field(default_factory=dict)
+
+    def message(self, topic: str, stamp: int) -> Image | CameraInfo | PointCloud2:
+        """The recorded message; KeyError where there is none."""
+        return deserialize_message(self.bodies[topic][stamp], {**INPUTS, **OUTPUTS}[topic].type)
+
+    def stamps(self, topic: str) -> list[int]:
+        """Stamps of every message that came, in order."""
+        return sorted(self.times[topic])
+
+
+class Recorder:
+    """Node that records on a thread of its own; a context manager.
+
+    `recording` is complete once the block has ended; `hardware` is what the node under test says
+    of itself in its diagnostics, 'MODEL on DEVICE', empty until it has.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.recording, self.hardware = Recording(), ''
+        self.last_arrival_s = monotonic()
+        self._node = Node('recorder', context=context)
+        self._subscriptions = [
+            self._subscribe(key, topic) for key, topic in {**INPUTS, **OUTPUTS}.items()
+        ]
+        self._diagnostics = self._node.create_subscription(
+            DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
+        )
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name='recorder', daemon=True)
+
+    def __enter__(self) -> 'Recorder':
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+
+    def count(self, topic: str) -> int:
+        """Messages so far."""
+        return len(self.recording.times[topic])
+
+    def others_listen(self) -> bool:
+        """Whether somebody else subscribes to all that the node under test needs."""
+        needed = (INPUTS[key].name for key in ('image', 'camera_info', 'points'))
+        return all(self._node.count_subscribers(name) > 1 for name in needed)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith(': completion'):
+                self.hardware = status.hardware_id
+
+    def _subscribe(self, key: str, topic: Topic):
+        times = self.recording.times.setdefault(key, {})
+        bodies = self.recording.bodies.setdefault(key, {})
+        order: deque[int] = deque()
+
+        def record(body: bytes, info: dict) -> None:
+            stamp = _header_stamp(body)
+            times[stamp] = Times(info['source_timestamp'], info['received_timestamp'])
+            bodies[stamp] = body
+            order.append(stamp)
+            if topic.keep is not None and len(order) > topic.keep:
+                bodies.pop(order.popleft(), None)
+            self.last_arrival_s = monotonic()
+
+        reliability = (
+            ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT
+        )
+        qos = QoSProfile(depth=20, reliability=reliability)
+        return self._node.create_subscription(topic.type, topic.name, record, qos, raw=True)
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+
+def _header_stamp(body: bytes) -> int:
+    """Time in ns from the header that starts every message recorded here.
+
+    CDR: four bytes of encapsulation, whose second tells the byte order, then the header's stamp
+    as int32 seconds and uint32 nanoseconds.
+    """
+    seconds, nanoseconds = struct.unpack_from('<iI' if body[1] & 1 else '>iI', body, 4)
+    return seconds * 1_000_000_000 + nanoseconds

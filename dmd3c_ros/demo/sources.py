@@ -1,0 +1,79 @@
+"""What the demonstration plays: a simulated drive or a recorded one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dmd3c_ros.demo.config import DemoConfig, DemoError
+from dmd3c_ros.demo.evaluation import Truth, held_out_truth, simulator_truth
+from dmd3c_ros.demo.recorder import Recording
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A player and what is known about its drive.
+
+    module, parameters: the player's module and ROS parameters.
+    T_camera_lidar: (4, 4) extrinsics of the drive.
+    n_frames: frames that will come.
+    truth: from a recording to the true depth of each of its frames.
+    title: the drive in a few words; ground_truth: what the errors are measured against.
+    """
+
+    module: str
+    parameters: dict[str, object]
+    T_camera_lidar: np.ndarray
+    n_frames: int
+    truth: Callable[[Recording], Truth]
+    title: str
+    ground_truth: str
+
+
+def source_of(config: DemoConfig) -> Source:
+    """The drive that a configuration asks for; DemoError if it cannot be played."""
+    return _simulator(config) if config.kitti is None else _kitti(config, config.kitti)
+
+
+def _simulator(config: DemoConfig) -> Source:
+    from dmd3c_ros.simulation import lidar_mount
+
+    return Source(
+        module='dmd3c_ros.sim_player',
+        parameters={
+            'scene': config.kind,
+            'seed': config.seed,
+            'frames': config.n_frames,
+            'frame_rate': config.rate_hz,
+            'lidar': config.pattern,
+        },
+        T_camera_lidar=lidar_mount(),
+        n_frames=config.n_frames,
+        truth=simulator_truth,
+        title=f'simulated {config.kind}, {config.pattern}',
+        ground_truth='exact depth of the simulator, every pixel but the sky',
+    )
+
+
+def _kitti(config: DemoConfig, path: Path) -> Source:
+    from dmd3c_ros.io.kitti import KittiDrive
+
+    try:
+        drive = KittiDrive(path)
+    except (OSError, ValueError) as error:
+        raise DemoError(str(error)) from error
+    period_s = (drive.stamp_ns(len(drive) - 1) - drive.stamp_ns(0)) / 1e9 / (len(drive) - 1)
+    return Source(
+        module='dmd3c_ros.kitti_player',
+        parameters={
+            'drive': str(path.resolve()),
+            'rings': 'even',
+            'rate': config.rate_hz * period_s,
+        },
+        T_camera_lidar=drive.T_camera_lidar,
+        n_frames=min(config.n_frames, len(drive)),
+        truth=lambda recording: held_out_truth(drive),
+        title=f'KITTI {path.resolve().name}, every other laser ring',
+        ground_truth='points of the laser rings that were not played',
+    )
