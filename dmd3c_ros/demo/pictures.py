@@ -10,7 +10,8 @@ from PIL import Image
 from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.demo.cloud_view import render_cloud, surface, view_from_beside
-from dmd3c_ros.demo.drawing import (
+from dmd3c_ros.demo.evaluation import Scene, Summary
+from dmd3c_ros.drawing import (
     BACKGROUND,
     Page,
     Panel,
@@ -21,7 +22,6 @@ from dmd3c_ros.demo.drawing import (
     grid,
     points_on_image,
 )
-from dmd3c_ros.demo.evaluation import Scene, Summary
 from dmd3c_ros.io.atomic import write_bytes
 
 ERROR = Scale(0.0, 2.0, cv2.COLORMAP_PLASMA)
