@@ -1,0 +1,118 @@
+"""From one simulated frame to one training sample: sensor, crop and colours drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.networks import Convention
+from dmd3c_ros.core.projection import project_points
+
+_DEPTH_STEPS_PER_M = 256
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a frame becomes a sample.
+
+    height, width: crop, pixels. ring_steps: one is drawn; of the sweep every n-th ring stays.
+    point_drop: largest share of points dropped at random. tilt: standard deviation, in rad, of a
+    calibration error that tilt_share of the samples have. colour: strength of colour changes.
+    """
+
+    height: int = 288
+    width: int = 640
+    ring_steps: tuple[int, ...] = (1, 1, 2, 2, 2, 3, 4)
+    point_drop: float = 0.3
+    tilt: float = 1.5e-3
+    tilt_share: float = 0.5
+    colour: float = 1.0
+
+    def for_validation(self) -> SamplingConfig:
+        """Whole frames, half of the rings, nothing else changed."""
+        return replace(
+            self, height=0, width=0, ring_steps=(2,), point_drop=0.0, tilt_share=0.0, colour=0.0
+        )
+
+
+def draw_sample(file: Path, rng: np.random.Generator, config: SamplingConfig) -> dict[str, Tensor]:
+    """One sample as tensors, depths in m, 0 = unknown.
+
+    image (3, h, w), normalized; sparse (1, h, w), the network's input; sweep (1, h, w), all rings
+    of the sweep; depth (1, h, w), exact; K (3, 3), pixels.
+    """
+    with np.load(file) as frame:
+        rgb, depth = frame['rgb'], frame['depth'].astype(np.float32) / _DEPTH_STEPS_PER_M
+        points, ring = frame['points'], frame['ring']
+        T_camera_lidar, K = frame['T_camera_lidar'], frame['K']
+    height, width = depth.shape
+    camera = Camera.from_K(K, width, height)
+    sweep = project_points(points, T_camera_lidar, camera)
+    sparse = project_points(*_thin(points, ring, T_camera_lidar, rng, config), camera)
+    h, w = (config.height or height), (config.width or width)
+    h, w = min(h, height) // 4 * 4, min(w, width) // 4 * 4
+    # The lower part holds what a LiDAR sees; the sky needs fewer looks.
+    top = int((height - h) * rng.beta(2.0, 1.0)) if config.height else height - h
+    left = int(rng.integers(width - w + 1))
+    window = (slice(top, top + h), slice(left, left + w))
+    K = camera.crop(left, top, w, h).K
+    image = torch.from_numpy(rgb[window].copy()).permute(2, 0, 1).float() / 255
+    if config.colour:
+        image = _recolour(image, rng, config.colour)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (Convention.mean, Convention.std))
+    sample = {
+        'image': (image - mean) / std,
+        'sparse': torch.from_numpy(sparse[window].copy())[None],
+        'sweep': torch.from_numpy(sweep[window].copy())[None],
+        'depth': torch.from_numpy(depth[window].copy())[None],
+    }
+    if config.height and rng.random() < 0.5:
+        sample = {name: value.flip(-1) for name, value in sample.items()}
+        K[0, 2] = w - 1 - K[0, 2]
+    return {**sample, 'K': torch.from_numpy(K.astype(np.float32))}
+
+
+def _thin(
+    points: np.ndarray,
+    ring: np.ndarray,
+    T_camera_lidar: np.ndarray,
+    rng: np.random.Generator,
+    config: SamplingConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A sparser, slightly miscalibrated sensor: kept points and their extrinsics."""
+    step = config.ring_steps[rng.integers(len(config.ring_steps))]
+    # A sensor with few lines loses points instead: one line in a street tells too little.
+    if ring.max(initial=0) >= 8 * step:
+        keep = ring % step == rng.integers(step)
+    else:
+        keep = rng.random(len(points)) < 1 / step
+    keep &= rng.random(len(points)) >= rng.uniform(0, config.point_drop)
+    T = np.asarray(T_camera_lidar, np.float64)
+    if rng.random() < config.tilt_share:
+        x, y, z = rng.normal(0, config.tilt, 3)
+        T = np.array([[1, -z, y, 0], [z, 1, -x, 0], [-y, x, 1, 0], [0, 0, 0, 1]]) @ T
+    return points[keep], T
+
+
+def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    """Change exposure, contrast, colour, sharpness and noise of an image (3, h, w) in 0..1."""
+    image = image ** float(np.exp(rng.normal(0, 0.25 * strength)))
+    gains = np.exp(rng.normal(0, 0.2 * strength) + rng.normal(0, 0.08 * strength, 3))
+    image = image * torch.tensor(gains, dtype=torch.float32).view(3, 1, 1)
+    grey = image.mean(0, keepdim=True)
+    saturation = 0.0 if rng.random() < 0.1 else float(np.exp(rng.normal(0, 0.35 * strength)))
+    image = grey + (image - grey) * saturation
+    image = image.mean() + (image - image.mean()) * float(np.exp(rng.normal(0, 0.2 * strength)))
+    if rng.random() < 0.3:
+        image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
+    if rng.random() < 0.5:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        noise = torch.randn(image.shape, generator=generator)
+        image = image + noise * float(rng.uniform(0, 0.03 * strength))
+    return image.clamp(0, 1)
