@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli import complete, demo
+from dmd3c_ros.cli import complete, demo, evaluate, miniature
 
 app = typer.Typer(
     name='dmd3c',
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 app.add_typer(complete.app, name='complete')
 app.command(name='demo')(demo.demo)
+app.command(name='evaluate')(evaluate.evaluate)
+app.command(name='miniature')(miniature.miniature)
 
 
 def main() -> None:

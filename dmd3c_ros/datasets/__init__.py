@@ -9,7 +9,7 @@ from pathlib import Path
 from dmd3c_ros.datasets.bundles import Bundles
 from dmd3c_ros.datasets.ddad import Ddad
 from dmd3c_ros.datasets.kitti import KittiDrives, KittiSelection
-from dmd3c_ros.datasets.lines import keep_lines, line_labels
+from dmd3c_ros.datasets.lines import LINES, keep_lines, line_labels
 from dmd3c_ros.datasets.nyu import Nyu
 from dmd3c_ros.datasets.rings import DriveRings, FolderRings, open_rings
 from dmd3c_ros.datasets.sample import DepthDataset, Sample
@@ -18,6 +18,7 @@ from dmd3c_ros.datasets.void import Void
 
 __all__ = [
     'DATASETS',
+    'LINES',
     'Bundles',
     'Ddad',
     'DepthDataset',

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-_LINES_OF_HDL64 = 64
+LINES = 64
+"""Of the Velodyne HDL-64E, KITTI's LiDAR."""
 
 
-def line_labels(sparse: np.ndarray, K: np.ndarray, lines: int = _LINES_OF_HDL64) -> np.ndarray:
+def line_labels(sparse: np.ndarray, K: np.ndarray, lines: int = LINES) -> np.ndarray:
     """Line of each known pixel, from its elevation.
 
     The elevations from the lowest to the highest point are divided evenly, as OMNI-DC does (Zuo
@@ -37,9 +38,7 @@ def line_labels(sparse: np.ndarray, K: np.ndarray, lines: int = _LINES_OF_HDL64)
     return labels
 
 
-def keep_lines(
-    sparse: np.ndarray, K: np.ndarray, keep: int, lines: int = _LINES_OF_HDL64
-) -> np.ndarray:
+def keep_lines(sparse: np.ndarray, K: np.ndarray, keep: int, lines: int = LINES) -> np.ndarray:
     """The sparse depth of a sensor with fewer lines: every (lines / keep)-th one is kept.
 
     Args:

@@ -1,0 +1,264 @@
+"""`dmd3c evaluate`: errors of models on the field's data sets, and on one's own recordings."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given, make_completer
+
+if TYPE_CHECKING:
+    from dmd3c_ros.datasets import DepthDataset
+    from dmd3c_ros.evaluation import Evaluation, Predictor, Scoring
+
+_DATA = 'Data'
+_SCORE = 'Scoring'
+_TEST_SET = 'kitti-test'
+_PIPE_WIDTH = 200
+
+
+def evaluate(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse, or rings for '
+            'a KITTI raw drive or a folder of your own.',
+            rich_help_panel=_DATA,
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help='Folder of the data set.', rich_help_panel=_DATA)],
+    out: Annotated[Path, typer.Option('--out', help='Folder for the results.')] = Path(
+        'evaluation'
+    ),
+    model: Model = None,
+    weights: Weights = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='One more model, as NAME or NAME=CHECKPOINT; may be repeated. The classical '
+            'ones are interpolation and nearest.',
+            rich_help_panel='Completion',
+        ),
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='Score this folder of 16-bit pictures (x256) named like the frames; may be '
+            'repeated.',
+            rich_help_panel='Completion',
+        ),
+    ] = None,
+    device: Device = None,
+    precision: Precision = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(help="Instead, write the anonymous test set's pictures here for KITTI."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help='Frames, spread over the data set.', rich_help_panel=_DATA),
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(min=1, help='Input points (nyu, scannet, void).', rich_help_panel=_DATA),
+    ] = None,
+    hide: Annotated[
+        float | None,
+        typer.Option(
+            help='rings: hide this share of the points at random, not every second ring.',
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help='Seed of random inputs.', rich_help_panel=_DATA)
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            '--allow-pickle',
+            help='Open bundles (dcverse); a pickle can run code.',
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    lines: Annotated[
+        str | None,
+        typer.Option(
+            help='Numbers of LiDAR lines to evaluate with, such as 64,32,16,8.',
+            rich_help_panel=_SCORE,
+        ),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help='Only so many rows from the bottom; 256 for the crop of BP-Net and DMD3C.',
+            rich_help_panel=_SCORE,
+        ),
+    ] = None,
+    min_depth: Annotated[
+        float | None, typer.Option(help='Least true depth, m.', rich_help_panel=_SCORE)
+    ] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(help='Largest true depth, m.', rich_help_panel=_SCORE)
+    ] = None,
+    error_maps: Annotated[
+        bool, typer.Option('--error-maps', help='Write an error map of every frame.')
+    ] = False,
+    worst: Annotated[int, typer.Option(min=0, help='Frames on the sheet of the worst.')] = 6,
+) -> None:
+    """Measure models as the benchmarks do; tables here, everything else into OUT."""
+    from dmd3c_ros.cli.console import fail
+
+    options = given(points=points, hide=hide, seed=seed, allow_pickle=allow_pickle or None)
+    limits = given(bottom_rows=rows, min_depth=min_depth, max_depth=max_depth)
+    try:
+        frames = _open(_TEST_SET if submission else dataset, root, options)
+        scorings = [] if submission else _scorings(dataset, lines, limits)
+        folders = _folders(predictions or [])
+    except (OSError, ValueError, ImportError) as error:
+        raise fail(error) from error
+    specs = [spec.partition('=')[::2] for spec in compare or []]
+    if model or weights or not (specs or folders):
+        specs.insert(0, (model, weights))
+    predictors = [_completer(*spec, device, precision) for spec in specs] + folders
+    names = [predictor.name for predictor in predictors]
+    if len(set(names)) < len(names):
+        raise fail(f'expected models of different names, got {", ".join(names)}')
+    if submission:
+        _submit(predictors, frames, submission)
+        return
+    settings = _Run(frames, dataset, out, limit, worst, error_maps)
+    results = [
+        _run(settings, predictor, scoring) for predictor in predictors for scoring in scorings
+    ]
+    _report(results, out)
+
+
+class _Run(NamedTuple):
+    """What all runs of one command share."""
+
+    frames: 'DepthDataset'
+    dataset: str
+    out: Path
+    limit: int | None
+    worst: int
+    error_maps: bool
+
+
+def _open(name: str, root: Path, options: dict[str, object]) -> 'DepthDataset':
+    from dmd3c_ros.datasets import open_dataset
+
+    return open_dataset(name, root, **options)
+
+
+def _scorings(dataset: str, lines: str | None, limits: dict[str, object]) -> 'list[Scoring]':
+    """Scoring of each number of lines that was asked for."""
+    from dmd3c_ros.evaluation import protocol
+
+    scoring = replace(protocol(dataset), **limits)
+    if lines is None:
+        return [scoring]
+    numbers = lines.split(',')
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise ValueError(f'--lines: expected numbers such as 64,32,16,8, got {lines!r}')
+    return [replace(scoring, lines=int(number)) for number in numbers]
+
+
+def _folders(paths: Sequence[Path]) -> 'list[Predictor]':
+    from dmd3c_ros.evaluation import FolderPredictor
+
+    return [FolderPredictor(path) for path in paths]
+
+
+def _completer(
+    name: str | None, weights: str | None, device: str | None, precision: str | None
+) -> 'Predictor':
+    """A model, called by its name and, where one is given, its checkpoint's."""
+    from dmd3c_ros.evaluation import CompleterPredictor
+
+    completer = make_completer(
+        model=name or None, weights=weights or None, device=device, precision=precision
+    )
+    label = f'{completer.name} {Path(weights).stem}' if weights else completer.name
+    return CompleterPredictor(completer, label)
+
+
+def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluation':
+    """Evaluate one model with one scoring, and write what belongs to it."""
+    from dmd3c_ros.cli.console import fail, progress_bar
+    from dmd3c_ros.evaluation import Evaluation, evaluate
+    from dmd3c_ros.evaluation_report import Gallery, write_results
+
+    label = Evaluation(predictor.name, settings.dataset, scoring).label
+    folder = settings.out / re.sub(r'[^\w.-]+', '_', label)
+    gallery = Gallery(settings.worst, folder / 'errors' if settings.error_maps else None)
+    indices = _spread(len(settings.frames), settings.limit)
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(label, total=len(indices))
+            result = evaluate(
+                predictor,
+                settings.frames,
+                settings.dataset,
+                scoring,
+                indices=indices,
+                on_frame=gallery,
+                on_progress=lambda: progress.advance(task),
+            )
+        write_results(folder, result)
+        gallery.write(folder / 'worst.png')
+    except OSError as error:
+        raise fail(error) from error
+    return result
+
+
+def _spread(count: int, limit: int | None) -> list[int]:
+    """Indices of at most `limit` frames, evenly over all of them."""
+    kept = count if limit is None else min(limit, count)
+    return [index * count // kept for index in range(kept)]
+
+
+def _report(results: 'list[Evaluation]', out: Path) -> None:
+    """Print the tables; ends the command with code 1 if a frame failed or nothing was scored."""
+    from rich.console import Console
+
+    from dmd3c_ros.cli.console import fail, say
+    from dmd3c_ros.evaluation_report import band_table, result_table, write_json
+
+    write_json(out / 'summary.json', [result.as_dict() for result in results])
+    # As wide as it needs to be where the output is a file or a pipe.
+    console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
+    console.print(result_table(results))
+    console.print(band_table(results))
+    say(f'results in {out}/: summary.json; per model frames.csv, mean.json, worst.png')
+    failures = {frame: reason for result in results for frame, reason in result.failures.items()}
+    for frame, reason in failures.items():
+        say(f'failed {frame}: {reason}')
+    if failures:
+        raise fail(f'{len(failures)} frames failed; the means are over the others')
+    if any(result.mean is None for result in results):
+        raise fail('no frame has ground truth in the range that counts')
+
+
+def _submit(predictors: 'list[Predictor]', frames: 'DepthDataset', folder: Path) -> None:
+    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.evaluation import write_submission
+
+    if len(predictors) != 1:
+        raise fail(f'--submission: expected one model, got {len(predictors)}')
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(predictors[0].name, total=len(frames))
+            failures = write_submission(
+                predictors[0], frames, folder, on_progress=lambda: progress.advance(task)
+            )
+    except OSError as error:
+        raise fail(error) from error
+    for frame, reason in failures.items():
+        say(f'failed {frame}: {reason}')
+    if failures:
+        raise fail(f'{len(failures)} of {len(frames)} pictures are missing in {folder}')
+    say(f'{len(frames)} pictures in {folder}; zip them without the folder to upload them')

@@ -1,0 +1,29 @@
+"""`dmd3c miniature`: small simulated copies of the data sets, to try the commands on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def miniature(
+    layout: Annotated[
+        str,
+        typer.Argument(
+            help='kitti, kitti-raw, nyu, void, scannet, ddad, dcverse, or folder (pictures and '
+            'sparse depth).'
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help='Folder to write to; made if missing.')],
+    frames: Annotated[int, typer.Option(min=1, help='Frames to simulate.')] = 4,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of the simulated scene.')] = 0,
+) -> None:
+    """Simulate a drive and write it in the layout of a data set."""
+    from dmd3c_ros.cli.console import fail, say
+    from dmd3c_ros.datasets.miniature import write_miniature
+
+    try:
+        write_miniature(layout, out, frames=frames, seed=seed)
+    except (OSError, ValueError, ImportError) as error:
+        raise fail(error) from error
+    say(f'{frames} simulated frames in {out}, in the layout of {layout}')
