@@ -117,7 +117,7 @@ class Recorder:
         order: deque[int] = deque()
 
         def record(body: bytes, info: dict) -> None:
-            stamp = _header_stamp(body)
+            stamp = header_stamp(body)
             times[stamp] = Times(info['source_timestamp'], info['received_timestamp'])
             bodies[stamp] = body
             order.append(stamp)
@@ -138,7 +138,7 @@ class Recorder:
             return
 
 
-def _header_stamp(body: bytes) -> int:
+def header_stamp(body: bytes) -> int:
     """Time in ns from the header that starts every message recorded here.
 
     CDR: four bytes of encapsulation, whose second tells the byte order, then the header's stamp
