@@ -127,7 +127,8 @@ class Ground:
         calm = np.ones_like(s)
         for middle, width in lay.crossings:
             calm = np.minimum(calm, np.clip((np.abs(s - middle) - width / 2) / 2.0, 0, 1))
-        crown = 0.02 * np.clip(np.minimum(t - lay.right, lay.left - t), 0, 3)
+        # The crown's height at the rig's lane is about 0, where the vehicles drive.
+        crown = 0.02 * np.clip(np.minimum(t - lay.right, lay.left - t), 0, 3) - 0.05
         return (raised + relief) * calm + crown
 
     def _materials(self, b: SceneBuilder, green: float) -> dict[str, int]:

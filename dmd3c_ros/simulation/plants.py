@@ -74,7 +74,7 @@ def tree(b: SceneBuilder, detail: float = 1.0) -> Mesh:
         )
         return merge(parts)
     radii = crown * rng.uniform(0.3, 0.55, (clusters, 1))
-    count = int(rng.uniform(2500, 6000) * detail)
+    count = int(rng.uniform(1800, 4500) * detail)
     size = rng.uniform(0.1, 0.22, count) * (height / 8 / detail) ** 0.5
     parts.append(leaves(rng, _in_balls(rng, centres, radii, count), size, foliage(b)))
     return merge(parts)
@@ -105,20 +105,23 @@ def conifer(b: SceneBuilder, detail: float = 1.0) -> Mesh:
     )
 
 
-def bush(b: SceneBuilder, size: float | None = None) -> Mesh:
-    """A rounded shrub, dense within."""
+def bush(b: SceneBuilder, detail: float = 1.0, size: float | None = None) -> Mesh:
+    """A rounded shrub of about size m, dense within; detail scales the number of leaves."""
     rng = b.rng
     size = rng.uniform(0.5, 2.2) if size is None else size
     knots = rng.integers(2, 6)
     centres = np.c_[rng.normal(0, 0.35 * size, (knots, 2)), rng.uniform(0.3, 0.6, knots) * size]
     radii = size * rng.uniform(0.3, 0.55, (knots, 3))
     green = foliage(b)
-    count = int(700 * size) + 200
+    count = int(detail * (600 * size + 200))
     return merge(
         [
             ellipsoids(centres, 0.75 * radii, green, rows=6, columns=9),
             leaves(
-                rng, _in_balls(rng, centres, radii, count), rng.uniform(0.06, 0.16, count), green
+                rng,
+                _in_balls(rng, centres, radii, count),
+                rng.uniform(0.06, 0.16, count) / detail**0.5,
+                green,
             ),
         ]
     )

@@ -276,3 +276,41 @@ def wires(start: np.ndarray, end: np.ndarray, sag: float, material: int) -> Mesh
     share = np.linspace(0, 1, 9)[:, None, None]
     nodes = start + share * (end - start) - np.array([0, 0, 4 * sag]) * share * (1 - share)
     return tubes(nodes[:-1].reshape(-1, 3), nodes[1:].reshape(-1, 3), 0.012, material, sides=3)
+
+
+def container(b: SceneBuilder) -> Mesh:
+    """A freight container or skip."""
+    ribbed = b.material(
+        b.color(0.05, 0.6), b.color(0.05, 0.3), pattern=Pattern2D.PLANKS, scale=0.3
+    )
+    return box((6.0, 2.4, b.rng.choice([1.4, 2.6])), ribbed, (0, 0, -0.05))
+
+
+def cone(b: SceneBuilder) -> Mesh:
+    """A group of traffic cones."""
+    orange = b.material((0.6, 0.15, 0.02), (0.8, 0.8, 0.8), pattern=Pattern2D.CHECKER, scale=0.25)
+    foot = np.c_[b.rng.normal(0, 0.5, (3, 2)), np.zeros(3)]
+    return merge(
+        [
+            tubes(foot, foot + np.array([0, 0, 0.7]), 0.15, orange, 0.03, sides=10),
+            boxes(foot - 0.18, foot + np.array([0.18, 0.18, 0.03]), orange),
+        ]
+    )
+
+
+def barrier(b: SceneBuilder, length: float) -> Mesh:
+    """Red and white boards of road works along x, on feet."""
+    board = b.material(
+        (0.5, 0.03, 0.03),
+        (0.75, 0.75, 0.75),
+        pattern=Pattern2D.DIAGONAL,
+        scale=0.5,
+        reflectance=0.8,
+    )
+    x = np.arange(-length / 2, length / 2, 2.2)
+    parts = []
+    for low, high, height in ((-1.0, 1.0, 0.85), (-0.95, -0.9, 0.0), (0.9, 0.95, 0.0)):
+        base = np.stack([x + low, 0 * x, 0 * x + height], 1)
+        top = np.stack([x + high, 0 * x + 0.04, 0 * x + (1.1 if height else 0.9)], 1)
+        parts.append(boxes(base, top, board if height else steel(b)))
+    return merge(parts)

@@ -12,6 +12,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.simulation.lidar import LidarNoise, Pattern, scan
 from dmd3c_ros.simulation.render import render
 from dmd3c_ros.simulation.scene import Scene
+from dmd3c_ros.simulation.scenes import build
 
 # REP 103: optical frame (x right, y down, z forward) in a body frame (x forward, y left, z up).
 R_BODY_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -107,12 +108,14 @@ def sway(seed: int, time_s: float) -> np.ndarray:
 def drive(
     seed: int, n_frames: int, rig: Rig, kind: str = 'street', rate_hz: float = 10.0
 ) -> Iterator[Frame]:
-    """The frames of one drive through the scene of that kind and seed.
+    """The frames of one drive through the scene of that kind and seed, stamped from 0 s.
 
-    Raises ValueError for an unknown kind.
+    The scene's traffic goes with the rig; all of it moves slower where n_frames would lead out
+    of the scene. Raises ValueError for an unknown kind.
     """
-    from dmd3c_ros.simulation.scenes import build
-
     scene = build(kind, seed)
+    way = scene.speed * n_frames / rate_hz
+    pace = min(1.0, scene.reach / max(way, 1e-6))
     for index in range(n_frames):
-        yield capture(scene, rig, index / rate_hz, index)
+        frame = capture(scene, rig, pace * index / rate_hz, index)
+        yield frame._replace(stamp_s=index / rate_hz)

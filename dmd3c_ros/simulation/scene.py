@@ -117,6 +117,7 @@ class Scene:
     time_s: float = 0.0
     speed: float = 8.0  # m/s of a rig that goes with the traffic
     start: float = 0.0  # m along the path where a drive begins
+    reach: float = 100.0  # m that a drive can go before the scene thins out
     _shared: dict = field(default_factory=dict, repr=False)
 
     def at(self, time_s: float) -> Scene:
