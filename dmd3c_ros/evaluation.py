@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Protocol
@@ -60,6 +61,11 @@ class Scoring:
         if self.lines < 0 or (self.lines and LINES % self.lines):
             raise ValueError(f'lines: expected a divisor of {LINES}, got {self.lines}')
 
+    def as_dict(self) -> dict[str, object]:
+        """The settings for JSON, which knows no infinity: None is no limit."""
+        limit = None if np.isinf(self.max_depth) else self.max_depth
+        return asdict(self) | {'max_depth': limit}
+
 
 PROTOCOLS: Mapping[str, Scoring] = {
     'kitti-val': Scoring(as_png=True),
@@ -79,6 +85,8 @@ class Predictor(Protocol):
     """Anything that turns a sample into dense depth (H, W) float32, m, 0 = unknown."""
 
     name: str
+    details: Mapping[str, str]
+    """What else a report should tell of it."""
 
     def __call__(self, sample: Sample) -> np.ndarray: ...
 
@@ -88,10 +96,16 @@ class CompleterPredictor:
 
     def __init__(self, completer: DepthCompleter, name: str | None = None) -> None:
         self.name = name or completer.name
-        self.completer = completer
+        self._completer = completer
+        self.details = {
+            'network': completer.name,
+            'weights': completer.config.weights,
+            'device': completer.device,
+            'precision': completer.precision,
+        }
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        return self.completer.complete(sample.rgb, sample.sparse, sample.K).depth
+        return self._completer.complete(sample.rgb, sample.sparse, sample.K).depth
 
 
 class FolderPredictor:
@@ -106,6 +120,7 @@ class FolderPredictor:
         if not self._folder.is_dir():
             raise FileNotFoundError(f'expected a folder of predictions, got {folder}')
         self.name = self._folder.name
+        self.details = {'predictions': str(self._folder)}
 
     def __call__(self, sample: Sample) -> np.ndarray:
         return read_depth_png(self._folder / f'{sample.name}.png')
@@ -129,6 +144,8 @@ class Evaluation:
     model: str
     dataset: str
     scoring: Scoring
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the predictor tells of itself."""
     frames: list[FrameResult] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     """Frame to what was wrong with it."""
@@ -160,8 +177,10 @@ class Evaluation:
         mean = self.mean
         return {
             'model': self.model,
+            'details': dict(self.details),
             'dataset': self.dataset,
             'lines': self.scoring.lines or None,
+            'scoring': self.scoring.as_dict(),
             'frames': len(self.frames),
             'failures': self.failures,
             'median_ms': None if np.isnan(self.median_ms) else self.median_ms,
@@ -200,10 +219,12 @@ def evaluate(
         ValueError: no protocol of this name, or frames without ground truth.
     """
     scoring = scoring or protocol(name)
-    result = Evaluation(predictor.name, name, scoring)
-    for index in range(len(dataset)) if indices is None else indices:
+    result = Evaluation(predictor.name, name, scoring, predictor.details)
+    for index, reading in _read_ahead(
+        dataset, range(len(dataset)) if indices is None else indices
+    ):
         try:
-            sample = prepared(dataset[index], scoring)
+            sample = prepared(reading.result(), scoring)
             started = perf_counter()
             depth = predictor(sample)
             seconds = perf_counter() - started
@@ -218,6 +239,21 @@ def evaluate(
         if on_progress is not None:
             on_progress()
     return result
+
+
+def _read_ahead(
+    dataset: DepthDataset, indices: Iterable[int]
+) -> Iterator[tuple[int, Future[Sample]]]:
+    """Yield the frames in order while the next one is being read."""
+    with ThreadPoolExecutor(1) as pool:
+        before = None
+        for index in indices:
+            reading = pool.submit(dataset.__getitem__, index)
+            if before is not None:
+                yield before
+            before = index, reading
+        if before is not None:
+            yield before
 
 
 def protocol(name: str) -> Scoring:
@@ -288,9 +324,9 @@ def write_submission(
         OSError: a prediction cannot be written.
     """
     failures = {}
-    for index in range(len(dataset)):
+    for index, reading in _read_ahead(dataset, range(len(dataset))):
         try:
-            sample = dataset[index]
+            sample = reading.result()
             depth = quantized(predictor(sample))
         except _BAD_FILE as error:
             _log.warning('frame %d: %s', index, error)

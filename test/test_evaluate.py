@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -57,6 +58,7 @@ class Off:
     """A model that is wrong by a constant."""
 
     name = 'off'
+    details: ClassVar = {}
 
     def __init__(self, error=0.5):
         self.error = error
@@ -113,12 +115,12 @@ def test_only_truth_in_range_and_the_bottom_rows_count():
     assert [frame.metrics is None for frame in result.frames] == [True, False, True]
     sizes = []
 
-    def model(sample):
-        sizes.append((sample.size, sample.K[1, 2]))
-        return sample.truth
+    class Rows(Off):
+        def __call__(self, sample):
+            sizes.append((sample.size, sample.K[1, 2]))
+            return sample.truth
 
-    model.name = 'rows'
-    result = evaluate(model, Frames(5.0), 'nyu', Scoring(bottom_rows=10))
+    result = evaluate(Rows(), Frames(5.0), 'nyu', Scoring(bottom_rows=10))
     assert sizes == [((10, 32), 11.5 - 14)]
     assert result.frames[0].metrics.pixels == 320
 
@@ -126,18 +128,18 @@ def test_only_truth_in_range_and_the_bottom_rows_count():
 def test_fewer_lines_reach_the_model_and_the_truth_stays():
     seen = []
 
-    def model(sample):
-        seen.append(sample)
-        return sample.truth
+    class Lines(Off):
+        def __call__(self, sample):
+            seen.append(sample)
+            return sample.truth
 
-    model.name = 'lines'
     dataset = Frames(5.0)
-    result = evaluate(model, dataset, 'nyu', Scoring(lines=16))
+    result = evaluate(Lines(), dataset, 'nyu', Scoring(lines=16))
     expected = keep_lines(dataset[0].sparse, K, 16)
     assert 0 < (expected > 0).sum() < (dataset[0].sparse > 0).sum()
     np.testing.assert_array_equal(seen[0].sparse, expected)
     assert result.frames[0].metrics.pixels == 24 * 32
-    assert result.label == 'lines, 16 lines'
+    assert result.label == 'off, 16 lines'
 
 
 def test_holes_cost_most_in_ones_own_recording():
@@ -180,6 +182,8 @@ def test_csv_and_json_agree(tmp_path):
     assert rows[0]['rmse_mm 10-20 m'] == ''
     assert content['failures'] == {'frame 1': 'frame1.png: broken'}
     assert (content['model'], content['dataset'], content['frames']) == ('off', 'kitti-val', 2)
+    assert content['scoring']['as_png'] is True
+    assert content['scoring']['max_depth'] is None
 
 
 def test_nothing_scored_is_written_as_nothing(tmp_path):
@@ -233,6 +237,7 @@ def test_predictions_from_files_score_like_the_model_itself(tmp_path):
     assert files.name == 'mine'
     ours, theirs = (evaluate(p, dataset, 'rings') for p in (model, files))
     assert ours.mean == theirs.mean
+    assert ours.details['network'] == 'nearest'
     (tmp_path / 'mine' / 'frame1.png').unlink()
     assert 'frame1.png' in evaluate(files, dataset, 'rings').failures['frame 1']
     with pytest.raises(FileNotFoundError, match='nowhere'):
@@ -319,7 +324,7 @@ def test_a_corrupt_frame_is_named_the_others_are_scored_and_the_exit_tells(kitti
 
 def test_the_anonymous_test_set_becomes_a_submission(kitti, tmp_path):
     result = run(
-        '--dataset', 'kitti-selection', '--root', kitti, '--model', 'nearest',
+        '--dataset', 'kitti-test', '--root', kitti, '--model', 'nearest',
         '--submission', tmp_path / 'out',
     )  # fmt: skip
     assert result.exit_code == 0, result.text
@@ -373,6 +378,7 @@ def test_indoor_protocols_run_on_miniatures_from_the_command_line(layout, option
         (['--dataset', 'nyu'], 'NYU val: expected the folder'),
         (['--dataset', 'dcverse'], '--allow-pickle'),
         (['--dataset', 'kitti-selection', '--hide', '0.5'], 'kitti-selection: expected options'),
+        (['--dataset', 'nyu', '--submission', 'out'], 'expected --dataset kitti-test, got nyu'),
         (['--dataset', 'kitti-selection', '--lines', 'many'], 'expected numbers such as'),
         (['--dataset', 'kitti-selection', '--lines', '48'], 'divisor of 64'),
         (['--dataset', 'kitti-selection', '--model', 'bigger'], "got 'bigger'"),

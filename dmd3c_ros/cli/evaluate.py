@@ -115,7 +115,7 @@ def evaluate(
     options = given(points=points, hide=hide, seed=seed, allow_pickle=allow_pickle or None)
     limits = given(bottom_rows=rows, min_depth=min_depth, max_depth=max_depth)
     try:
-        frames = _open(_TEST_SET if submission else dataset, root, options)
+        frames = _open(dataset if submission is None else _test_set(dataset), root, options)
         scorings = [] if submission else _scorings(dataset, lines, limits)
         folders = _folders(predictions or [])
     except (OSError, ValueError, ImportError) as error:
@@ -152,6 +152,13 @@ def _open(name: str, root: Path, options: dict[str, object]) -> 'DepthDataset':
     from dmd3c_ros.datasets import open_dataset
 
     return open_dataset(name, root, **options)
+
+
+def _test_set(dataset: str) -> str:
+    """Data set that a submission is made from."""
+    if not dataset.startswith('kitti-'):
+        raise ValueError(f'--submission: expected --dataset {_TEST_SET}, got {dataset}')
+    return _TEST_SET
 
 
 def _scorings(dataset: str, lines: str | None, limits: dict[str, object]) -> 'list[Scoring]':
