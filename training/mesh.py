@@ -1,0 +1,160 @@
+"""Surfaces through the pixels of a depth image, to simulate a LiDAR against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmd3c_ros.core.camera import Camera
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """Where neighbouring pixels belong to different surfaces.
+
+    jump: share of the farther depth by which two neighbours differ there.
+    straightness: an edge between pixels is no cut, however steep, where the inverse depth goes on
+        by the same step within this share for ``span`` more pixels: a plane is straight in inverse
+        depth (the road towards the horizon), and an edge blurred by the teacher is not that wide.
+    """
+
+    jump: float = 0.06
+    straightness: float = 0.2
+    span: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.jump < 1:
+            raise ValueError(f'jump: expected a share above 0 and below 1, got {self.jump}')
+        if self.span < 1:
+            raise ValueError(f'span: expected at least one pixel, got {self.span}')
+
+
+@dataclass(frozen=True, eq=False)
+class GridSurface:
+    """Triangles between the neighbouring pixels of a depth image.
+
+    camera: of the depth image, at the origin of its optical frame.
+    inverse: (H, W) float32 inverse depth, 1/m; NaN in holes.
+    upper, lower: (H - 1, W - 1) bool, which triangles exist. The upper one of cell (v, u) joins
+        the pixels (v, u), (v + 1, u), (v, u + 1), the lower one (v + 1, u + 1), (v, u + 1),
+        (v + 1, u).
+    """
+
+    camera: Camera
+    inverse: np.ndarray
+    upper: np.ndarray
+    lower: np.ndarray
+
+    @classmethod
+    def of(cls, depth: np.ndarray, camera: Camera, cut: CutConfig | None = None) -> GridSurface:
+        """Surface of a depth image (H, W), m; 0 and what is not finite leave holes.
+
+        Raises ValueError where the camera has another size, or stands away from its frame.
+        """
+        if depth.shape != (camera.height, camera.width):
+            raise ValueError(
+                f'depth: expected {(camera.height, camera.width)} as the camera, got {depth.shape}'
+            )
+        if camera.P[:, 3].any() or not np.array_equal(camera.R, np.eye(3)):
+            raise ValueError('camera: expected one at the origin of its optical frame')
+        cut = cut or CutConfig()
+        with np.errstate(divide='ignore', invalid='ignore'):
+            known = np.isfinite(depth) & (depth > 0)
+            inverse = np.where(known, 1 / depth, np.nan).astype(np.float32)
+        # A comparison with NaN is false: a hole joins nothing.
+        rows, columns = _joined(inverse, cut), _joined(inverse.T, cut).T
+        upper = rows[:-1] & columns[:, :-1]
+        lower = rows[1:] & columns[:, 1:]
+        return cls(camera, inverse, upper, lower)
+
+    def vertices(self) -> np.ndarray:
+        """(H * W, 3) float32, m, optical frame; NaN in holes."""
+        return self.camera.backproject(1 / self.inverse).reshape(-1, 3)
+
+    def triangles(self) -> np.ndarray:
+        """(M, 3) uint32 vertex numbers, turned towards the camera."""
+        height, width = self.inverse.shape
+        corner = np.arange(height * width, dtype=np.uint32).reshape(height, width)
+        a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, :-1], corner[1:, 1:]
+        upper = [image[self.upper] for image in (a, c, b)]
+        lower = [image[self.lower] for image in (d, b, c)]
+        return np.concatenate([np.stack(upper, 1), np.stack(lower, 1)])
+
+
+def _joined(inverse: np.ndarray, cut: CutConfig) -> np.ndarray:
+    """Whether a pixel and its right neighbour lie on one surface: (H, W - 1) bool."""
+    step = np.diff(inverse, axis=1)
+    size = np.abs(step)
+    # (z_far - z_near) / z_far, in inverse depth.
+    joined = size < cut.jump * np.maximum(inverse[:, 1:], inverse[:, :-1])
+    rows, columns = np.nonzero(~joined & np.isfinite(size))
+    here = step[rows, columns]
+    straight = np.zeros(len(here), bool)
+    for direction in (-1, 1):
+        goes_on = np.ones(len(here), bool)
+        for distance in range(1, cut.span + 1):
+            there = columns + direction * distance
+            inside = (there >= 0) & (there < step.shape[1])
+            other = step[rows, np.where(inside, there, 0)]
+            goes_on &= inside & (np.abs(other - here) <= cut.straightness * np.abs(here))
+        straight |= goes_on
+    joined[rows, columns] = straight
+    return joined
+
+
+@dataclass(frozen=True)
+class PoissonConfig:
+    """Screened Poisson surface reconstruction as Open3D has it.
+
+    octree_depth: finest grid has 2^octree_depth cells a side.
+    stride: of the pixels that become points.
+    reach: vertices farther than this share of their depth from every pixel's point are removed,
+        since the method closes every hole, the sky too.
+    """
+
+    octree_depth: int = 9
+    stride: int = 2
+    reach: float = 0.02
+
+
+def poisson_mesh(
+    surface: GridSurface, config: PoissonConfig | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reconstruct the surface from its points and normals (Kazhdan et al., SGP 2006).
+
+    Returns vertices (N, 3) float32, m, optical frame, and triangles (M, 3) uint32. Raises
+    ValueError where fewer than 4 points have a normal.
+    """
+    import open3d as o3d
+
+    config = config or PoissonConfig()
+    points, normals = _oriented_points(surface, config.stride)
+    if len(points) < 4:
+        raise ValueError(f'Poisson reconstruction: expected at least 4 points, got {len(points)}')
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points.astype(np.float64)))
+    cloud.normals = o3d.utility.Vector3dVector(normals.astype(np.float64))
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        mesh, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(
+            cloud, depth=config.octree_depth, n_threads=1
+        )
+    vertices = np.asarray(mesh.vertices, np.float32)
+    triangles = np.asarray(mesh.triangles).astype(np.uint32)
+    near = o3d.core.nns.NearestNeighborSearch(o3d.core.Tensor(points))
+    near.knn_index()
+    _, squared = near.knn_search(o3d.core.Tensor(vertices), 1)
+    tolerance = config.reach * np.maximum(vertices[:, 2], 1e-3)
+    kept = np.sqrt(squared.numpy()[:, 0]) <= tolerance
+    return vertices, triangles[kept[triangles].all(1)]
+
+
+def _oriented_points(surface: GridSurface, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels that belong to a triangle, with the normals (towards the camera) of its plane."""
+    points = surface.vertices().reshape(*surface.inverse.shape, 3)
+    corner = points[:-1, :-1]
+    normals = np.cross(points[1:, :-1] - corner, points[:-1, 1:] - corner)
+    length = np.linalg.norm(normals, axis=-1)
+    usable = surface.upper & (length > 0)
+    window = np.s_[::stride, ::stride]
+    usable = usable[window]
+    return corner[window][usable], (normals[window] / length[window][..., None])[usable]
