@@ -39,6 +39,7 @@ setup(
         'setuptools',
         'numpy>=1.26',
         'opencv-python-headless>=4.5',
+        'pillow',
         'PyYAML',
         'rich',
         'rosbags>=0.10',
@@ -49,6 +50,7 @@ setup(
     ],
     extras_require={
         'simulation': ['open3d>=0.18'],
+        'nyu': ['h5py'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'test': ['pytest', 'pytest-timeout'],
     },

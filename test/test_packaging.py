@@ -1,0 +1,225 @@
+"""Every way to install the package gives its modules, executables, launch files and weights."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXECUTABLES = {'completion_node', 'dmd3c', 'kitti_player', 'sim_player'}
+SHARED_FILES = {
+    'launch': 'launch/*.launch.py',
+    'config': 'config/*',
+    'weights': 'dmd3c_ros/weights/*',
+}
+SOURCES = (
+    'LICENSE',
+    'config',
+    'dmd3c_ros',
+    'launch',
+    'package.xml',
+    'pyproject.toml',
+    'resource',
+    'setup.cfg',
+    'setup.py',
+)
+
+# Modules whose packages have another name, for rosdep and for pip; with one name, that of a ROS
+# package, which pip_ros/ and the wheels of requirements.txt stand for.
+PACKAGES = {
+    'PIL': ('python3-pil', 'pillow'),
+    'cv2': ('python3-opencv', 'opencv-python-headless'),
+    'h5py': ('python3-h5py', 'h5py'),
+    'numpy': ('python3-numpy', 'numpy'),
+    'open3d': ('python3-open3d-pip', 'open3d'),
+    'rich': ('python3-rich', 'rich'),
+    'rosbags': ('python3-rosbags-pip', 'rosbags'),
+    'scipy': ('python3-scipy', 'scipy'),
+    'torch': ('python3-torch', 'torch'),
+    'typer': ('python3-typer', 'typer'),
+    'yaml': ('python3-yaml', 'pyyaml'),
+}
+
+# Run with an installation: which modules, weights and functions does it give?
+PROBE = """
+import json
+from importlib.metadata import distribution
+import dmd3c_ros
+from dmd3c_ros.core.completer import WEIGHTS_FOLDER
+
+points = [e for e in distribution('dmd3c_ros').entry_points if e.group == 'console_scripts']
+print(json.dumps({
+    'module': dmd3c_ros.__file__,
+    'weights': {p.name: p.stat().st_size for p in WEIGHTS_FOLDER.iterdir()},
+    'callable': sorted(e.name for e in points if callable(e.load())),
+}))
+"""
+
+# What setup.py says, without building anything.
+METADATA = """
+import json, setuptools
+from distutils.core import run_setup
+d = run_setup('setup.py', stop_after='init')
+print(json.dumps({
+    'name': d.get_name(), 'version': d.get_version(), 'license': d.get_license(),
+    'requires': d.install_requires + [r for extra in d.extras_require.values() for r in extra],
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An installed package: its prefix and the shell code that makes it the one in use."""
+
+    prefix: Path
+    activation: str
+
+    def run(self, *command: str) -> str:
+        """Standard output of a command run with the installation, away from the repository."""
+        script = f'{self.activation}\nexec "$@"'
+        return run(['bash', '-c', script, 'bash', *command], cwd=self.prefix)
+
+
+def run(command: list, cwd: Path) -> str:
+    # The tests themselves may run with the repository or another installation on the path.
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=170
+    )
+    assert done.returncode == 0, f'{command}: {done.returncode}\n{done.stdout}\n{done.stderr}'
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def workspace(tmp_path_factory) -> Path:
+    """A colcon workspace with a copy of what a build reads: builds write beside their sources."""
+    root = tmp_path_factory.mktemp('workspace')
+    package = root / 'src' / 'dmd3c_ros'
+    package.mkdir(parents=True)
+    for path in map(REPOSITORY.joinpath, SOURCES):
+        if path.is_dir():
+            ignored = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(path, package / path.name, ignore=ignored)
+        else:
+            shutil.copy(path, package)
+    return root
+
+
+def colcon_build(workspace: Path, name: str, *options: str) -> Installation:
+    colcon = shutil.which('colcon', path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    if colcon is None:
+        pytest.skip('colcon is not installed')
+    places = ('--build-base', f'build_{name}', '--install-base', f'install_{name}')
+    log = ('--log-base', f'log_{name}')
+    run([colcon, *log, 'build', '--base-paths', 'src', *places, *options], cwd=workspace)
+    install = workspace / f'install_{name}'
+    return Installation(install / 'dmd3c_ros', f'source {install}/setup.bash')
+
+
+def pip_install(workspace: Path) -> Installation:
+    target = workspace / 'target'
+    pip = (sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check', 'install')
+    options = ('--no-deps', '--no-index', '--no-build-isolation', '--target', target)
+    run([*pip, *options, workspace / 'src' / 'dmd3c_ros'], cwd=workspace)
+    return Installation(target, f'export PYTHONPATH={target}')
+
+
+@pytest.fixture(scope='module', params=['colcon', 'colcon --symlink-install', 'pip'])
+def installation(request, workspace) -> Installation:
+    if request.param == 'pip':
+        return pip_install(workspace)
+    if request.param == 'colcon':
+        return colcon_build(workspace, 'copies')
+    return colcon_build(workspace, 'symlinks', '--symlink-install')
+
+
+def test_an_installed_package_runs_with_its_own_modules_and_weights(installation, workspace):
+    seen = json.loads(installation.run(sys.executable, '-c', PROBE))
+    assert workspace in Path(seen['module']).parents
+    assert set(seen['callable']) == EXECUTABLES
+    weights = (REPOSITORY / 'dmd3c_ros' / 'weights').iterdir()
+    assert seen['weights'] == {p.name: p.stat().st_size for p in weights}
+    assert 'light.pth' in seen['weights']
+
+
+def test_executables_are_where_ros_or_the_shell_looks_for_them(installation):
+    places = [installation.prefix / 'lib' / 'dmd3c_ros', installation.prefix / 'bin']
+    folder = next(place for place in places if place.is_dir())
+    assert {p.name for p in folder.iterdir() if os.access(p, os.X_OK)} >= EXECUTABLES
+    assert 'complete' in installation.run(sys.executable, str(folder / 'dmd3c'), '--help')
+
+
+def test_shared_files_are_installed_and_the_package_is_indexed(installation):
+    share = installation.prefix / 'share'
+    for name, pattern in SHARED_FILES.items():
+        expected = {p.name: p.read_bytes() for p in REPOSITORY.glob(pattern) if p.is_file()}
+        folder = share / 'dmd3c_ros' / name
+        assert expected
+        assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == expected
+    assert (share / 'dmd3c_ros' / 'package.xml').is_file()
+    assert (share / 'ament_index' / 'resource_index' / 'packages' / 'dmd3c_ros').is_file()
+
+
+@pytest.fixture(scope='module')
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(REPOSITORY / 'package.xml').getroot()
+
+
+@pytest.fixture(scope='module')
+def metadata() -> dict:
+    return json.loads(run([sys.executable, '-c', METADATA], cwd=REPOSITORY))
+
+
+def test_the_manifest_and_the_distribution_are_one_package(manifest, metadata):
+    assert manifest.get('format') == '3'
+    assert manifest.findtext('export/build_type') == 'ament_python'
+    for key in ('name', 'version', 'license'):
+        assert manifest.findtext(key) == metadata[key], key
+    licence = REPOSITORY / manifest.find('license').get('file')
+    assert 'Apache License' in licence.read_text()
+
+
+def imported_modules() -> set[str]:
+    """Top-level names of everything that the package and its launch files import from outside."""
+    modules = set()
+    for folder in ('dmd3c_ros', 'launch'):
+        for path in (REPOSITORY / folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    modules.update(alias.name.split('.')[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                    modules.add(node.module.split('.')[0])
+    return modules - set(sys.stdlib_module_names) - {'dmd3c_ros'}
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.match(r'[\w.-]+', r).group().lower() for r in requirements}
+
+
+def test_every_import_is_a_named_dependency(manifest, metadata):
+    modules = imported_modules()
+    rosdep = {e.text for tag in ('depend', 'exec_depend') for e in manifest.iter(tag)}
+    assert {PACKAGES.get(m, (m,))[0] for m in modules} - rosdep == set()
+    needed_by_pip = {PACKAGES[m][1] for m in modules if m in PACKAGES}
+    assert needed_by_pip - names_of(metadata['requires']) == set()
+
+
+def test_every_requirement_is_pinned_once_for_every_python(metadata):
+    requirements = pytest.importorskip('packaging.requirements')
+    lines = (REPOSITORY / 'requirements.txt').read_text().splitlines()
+    pins = [requirements.Requirement(line) for line in lines if line and line[0] != '#']
+    assert all(re.fullmatch(r'==[\d.]+', str(pin.specifier)) for pin in pins)
+    for version in ('3.10', '3.11', '3.12', '3.13', '3.14'):
+        environment = {'python_version': version}
+        chosen = [p for p in pins if p.marker is None or p.marker.evaluate(environment)]
+        names = [p.name.lower() for p in chosen]
+        assert len(names) == len(set(names)), f'Python {version}: a package is pinned twice'
+        assert names_of(metadata['requires']) - set(names) == set(), f'Python {version}'
