@@ -15,7 +15,7 @@ from PIL import Image
 from synthetic_drive import make_drive
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.demo.cloud_view import render_cloud, surface, view_from_beside
+from dmd3c_ros.demo.cloud_view import render_cloud, spacing, surface, view_from_beside
 
 K = np.array([[60, 0, 39.5], [0, 60, 23.5], [0, 0, 1.0]])
 CAMERA = Camera.from_K(K, 80, 48)
@@ -47,6 +47,16 @@ def test_surface_drops_edges_and_what_no_laser_reached():
     assert shown[:, 5:35].all()
     assert not shown[:, 40].any()
     assert not shown[:, 65:].any()
+
+
+def test_spacing_follows_the_slant_but_stops_at_edges():
+    points = CAMERA.backproject(slanted_ground())
+    step = np.linalg.norm(points[36, 40] - points[35, 40])
+    assert spacing(points)[35, 40] == pytest.approx(step, rel=1e-4)
+    wall = np.full((48, 80), 2.0, np.float32)
+    wall[:, 40:] = 40.0
+    at_edge = spacing(CAMERA.backproject(wall), limit=6)[20, 39]
+    assert at_edge == pytest.approx(6 * 2 / 60, rel=1e-3)
 
 
 def test_nearest_point_wins_and_the_rest_is_background():

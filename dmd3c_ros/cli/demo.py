@@ -23,7 +23,11 @@ def demo(
 ) -> None:
     """Play a drive to the completion node over DDS and report what comes out."""
     from dmd3c_ros.cli.console import fail, progress_bar, say
-    from dmd3c_ros.demo import DemoConfig, DemoError, run
+
+    try:
+        from dmd3c_ros.demo import DemoConfig, DemoError, run
+    except ImportError as error:
+        raise fail(f'the demo needs ROS 2 and its Python packages: {error}') from error
 
     completion = given(model=model, weights=weights, device=device, precision=precision)
     settings = given(n_frames=frames, rate_hz=rate, seed=seed, kitti=kitti)

@@ -6,7 +6,7 @@ import numpy as np
 from dmd3c_ros.core.camera import Camera
 
 _SUPERSAMPLING = 2
-_LARGEST_SPLAT = 7
+_LARGEST_SPLAT = 6
 _NOTHING = np.uint64(2**64 - 1)
 
 
@@ -31,36 +31,47 @@ def view_from_beside(depth: np.ndarray, width: int, height: int) -> tuple[Camera
 def surface(depth: np.ndarray, sparse: np.ndarray, reach: int = 20) -> np.ndarray:
     """Pixels (H, W) bool that lie on a measured surface.
 
-    Left out are those with no LiDAR return within `reach` pixels, such as the sky, and those that
-    hang between a near and a far surface: inverse depth is linear over any plane, so its second
-    difference shows the edges and nothing else.
+    Left out are those with no LiDAR return within `reach` pixels or farther than any return, such
+    as the sky, and those that hang between a near and a far surface: inverse depth is linear over
+    any plane, so its second difference shows the edges and nothing else.
     """
     silent = np.where(sparse > 0, 0, 1).astype(np.uint8)
     distance = cv2.distanceTransform(silent, cv2.DIST_L2, 3)
     known = depth > 0
     inverse = np.divide(1.0, depth, out=np.zeros_like(depth), where=known)
     bend = np.abs(cv2.Laplacian(inverse, cv2.CV_32F)) * depth
-    return known & (distance <= reach) & (bend < 0.08)
+    return known & (depth <= sparse.max()) & (distance <= reach) & (bend < 0.08)
+
+
+def spacing(points: np.ndarray, limit: float = 6.0) -> np.ndarray:
+    """Distance (H, W), m, from each point of an organised cloud to its farther neighbour.
+
+    points: (H, W, 3), m; NaN where unknown. The distance is at most `limit` times that of the
+    nearer neighbour, so that the points of an edge do not grow over the gap behind them.
+    """
+    along = np.linalg.norm(np.diff(points, axis=1, append=points[:, -2:-1]), axis=2)
+    across = np.linalg.norm(np.diff(points, axis=0, append=points[-2:-1]), axis=2)
+    return np.fmin(np.fmax(along, across), limit * np.fmin(along, across))
 
 
 def render_cloud(
     points: np.ndarray,
     colors: np.ndarray,
-    spacing: np.ndarray,
+    sizes: np.ndarray,
     camera: Camera,
     T_view_camera: np.ndarray,
     background: tuple[int, int, int],
 ) -> np.ndarray:
     """Draw points as squares of their own size; the nearest wins.
 
-    points: (N, 3), m. colors: (N, 3) uint8. spacing: (N,), m between neighbours on the surface.
+    points: (N, 3), m. colors: (N, 3) uint8. sizes: (N,), side of the squares, m.
     Returns (height, width, 3) uint8 of `camera`.
     """
     fine = camera.scaled(camera.width * _SUPERSAMPLING, camera.height * _SUPERSAMPLING)
     uv, z = fine.project(points @ T_view_camera[:3, :3].T + T_view_camera[:3, 3])
     ahead = z > 0.05
-    uv, z, colors, spacing = uv[ahead], z[ahead], colors[ahead], spacing[ahead]
-    size = np.clip(np.ceil(1.4 * fine.fx * spacing / z), 1, _LARGEST_SPLAT * _SUPERSAMPLING)
+    uv, z, colors, sizes = uv[ahead], z[ahead], colors[ahead], sizes[ahead]
+    size = np.clip(np.ceil(1.2 * fine.fx * sizes / z), 1, _LARGEST_SPLAT * _SUPERSAMPLING)
     # Depth in the upper half of a key and the point's index in the lower one: the smallest key
     # of a pixel is its nearest point.
     keys = (z * 1e3).astype(np.uint64) << np.uint64(32) | np.arange(len(z), dtype=np.uint64)

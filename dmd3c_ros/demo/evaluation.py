@@ -20,6 +20,8 @@ from dmd3c_ros.io.kitti import KittiDrive, ring_indices
 from dmd3c_ros.metrics import DepthMetrics, depth_metrics, mean_metrics
 
 _NS_PER_MS = 1e6
+MAX_SCORED_M = 80.0
+"""Simulated depth beyond this is not scored: no LiDAR measures it."""
 
 
 class Scene(NamedTuple):
@@ -133,8 +135,13 @@ class Frames:
 
 
 def simulator_truth(recording: Recording) -> Truth:
-    """The exact depth that the simulator publishes."""
-    return lambda stamp: depth_from_image(recording.message('truth', stamp))
+    """The exact depth that the simulator publishes, up to MAX_SCORED_M."""
+
+    def truth(stamp: int) -> np.ndarray:
+        depth = depth_from_image(recording.message('truth', stamp))
+        return np.where(depth <= MAX_SCORED_M, depth, np.float32(0))
+
+    return truth
 
 
 def held_out_truth(drive: KittiDrive) -> Truth:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.demo.cloud_view import render_cloud, surface, view_from_beside
+from dmd3c_ros.demo.cloud_view import render_cloud, spacing, surface, view_from_beside
 from dmd3c_ros.demo.evaluation import Scene, Summary
 from dmd3c_ros.drawing import (
     BACKGROUND,
@@ -56,7 +56,7 @@ def write_report(
 class Animation:
     """Side by side: picture, LiDAR, dense depth, error. Frames are added, then written."""
 
-    def __init__(self, width: int = 480) -> None:
+    def __init__(self, width: int = 560) -> None:
         self._width, self._pages = width, []
         self._scale: Scale | None = None
 
@@ -139,10 +139,11 @@ def _heading(page: Page, width: int, summary: Summary) -> None:
 def _cloud_picture(scene: Scene, camera: Camera, width: int, height: int) -> np.ndarray:
     shown = surface(scene.depth, scene.sparse)
     view, T_view_camera = view_from_beside(np.where(shown, scene.depth, 0), width, height)
+    points = camera.backproject(scene.depth)
     return render_cloud(
-        camera.backproject(scene.depth)[shown],
+        points[shown],
         scene.rgb[shown],
-        scene.depth[shown] / camera.fx,
+        spacing(points)[shown],
         view,
         T_view_camera,
         BACKGROUND,

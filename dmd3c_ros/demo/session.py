@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ _POLL_S = 0.1
 # The output of each process is kept anyway.
 _NO_LOG_FILES = ('--disable-external-lib-logs',)
 # Above these Linux hands ports out to clients (ROS 2, "The ROS_DOMAIN_ID").
-_DOMAINS = 101
+_DOMAINS = range(1, 102)
 
 
 def run(config: DemoConfig, progress: Progress) -> Summary:
@@ -151,7 +152,7 @@ def _environment() -> Iterator[None]:
     """A graph apart from others on this machine, with room for large messages in shared memory."""
     profile = str(_fastdds_profile())
     changes = {
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % _DOMAINS),
+        'ROS_DOMAIN_ID': str(_free_domain()),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         # The name before and since Fast DDS 3.
         'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
@@ -167,6 +168,23 @@ def _environment() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _free_domain() -> int:
+    """A domain without a participant on this machine: nobody holds the first one's port.
+
+    DDSI-RTPS 2.2, 9.6.1.1: unicast discovery of participant 0 is at 7400 + 250 * domain + 10.
+    """
+    # Two demonstrations that start at the same moment begin to look at different places.
+    offset = os.getpid() % len(_DOMAINS)
+    for domain in (*_DOMAINS[offset:], *_DOMAINS[:offset]):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', 7400 + 250 * domain + 10))
+            except OSError:
+                continue
+            return domain
+    raise DemoError(f'every ROS domain from {_DOMAINS[0]} to {_DOMAINS[-1]} is in use')
 
 
 def _fastdds_profile() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.demo.config import DemoConfig, DemoError
-from dmd3c_ros.demo.evaluation import Truth, held_out_truth, simulator_truth
+from dmd3c_ros.demo.evaluation import MAX_SCORED_M, Truth, held_out_truth, simulator_truth
 from dmd3c_ros.demo.recorder import Recording
 
 
@@ -52,7 +52,7 @@ def _simulator(config: DemoConfig) -> Source:
         n_frames=config.n_frames,
         truth=simulator_truth,
         title=f'simulated {config.kind}, {config.pattern}',
-        ground_truth='exact depth of the simulator, every pixel but the sky',
+        ground_truth=f'exact depth of the simulator, every pixel up to {MAX_SCORED_M:.0f} m',
     )
 
 
