@@ -42,7 +42,8 @@ _LIVE = {
     'color_far',
 }
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-_SILENCE_REPEAT_S = 30.0
+# Inputs may be silent for hours: said at once, then in every so many reports.
+_REPORTS_PER_SILENCE = 6
 
 
 class CompletionNode(LifecycleNode):
@@ -56,10 +57,11 @@ class CompletionNode(LifecycleNode):
         super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
         show_package_log(self.get_logger())
         self._configured = False
-        self._parameters = Parameters(self, PARAMETER_GROUPS, self._refuse_change)
+        self._settings = Parameters(self, PARAMETER_GROUPS, self._refuse_change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))
         self._warn_of_silence = Throttle(
-            lambda text: self.get_logger().warning(text), _SILENCE_REPEAT_S
+            lambda text: self.get_logger().warning(text),
+            _REPORTS_PER_SILENCE * self._settings.get(NodeSettings).report_period,
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self._worker: NewestWins[FrameSet] | None = None
@@ -69,15 +71,15 @@ class CompletionNode(LifecycleNode):
 
     def autostart(self) -> bool:
         """Configure and activate, unless the parameter `autostart` is false; False on failure."""
-        if not self._parameters.get(NodeSettings).autostart:
+        if not self._settings.get(NodeSettings).autostart:
             return True
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, prepare extrinsics and outputs."""
-        numbers = self._parameters.get(NodeSettings).T_camera_lidar
+        numbers = self._settings.get(NodeSettings).T_camera_lidar
         try:
-            self._completer = DepthCompleter(self._parameters.get(CompleterConfig))
+            self._completer = DepthCompleter(self._settings.get(CompleterConfig))
             self._extrinsics = Extrinsics(self, numbers)
         except ImportError as error:
             self.get_logger().error(f'set T_camera_lidar, or install tf2_ros: {error}')
@@ -91,7 +93,7 @@ class CompletionNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe, and start the thread that completes."""
-        settings = self._parameters.get(NodeSettings)
+        settings = self._settings.get(NodeSettings)
         self._counts = Counts()
         self._reporter = Reporter(self._counts)
         self._worker = NewestWins(self._complete, 'completion')
@@ -173,7 +175,7 @@ class CompletionNode(LifecycleNode):
             self._counts.published(time.monotonic() - frame.arrival)
 
     def _complete_and_publish(self, frame: FrameSet, wanted: frozenset[str]) -> None:
-        settings = self._parameters.get(NodeSettings)
+        settings = self._settings.get(NodeSettings)
         rgb = image_to_rgb(frame.image)
         camera = _camera_of(frame, rgb)
         sparse = self._sparse_depth(frame, camera, settings)
@@ -194,7 +196,7 @@ class CompletionNode(LifecycleNode):
                 f'points: none of {len(points)} falls into the image; are the extrinsics right?'
             )
         if settings.filter_hidden_points:
-            sparse = remove_hidden_points(sparse, self._parameters.get(HiddenPointFilter))
+            sparse = remove_hidden_points(sparse, self._settings.get(HiddenPointFilter))
         return sparse
 
     # ---------------------------------------------------------------- reporting
