@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
+from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.datasets import (
     DATASETS,
@@ -165,6 +166,14 @@ def test_holes_cost_most_in_ones_own_recording():
 def test_wrong_settings_name_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize('model', BASELINES)
+def test_classical_completions_of_flat_depth_are_exact(model):
+    predictor = CompleterPredictor(DepthCompleter(CompleterConfig(model=model)))
+    mean = evaluate(predictor, Frames(5.0, 40.0), 'nyu').mean
+    assert mean.rmse_mm < 0.1
+    assert mean.missing == 0.0
 
 
 # What it leaves behind

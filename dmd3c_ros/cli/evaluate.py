@@ -39,7 +39,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help='One more model, as NAME or NAME=CHECKPOINT; may be repeated. The classical '
-            'ones are interpolation and nearest.',
+            'ones are interpolation, ip_basic and nearest.',
             rich_help_panel='Completion',
         ),
     ] = None,

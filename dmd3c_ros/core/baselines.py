@@ -40,4 +40,16 @@ def fill_linear(sparse: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(linear), filled, linear).astype(np.float32)
 
 
-BASELINES = {'nearest': fill_nearest, 'interpolation': fill_linear}
+def fill_ip_basic(sparse: np.ndarray) -> np.ndarray:
+    """IP-Basic, the image processing that outdoor benchmarks compare with; see ops.ip_basic.
+
+    sparse: (H, W) float32, m, 0 = unknown; depths past 100 m do not count.
+    """
+    import torch
+
+    from .ops.ip_basic import ip_basic
+
+    return ip_basic(torch.from_numpy(np.ascontiguousarray(sparse))[None, None])[0, 0].numpy()
+
+
+BASELINES = {'nearest': fill_nearest, 'interpolation': fill_linear, 'ip_basic': fill_ip_basic}
