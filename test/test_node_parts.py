@@ -1,0 +1,383 @@
+"""The parts of the nodes, each on its own."""
+
+import logging
+import sys
+import threading
+import time
+import types
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import rclpy
+import ros_graph
+from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
+from rclpy.context import Context
+from rclpy.parameter import Parameter
+
+from dmd3c_ros.completion_node import PARAMETER_GROUPS
+from dmd3c_ros.conversions import MessageError
+from dmd3c_ros.kitti_player import KittiSettings
+from dmd3c_ros.node.extrinsics import Extrinsics
+from dmd3c_ros.node.logs import RosLogHandler
+from dmd3c_ros.node.memory import keep_freed_memory
+from dmd3c_ros.node.reading import read_ahead
+from dmd3c_ros.node.report import Counts, Reporter, Throttle
+from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
+from dmd3c_ros.node.transforms import matrix_from_numbers, numbers_from_matrix
+from dmd3c_ros.node.worker import NewestWins
+from dmd3c_ros.parameters import ParameterError, Parameters, entries
+from dmd3c_ros.sim_player import SimSettings
+
+
+@pytest.fixture(scope='module')
+def context(tmp_path_factory):
+    ros_graph.isolate(tmp_path_factory.mktemp('ros'))
+    context = Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def make_node(context):
+    """Nodes with parameters given from outside, as a launch file would."""
+    nodes = []
+
+    def make(**given):
+        nodes.append(
+            rclpy.create_node(
+                f'parts_{len(nodes)}',
+                context=context,
+                parameter_overrides=[Parameter(name, value=v) for name, v in given.items()],
+                automatically_declare_parameters_from_overrides=True,
+            )
+        )
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+# ---------------------------------------------------------------- worker
+
+
+def test_only_the_newest_item_waits_and_the_others_are_told_of():
+    begun, go_on, handled = threading.Event(), threading.Event(), []
+
+    def handle(item):
+        begun.set()
+        go_on.wait(10)
+        handled.append(item)
+
+    worker = NewestWins(handle)
+    assert not worker.put(1)
+    assert begun.wait(10)
+    assert [worker.put(item) for item in (2, 3, 4)] == [False, True, True]
+    go_on.set()
+    while len(handled) < 2:
+        time.sleep(0.001)
+    worker.stop()
+    assert handled == [1, 4]
+    assert not worker.alive
+
+
+def test_a_worker_never_makes_the_giver_wait():
+    go_on = threading.Event()
+    worker = NewestWins(lambda item: go_on.wait(10))
+    start = time.monotonic()
+    for item in range(1000):
+        worker.put(item)
+    assert time.monotonic() - start < 2.0
+    go_on.set()
+    worker.stop()
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_worker_whose_handler_fails_is_seen_to_be_dead():
+    worker = NewestWins(lambda item: 1 / item)
+    worker.put(0)
+    end = time.monotonic() + 10
+    while worker.alive and time.monotonic() < end:
+        time.sleep(0.001)
+    assert not worker.alive
+    worker.stop()
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@dataclass(frozen=True)
+class Oven:
+    """An oven.
+
+    heat: temperature inside, degrees.
+    racks: shelves, one at
+        least.
+    mode: 'fan' or 'grill'.
+    shape: its corners, m.
+    """
+
+    heat: float = ranged(180.0, 0.0, 300.0)
+    racks: int = ranged(2, 1, 5)
+    mode: str = 'fan'
+    shape: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.mode not in ('fan', 'grill'):
+            raise ValueError(f'mode: expected fan or grill, got {self.mode!r}')
+
+
+def test_parameters_fill_their_dataclass_and_default_to_it(make_node):
+    parameters = Parameters(make_node(heat=200.0, shape=[0, 1, 2]), (('', Oven),))
+    assert parameters.get(Oven) == Oven(heat=200.0, shape=(0.0, 1.0, 2.0))
+
+
+def test_descriptors_carry_meaning_and_range(make_node):
+    node = make_node()
+    Parameters(node, (('', Oven),))
+    assert node.describe_parameter('racks').description == 'shelves, one at least.'
+    (limits,) = node.describe_parameter('racks').integer_range
+    assert (limits.from_value, limits.to_value) == (1, 5)
+    (limits,) = node.describe_parameter('heat').floating_point_range
+    assert (limits.from_value, limits.to_value) == (0.0, 300.0)
+
+
+@pytest.mark.parametrize(
+    ('given', 'text'),
+    [
+        ({'haet': 1.0}, 'unknown parameter haet; did you mean heat'),
+        ({'zzz': 1.0}, 'unknown parameter zzz; known: heat, racks, mode, shape'),
+        ({'heat': 999.0}, 'parameter heat: .*temperature inside'),
+        ({'heat': 'hot'}, 'parameter heat: .*temperature inside'),
+        ({'mode': 'off'}, "parameter mode: expected fan or grill, got 'off'"),
+        ({'shape': 'round'}, "parameter shape: expected a list of numbers, got 'round'"),
+    ],
+)
+def test_a_node_does_not_start_with_parameters_that_make_no_sense(make_node, given, text):
+    with pytest.raises(ParameterError, match=text):
+        Parameters(make_node(**given), (('', Oven),))
+
+
+def test_parameters_that_every_node_has_are_no_strangers(make_node):
+    node = make_node(use_sim_time=False)
+    assert Parameters(node, (('', Oven),)).get(Oven) == Oven()
+
+
+def test_a_change_makes_new_settings_or_is_refused_with_the_reason(make_node):
+    node = make_node()
+    parameters = Parameters(
+        node, (('', Oven),), lambda names: 'racks are fixed' if 'racks' in names else None
+    )
+    before = parameters.get(Oven)
+    assert node.set_parameters([Parameter('mode', value='grill')])[0].successful
+    assert (before.mode, parameters.get(Oven).mode) == ('fan', 'grill')
+    (refused,) = node.set_parameters([Parameter('mode', value='cold')])
+    assert not refused.successful and "got 'cold'" in refused.reason
+    (refused,) = node.set_parameters([Parameter('racks', value=3)])
+    assert not refused.successful and refused.reason == 'racks are fixed'
+    assert parameters.get(Oven) == Oven(mode='grill')
+    assert node.get_parameter('mode').value == 'grill'
+
+
+@pytest.mark.parametrize(
+    'groups',
+    [PARAMETER_GROUPS, (('', PlayerSettings),), (('', KittiSettings),), (('', SimSettings),)],
+)
+def test_every_setting_of_the_nodes_has_a_meaning(groups):
+    assert all(len(entry.meaning) > 10 for _, entry in entries(groups))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'text'),
+    [
+        ({'sync_slop': -1.0}, 'sync_slop: expected 0.0 to 10.0, got -1.0'),
+        ({'sync_queue_size': 0}, 'sync_queue_size: expected 1 to 1000, got 0'),
+        ({'min_confidence': float('nan')}, 'min_confidence: expected 0.0 to 1.0, got nan'),
+        ({'color_near': 90.0}, 'color_near: expected less than color_far 80.0, got 90.0'),
+        ({'depth_encoding': 'mono16'}, "expected 32FC1 or 16UC1, got 'mono16'"),
+        ({'T_camera_lidar': (1.0,) * 7 + (0.0,)}, 'T_camera_lidar: expected 7 numbers'),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, text):
+    with pytest.raises(ValueError, match=text):
+        NodeSettings(**settings)
+
+
+# ---------------------------------------------------------------- extrinsics
+
+T = np.array([[0, -1, 0, 0.1], [0, 0, -1, -0.2], [1, 0, 0, 0.3], [0, 0, 0, 1.0]])
+NUMBERS = (0.1, -0.2, 0.3, 0.5, -0.5, 0.5, 0.5)
+
+
+def test_seven_and_sixteen_numbers_name_the_same_transform():
+    np.testing.assert_allclose(matrix_from_numbers(NUMBERS), T, atol=1e-12)
+    np.testing.assert_array_equal(matrix_from_numbers(T.ravel()), T)
+    longer = (*NUMBERS[:3], *(2 * q for q in NUMBERS[3:]))
+    np.testing.assert_allclose(matrix_from_numbers(longer), T, atol=1e-12)
+    again = numbers_from_matrix(T)
+    np.testing.assert_allclose(matrix_from_numbers(again), T, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'text'),
+    [
+        ((0.0,) * 7, 'quaternion'),
+        ((1.0, 2.0), 'expected 7 numbers .* got 2'),
+        ((*np.diag([1.0, 1, -1, 1]).ravel(),), 'expected a rotation'),
+        ((*np.diag([2.0, 2, 2, 1]).ravel(),), 'expected a rotation'),
+        ((*np.eye(4).ravel()[:-1], 2.0), 'expected 0 0 0 1 in the last row'),
+        ((np.nan,) * 7, 'expected finite numbers'),
+    ],
+)
+def test_numbers_that_are_no_rigid_transform_are_refused(numbers, text):
+    with pytest.raises(ValueError, match=text):
+        matrix_from_numbers(numbers)
+
+
+@pytest.fixture
+def tf2_ros(monkeypatch):
+    """A small stand-in for tf2_ros that knows one transform, lidar -> camera."""
+
+    class TransformException(Exception):  # noqa: N818
+        pass
+
+    class Buffer:
+        def lookup_transform(self, target, source, time):
+            if (target, source) != ('camera', 'lidar') or time.nanoseconds != 0:
+                raise TransformException('"map" passed to lookupTransform does not exist')
+            stamped = TransformStamped()
+            translation, rotation = stamped.transform.translation, stamped.transform.rotation
+            translation.x, translation.y, translation.z = NUMBERS[:3]
+            rotation.x, rotation.y, rotation.z, rotation.w = NUMBERS[3:]
+            return stamped
+
+    class TransformListener:
+        def __init__(self, buffer, node):
+            self.node = node
+
+        def unregister(self):
+            self.node.unregistered = True
+
+    module = types.ModuleType('tf2_ros')
+    module.TransformException, module.Buffer = TransformException, Buffer
+    module.TransformListener = TransformListener
+    monkeypatch.setitem(sys.modules, 'tf2_ros', module)
+
+
+def test_without_numbers_the_transform_comes_from_tf(tf2_ros):
+    node = types.SimpleNamespace()
+    extrinsics = Extrinsics(node, ())
+    np.testing.assert_allclose(extrinsics.find((), 'camera', 'lidar'), T, atol=1e-12)
+    with pytest.raises(MessageError, match="TF has no transform from 'map' to 'camera'"):
+        extrinsics.find((), 'camera', 'map')
+    extrinsics.close()
+    assert node.unregistered
+
+
+def test_numbers_go_before_tf_and_need_no_tf(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
+    extrinsics = Extrinsics(None, NUMBERS)
+    np.testing.assert_allclose(extrinsics.find(NUMBERS, 'a', 'b'), T, atol=1e-12)
+    moved = (9.0, *NUMBERS[1:])
+    assert extrinsics.find(moved, 'a', 'b')[0, 3] == 9.0
+    with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
+        extrinsics.find((), 'a', 'b')
+    extrinsics.close()
+    with pytest.raises(ImportError):
+        Extrinsics(None, ())
+
+
+# ---------------------------------------------------------------- reports
+
+
+def test_a_report_covers_its_period_and_keeps_totals():
+    counts = Counts()
+    reporter = Reporter(counts)
+    counts.frames_in, counts.dropped = 10, 1
+    for milliseconds in range(1, 10):
+        counts.published(milliseconds * 1e-3)
+    status = reporter.status('node', 'model', None)
+    assert status.message == '10 in, 9 out, 1 dropped; latency 5 ms, p99 9 ms'
+    assert status.level == DiagnosticStatus.OK
+    counts.frames_in, counts.failed = 12, 2
+    status = reporter.status('node', 'model', None)
+    assert status.message == '2 in, 0 out, 0 dropped, 2 failed'
+    assert status.level == DiagnosticStatus.WARN
+    values = {item.key: item.value for item in status.values}
+    assert (values['frames_in'], values['frames_out']) == ('12', '9')
+    assert reporter.status('node', 'model', 'no lidar').message == 'no lidar'
+
+
+def test_a_trouble_is_told_at_once_and_then_with_its_count():
+    told = []
+    throttle = Throttle(told.append, period_s=0.2)
+    for number in range(5):
+        throttle(f'bad size {number}')
+    throttle('other trouble')
+    time.sleep(0.25)
+    throttle('bad size 9')
+    assert told == ['bad size 0', 'other trouble', 'bad size 9 (5 times)']
+
+
+def test_the_packages_log_reaches_the_nodes_log_at_its_severity():
+    seen = []
+    names = ('debug', 'info', 'warning', 'error')
+    ros = types.SimpleNamespace(
+        **{name: lambda text, name=name: seen.append((name, text)) for name in names}
+    )
+    log = logging.Logger('dmd3c_ros.test')
+    log.addHandler(RosLogHandler(ros))
+    for name in names:
+        getattr(log, name)('%s of all', name)
+    assert seen == [(name, f'{name} of all') for name in names]
+
+
+# ---------------------------------------------------------------- reading and memory
+
+
+def test_items_are_read_ahead_in_order():
+    loaded = []
+
+    def load(key):
+        loaded.append(key)
+        return key * 10
+
+    items = read_ahead(load, range(8), ahead=3)
+    assert next(items) == 0
+    assert loaded[:4] == [0, 1, 2, 3]
+    assert list(items) == [10, 20, 30, 40, 50, 60, 70]
+    assert loaded == list(range(8))
+
+
+def test_a_file_that_cannot_be_read_is_an_error_in_its_turn():
+    def load(key):
+        if key == 2:
+            raise OSError('broken file')
+        return key
+
+    items = read_ahead(load, range(5), ahead=1)
+    assert [next(items), next(items)] == [0, 1]
+    with pytest.raises(OSError, match='broken file'):
+        next(items)
+
+
+def test_endless_keys_are_read_no_further_than_asked():
+    loaded = []
+
+    def endless():
+        key = 0
+        while True:
+            yield key
+            key += 1
+
+    items = read_ahead(lambda key: loaded.append(key) or key, endless(), ahead=4)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    items.close()
+    assert len(loaded) <= 7
+
+
+def test_keeping_freed_memory_reports_whether_the_c_library_can():
+    assert keep_freed_memory() == sys.platform.startswith('linux')
