@@ -210,8 +210,8 @@ def test_source_of_a_drive_keeps_its_rings_and_rate(tmp_path):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(DemoError, match='frames: expected 2 to 300, got 1'):
-        DemoConfig(n_frames=1)
+    with pytest.raises(DemoError, match='frames: expected 1 to 300, got 301'):
+        DemoConfig(n_frames=301)
     with pytest.raises(DemoError, match='rate'):
         DemoConfig(rate_hz=0)
     with pytest.raises(DemoError, match='unknown options colour'):

@@ -30,6 +30,7 @@ def progress_bar() -> Progress:
         TextColumn('left'),
         TimeRemainingColumn(),
         console=console(),
+        refresh_per_second=4,
     )
 
 

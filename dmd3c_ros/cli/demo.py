@@ -16,6 +16,11 @@ def demo(
     frames: Annotated[int | None, typer.Option(min=1, help='Frames to play.')] = None,
     rate: Annotated[float | None, typer.Option(min=0.1, help='Frames a second.')] = None,
     seed: Annotated[int | None, typer.Option(min=0, help='Seed of the simulated scene.')] = None,
+    scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
+    lidar: Annotated[
+        str | None,
+        typer.Option(help='hdl64e, vlp16, os1_128, solid_state or line_scan.'),
+    ] = None,
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
@@ -30,7 +35,9 @@ def demo(
         raise fail(f'the demo needs ROS 2 and its Python packages: {error}') from error
 
     completion = given(model=model, weights=weights, device=device, precision=precision)
-    settings = given(n_frames=frames, rate_hz=rate, seed=seed, kitti=kitti)
+    settings = given(
+        n_frames=frames, rate_hz=rate, seed=seed, scene=scene, lidar=lidar, kitti=kitti
+    )
     try:
         config = DemoConfig(out=out, completion=completion, **settings)
         with progress_bar() as progress:

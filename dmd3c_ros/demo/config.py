@@ -15,9 +15,9 @@ class DemoConfig:
 
     out: folder of the results, made if missing; results of an earlier run are replaced.
     kitti: KITTI raw drive to replay; None for a simulated drive.
-    n_frames: frames to play, at most; 2 to 300, as the recording is held in memory.
+    n_frames: frames to play, at most; 1 to 300, as the recording is held in memory.
     rate_hz: frames a second.
-    seed, kind, pattern: scene and LiDAR of the simulated drive.
+    seed, scene, lidar: the simulated drive, as sim_player names them.
     completion: options of the completer (model, weights, device, precision); empty for defaults.
     start_timeout_s: how long the node may take until it listens.
     render_timeout_s: how long the player may take until it publishes its first frame.
@@ -29,16 +29,16 @@ class DemoConfig:
     n_frames: int = 60
     rate_hz: float = 10.0
     seed: int = 7
-    kind: str = 'street'
-    pattern: str = 'hdl64e'
+    scene: str = 'street'
+    lidar: str = 'hdl64e'
     completion: Mapping[str, object] = field(default_factory=dict)
     start_timeout_s: float = 120.0
     render_timeout_s: float = 150.0
     silence_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.n_frames <= 300:
-            raise DemoError(f'frames: expected 2 to 300, got {self.n_frames}')
+        if not 1 <= self.n_frames <= 300:
+            raise DemoError(f'frames: expected 1 to 300, got {self.n_frames}')
         if not self.rate_hz > 0:
             raise DemoError(f'rate: expected a positive rate in Hz, got {self.rate_hz}')
         unknown = self.completion.keys() - {'model', 'weights', 'device', 'precision'}

@@ -9,6 +9,7 @@ import numpy as np
 from dmd3c_ros.demo.config import DemoConfig, DemoError
 from dmd3c_ros.demo.evaluation import MAX_SCORED_M, Truth, held_out_truth, simulator_truth
 from dmd3c_ros.demo.recorder import Recording
+from dmd3c_ros.io.kitti import KittiDrive
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,34 +43,31 @@ def _simulator(config: DemoConfig) -> Source:
     return Source(
         module='dmd3c_ros.sim_player',
         parameters={
-            'scene': config.kind,
+            'scene': config.scene,
             'seed': config.seed,
             'frames': config.n_frames,
             'frame_rate': config.rate_hz,
-            'lidar': config.pattern,
+            'lidar': config.lidar,
         },
         T_camera_lidar=lidar_mount(),
         n_frames=config.n_frames,
         truth=simulator_truth,
-        title=f'simulated {config.kind}, {config.pattern}',
+        title=f'simulated {config.scene}, {config.lidar}',
         ground_truth=f'exact depth of the simulator, every pixel up to {MAX_SCORED_M:.0f} m',
     )
 
 
 def _kitti(config: DemoConfig, path: Path) -> Source:
-    from dmd3c_ros.io.kitti import KittiDrive
-
     try:
         drive = KittiDrive(path)
     except (OSError, ValueError) as error:
         raise DemoError(str(error)) from error
-    period_s = (drive.stamp_ns(len(drive) - 1) - drive.stamp_ns(0)) / 1e9 / (len(drive) - 1)
     return Source(
         module='dmd3c_ros.kitti_player',
         parameters={
             'drive': str(path.resolve()),
             'rings': 'even',
-            'rate': config.rate_hz * period_s,
+            'rate': config.rate_hz * _period_s(drive),
         },
         T_camera_lidar=drive.T_camera_lidar,
         n_frames=min(config.n_frames, len(drive)),
@@ -77,3 +75,9 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
         title=f'KITTI {path.resolve().name}, every other laser ring',
         ground_truth='points of the laser rings that were not played',
     )
+
+
+def _period_s(drive: KittiDrive) -> float:
+    """Mean time from frame to frame; that of KITTI's camera for a drive of one frame."""
+    last = len(drive) - 1
+    return (drive.stamp_ns(last) - drive.stamp_ns(0)) / 1e9 / last if last else 0.1
