@@ -83,7 +83,7 @@ class NodeProcess:
 class Probe:
     """Publishes a camera's and a LiDAR's messages, and collects what comes of them by stamp."""
 
-    def __init__(self) -> None:
+    def __init__(self, publishing: bool = True) -> None:
         self._context = Context()
         rclpy.init(context=self._context)
         self.node = rclpy.create_node('probe', context=self._context)
@@ -91,7 +91,7 @@ class Probe:
         self._executor.add_node(self.node)
         self.publishers = {
             topic: self.node.create_publisher(message, topic, RELIABLE)
-            for topic, message in INPUTS.items()
+            for topic, message in (INPUTS.items() if publishing else ())
         }
         self._subscriptions = {}
         self.received: dict[str, list] = {}

@@ -246,18 +246,21 @@ class Player(Node):
             )
             return
         self._tf_output = self.create_publisher(TFMessage, '/tf_static', _LATCHED)
-        self._tf_output.publish(TFMessage(transforms=[self._static_transform()]))
-
-    def _static_transform(self) -> TransformStamped:
-        """The camera's pose in the LiDAR's frame."""
-        numbers = numbers_from_matrix(np.linalg.inv(self._drive.T_camera_lidar))
-        message = TransformStamped(child_frame_id=self._settings.camera_frame)
-        message.header.frame_id = self._settings.lidar_frame
+        frames = self._settings.lidar_frame, self._settings.camera_frame
+        message = static_transform(self._drive, *frames)
         message.header.stamp = self.get_clock().now().to_msg()
-        translation, rotation = message.transform.translation, message.transform.rotation
-        translation.x, translation.y, translation.z = numbers[:3]
-        rotation.x, rotation.y, rotation.z, rotation.w = numbers[3:]
-        return message
+        self._tf_output.publish(TFMessage(transforms=[message]))
+
+
+def static_transform(drive: Drive, lidar_frame: str, camera_frame: str) -> TransformStamped:
+    """The camera's pose in the LiDAR's frame; the caller sets the stamp."""
+    numbers = numbers_from_matrix(np.linalg.inv(drive.T_camera_lidar))
+    message = TransformStamped(child_frame_id=camera_frame)
+    message.header.frame_id = lidar_frame
+    translation, rotation = message.transform.translation, message.transform.rotation
+    translation.x, translation.y, translation.z = numbers[:3]
+    rotation.x, rotation.y, rotation.z, rotation.w = numbers[3:]
+    return message
 
 
 def _time_message(stamp_ns: int) -> TimeMessage:
