@@ -406,3 +406,13 @@ def test_mistakes_end_with_a_reason(arguments, message, kitti, tmp_path):
     result = run(*arguments, '--root', kitti, '--out', tmp_path / 'out')
     assert result.exit_code == 1
     assert message in result.text
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_run(kitti, tmp_path):
+    (tmp_path / 'out').write_text('a file')
+    result = run(
+        '--dataset', 'kitti-selection', '--root', kitti, '--out', tmp_path / 'out',
+        '--model', 'nearest',
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert 'out' in result.text and 'nearest ' not in result.text

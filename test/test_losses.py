@@ -304,6 +304,13 @@ def test_a_single_whole_window_is_the_normalized_difference():
     assert loss.item() == pytest.approx((1 + 0.5 + 0 + 0.5 + 1) / 5, rel=1e-5)
 
 
+def test_masked_pixels_stay_out_of_a_window():
+    prediction = images([[1.0, 2.0, 3.0, 6.0, 9.0, 500.0]])
+    teacher = images([[0.0, 1.0, 2.0, 3.0, 4.0, float('nan')]])
+    loss = random_patch_loss([prediction], teacher, 1, (1.0, 1.0), mask=teacher.isfinite())
+    assert loss.item() == pytest.approx((1 + 0.5 + 0 + 0.5 + 1) / 5, rel=1e-5)
+
+
 def test_random_patches_weigh_levels_and_repeat_with_their_generator():
     prediction, teacher, _ = random_pair(7, (1, 1, 20, 30))
 
@@ -371,9 +378,12 @@ def test_released_recipe_uses_every_level_of_the_pyramid():
     assert loss.item() == pytest.approx(sum(t.item() for t in terms.values()))
 
 
-def test_unknown_teacher_pixels_do_not_enter():
+@pytest.mark.parametrize(
+    'weights', [{'ssi': 1.0, 'gradient': 1.0}, {'random_patch': 1.0, 'patch_ratio_max': 1.0}]
+)
+def test_unknown_teacher_pixels_do_not_enter(weights):
     depth, disparity, mask = random_pair(9)
-    config = LossConfig(supervised=0.0, ssi=1.0, gradient=1.0)
+    config = LossConfig(supervised=0.0, **weights)
     holes = disparity.where(mask, torch.tensor(float('nan'), dtype=torch.float64))
     depth.requires_grad_()
     loss, _ = DepthLoss(config)(NetworkOutput(depth), depth.detach(), holes)

@@ -73,7 +73,7 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help='Seed of random inputs.', rich_help_panel=_DATA)
+        int | None, typer.Option(min=0, help='Seed of random inputs.', rich_help_panel=_DATA)
     ] = None,
     allow_pickle: Annotated[
         bool,
@@ -118,6 +118,8 @@ def evaluate(
         frames = _open(dataset if submission is None else _test_set(dataset), root, options)
         scorings = [] if submission else _scorings(dataset, lines, limits)
         folders = _folders(predictions or [])
+        # Found out now, not after hours.
+        (submission or out).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError, ImportError) as error:
         raise fail(error) from error
     specs = [spec.partition('=')[::2] for spec in compare or []]

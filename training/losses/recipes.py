@@ -144,6 +144,6 @@ class DepthLoss:
             ]
             ratios = (config.patch_ratio_min, config.patch_ratio_max)
             terms['random_patch'] = random_patch_loss(
-                levels, teacher, config.patches, ratios, self._generator
+                levels, teacher, config.patches, ratios, self._generator, known
             )
         return terms

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from training.losses.alignment import align
-from training.losses.masks import batch_mean, check_images
+from training.losses.masks import batch_mean, check_images, masked_median
 from training.losses.supervised import at_size, pyramid_weights
 
 DOMAINS = ('depth', 'inverse')
@@ -157,6 +157,7 @@ def random_patch_loss(
     patches: int = 32,
     ratios: tuple[float, float] = (1 / 8, 1 / 2),
     generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Distillation loss of the released code of DMD3C: normalized random windows.
 
@@ -171,6 +172,8 @@ def random_patch_loss(
         patches: windows per prediction.
         ratios: smallest and largest share of the image's sides, within 0..1.
         generator: draws the windows, on the CPU; the global one where None.
+        mask: (B, 1, H, W) bool, pixels where the teacher knows something; all where None. The
+            released code has none.
 
     Returns:
         A scalar.
@@ -183,15 +186,16 @@ def random_patch_loss(
             f'expected a window and 0 < smallest <= largest share <= 1, got {patches}, {ratios}'
         )
     weights = pyramid_weights(len(pyramid))
+    mask = torch.ones_like(teacher, dtype=torch.bool) if mask is None else mask
     loss = teacher.new_zeros(())
     for weight, prediction in zip(weights, pyramid, strict=True):
         full = at_size(prediction, teacher)
-        check_images(prediction=full, teacher=teacher)
+        check_images(prediction=full, teacher=teacher, mask=mask)
         for _ in range(patches):
-            rows, columns = _window(teacher.shape[-2:], ratios, generator)
-            p, t = full[..., rows, columns], teacher[..., rows, columns]
-            difference = (_normalized(p.flatten(1)) - _normalized(t.flatten(1))).abs().mean()
-            loss = loss + weight / patches * difference
+            window = (..., *_window(teacher.shape[-2:], ratios, generator))
+            known = mask[window].flatten(1)
+            p, t = (_normalized(image[window].flatten(1), known) for image in (full, teacher))
+            loss = loss + weight / patches * batch_mean((p - t).abs(), known)
     return loss
 
 
@@ -208,7 +212,8 @@ def _window(
     return window[0], window[1]
 
 
-def _normalized(values: Tensor) -> Tensor:
+def _normalized(values: Tensor, mask: Tensor) -> Tensor:
     """(B, N) with median 0 and median absolute deviation 1; a constant becomes 0."""
-    centred = values - values.median(dim=1, keepdim=True).values
-    return centred / (centred.abs().median(dim=1, keepdim=True).values + _SPREAD_FLOOR)
+    values = values.where(mask, values.new_zeros(()))
+    centred = values - masked_median(values, mask)[:, None]
+    return centred / (masked_median(centred.abs(), mask)[:, None] + _SPREAD_FLOOR)
