@@ -21,10 +21,10 @@ from dmd3c_ros.simulation import (
     render,
     street,
 )
+from dmd3c_ros.simulation.builder import SceneBuilder
 from dmd3c_ros.simulation.light import daylight
 from dmd3c_ros.simulation.mesh import boxes, quads, relief, sheet, tubes
 from dmd3c_ros.simulation.path import Path
-from dmd3c_ros.simulation.scene import SceneBuilder
 from dmd3c_ros.simulation.street import STYLES
 
 CAMERA = Camera.from_K(np.array([[90.0, 0, 79.3], [0, 92.0, 22.7], [0, 0, 1]]), 160, 48)

@@ -164,7 +164,7 @@ def test_far_and_glancing_ground_returns_less_than_near_ground():
 def test_glass_swallows_most_pulses_and_lets_some_through():
     scene = plain_scene(quads([[(5, -9, -9), (5, 9, -9), (5, 9, 9), (5, -9, 9)]], 0))
     behind = quads([[(9, -19, -19), (9, 19, -19), (9, 19, 19), (9, -19, 19)]], 1)
-    scene = plain_scene(scene.fixed, behind, materials=2, reflectance=0.9)
+    scene = plain_scene(scene.fixed.mesh, behind, materials=2, reflectance=0.9)
     glass = scene.materials['glass'].copy()
     glass[0] = True
     table = MaterialTable({**scene.materials.columns, 'glass': glass})

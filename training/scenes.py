@@ -114,7 +114,7 @@ def _intrinsics(rng: np.random.Generator, width: int, height: int, focal: float)
 
 def _noise(rng: np.random.Generator) -> LidarNoise:
     return LidarNoise(
-        range_sigma_m=float(rng.uniform(0.005, 0.03)),
+        range_sigma_m=float(rng.uniform(0.004, 0.02)),
         random_loss=float(rng.choice([0.0, 0.02, 0.1])),
         loss=float(rng.uniform(0.6, 1.2)),
         glass_return=float(rng.uniform(0.02, 0.4)),

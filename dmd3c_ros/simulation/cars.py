@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dmd3c_ros.simulation.builder import SceneBuilder
 from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet, tubes
-from dmd3c_ros.simulation.scene import SceneBuilder
 from dmd3c_ros.simulation.textures import Pattern2D
 
 _PAINTS = (

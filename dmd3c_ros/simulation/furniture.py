@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from dmd3c_ros.simulation import plants, props
+from dmd3c_ros.simulation.builder import SceneBuilder
 from dmd3c_ros.simulation.mesh import Mesh, box, boxes, ellipsoids, merge, relief, tubes
-from dmd3c_ros.simulation.scene import SceneBuilder
 from dmd3c_ros.simulation.textures import Pattern2D
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dmd3c_ros.simulation.builder import SceneBuilder
 from dmd3c_ros.simulation.cars import body, cabin, car, glass, lamp, paint, rubber, van, wheels
 from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet
-from dmd3c_ros.simulation.scene import SceneBuilder
 from dmd3c_ros.simulation.textures import Pattern2D
 
 
