@@ -1,0 +1,176 @@
+"""Generate training data from unlabelled pictures: ``python -m training.generate --config FILE``.
+
+Pictures are read and simulated by processes (or Ray tasks), the teacher runs apart from them, and
+this process writes what they make in order, into shards. A sample depends on the seed and its
+number alone. A run that was killed goes on after the last sample that it wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dmd3c_ros.io.atomic import write_bytes
+
+from .config import load
+from .generation import GenerateConfig, Rejected
+from .shards import ShardWriter, shard_path
+from .sources import Mixture, open_source
+from .stages import in_order, open_stages
+
+log = logging.getLogger(__name__)
+
+
+class Summary(NamedTuple):
+    """Samples written by this run, pictures rejected, and samples in all shards."""
+
+    written: int
+    rejected: int
+    total: int
+
+
+class _Shard(NamedTuple):
+    """What is left to do of a shard."""
+
+    number: int
+    batches: list[list[int]]
+
+
+def generate(config: GenerateConfig) -> Summary:
+    """Make all shards that are not there yet.
+
+    Raises ValueError where the folder holds shards of another configuration, FileNotFoundError
+    for sources that are not there.
+    """
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        _claim(out, config)
+        source = Mixture([open_source(s) for s in config.sources], config.seed)
+        todo = [
+            _remaining(
+                out, number, range(first, min(first + config.shard_size, len(source))), config
+            )
+            for number, first in enumerate(range(0, len(source), config.shard_size))
+            if not shard_path(out, number).exists()
+        ]
+        with open_stages(config) as stages, _progress(len(source), todo) as advance:
+            results = in_order(
+                stages.make, (batch for shard in todo for batch in shard.batches), stages.window
+            )
+            written, rejected = 0, 0
+            for shard in todo:
+                counts = _write(out, shard, results, source, advance)
+                written, rejected = written + counts[0], rejected + counts[1]
+    summary = Summary(written, rejected, _count(out))
+    log.info('%d samples written, %d pictures rejected, %d samples in %s', *summary, out)
+    return summary
+
+
+def _remaining(out: Path, number: int, indices: range, config: GenerateConfig) -> _Shard:
+    with ShardWriter(out, number) as writer:
+        done = writer.keys
+    left = [index for index in indices if _key(index) not in done]
+    return _Shard(number, [left[i : i + config.batch] for i in range(0, len(left), config.batch)])
+
+
+def _write(
+    out: Path,
+    shard: _Shard,
+    results: Iterator[list[dict[str, bytes] | Rejected]],
+    source: Mixture,
+    advance: Callable[[int], None],
+) -> tuple[int, int]:
+    """Write one shard; returns how many samples were written and pictures rejected."""
+    rejected: dict[str, str] = {}
+    written = 0
+    with ShardWriter(out, shard.number) as writer:
+        for batch in shard.batches:
+            for index, result in zip(batch, next(results), strict=True):
+                if isinstance(result, Rejected):
+                    rejected[source.name(index)] = result.reason
+                    log.warning('%s: left out: %s', source.name(index), result.reason)
+                else:
+                    writer.add(_key(index), result)
+                    written += 1
+            advance(len(batch))
+        writer.finish(rejected)
+    return written, len(rejected)
+
+
+def _key(index: int) -> str:
+    return f'{index:09d}'
+
+
+def _count(out: Path) -> int:
+    return sum(len(json.loads(p.read_text())['samples']) for p in out.glob('shard-*.json'))
+
+
+def _claim(out: Path, config: GenerateConfig) -> None:
+    """Note the configuration in the folder, or compare it with the one that is noted there."""
+    path, content = out / 'config.json', json.loads(json.dumps(config.content()))
+    if not path.exists():
+        write_bytes(path, json.dumps(content, indent=2).encode())
+        return
+    old = json.loads(path.read_text())
+    differing = [key for key in content if content[key] != old.get(key)]
+    if differing:
+        raise ValueError(
+            f'{out} holds shards made with other settings of {", ".join(differing)} '
+            f'(see {path}); use another folder'
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second run away from the folder; a killed run leaves no lock behind."""
+    with (out / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f'{out}: another run is writing here') from error
+        yield
+
+
+@contextmanager
+def _progress(total: int, todo: Sequence[_Shard]) -> Iterator[Callable[[int], None]]:
+    left = sum(len(batch) for shard in todo for batch in shard.batches)
+    columns = (TextColumn('samples'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task('samples', total=total, completed=total - left)
+        yield lambda count: progress.advance(task, count)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog='python -m training.generate', description=__doc__)
+    parser.add_argument('--config', required=True, help='YAML file of a GenerateConfig')
+    parser.add_argument(
+        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
+    )
+    parser.add_argument('--preview', metavar='DIR', help='write pictures of samples, no shards')
+    parser.add_argument('--count', type=int, default=8, help='number of previews')
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    try:
+        config = load(GenerateConfig, args.config, args.set)
+        if args.preview:
+            from .preview import write_previews
+
+            write_previews(config, args.preview, args.count)
+        else:
+            generate(config)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'generate: {error}') from error
+
+
+if __name__ == '__main__':
+    main()

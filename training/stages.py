@@ -1,0 +1,152 @@
+"""Where the steps of generation run: in this process, in processes of this machine, or on Ray."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
+
+from .generation import GenerateConfig, Rejected, make_samples, read_pictures, teach
+from .teacher import open_teacher
+
+T, R = TypeVar('T'), TypeVar('R')
+Made = list[dict[str, bytes] | Rejected]
+
+
+class Stages(ABC):
+    """Makes batches of samples; ``make`` is called from ``window`` threads at a time.
+
+    The window is what bounds memory: no more batches than that are read, taught or waiting.
+    """
+
+    window: int
+
+    @abstractmethod
+    def make(self, indices: Sequence[int]) -> Made:
+        """The encoded samples of these numbers."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started."""
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Local(Stages):
+    """In this process; the teacher may be on a GPU."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self._config = config
+        self._teacher = open_teacher(config.teacher)
+        self._lock = Lock()
+        self.window = 1
+
+    def make(self, indices: Sequence[int]) -> Made:
+        pictures = read_pictures(self._config, indices)
+        predictions = self._teach(pictures)
+        return make_samples(self._config, indices, pictures, predictions)
+
+    def _teach(self, pictures: list) -> list:
+        with self._lock:
+            return teach(self._teacher, pictures)
+
+    def close(self) -> None:
+        del self._teacher
+
+
+class _Processes(_Local):
+    """Reading and simulation in other processes, the teacher in this one."""
+
+    def __init__(self, config: GenerateConfig, workers: int) -> None:
+        super().__init__(config)
+        # Forking a process that has torch's threads, or CUDA, is not safe.
+        context = multiprocessing.get_context('spawn')
+        self._pool = ProcessPoolExecutor(workers, context)
+        self.window = 2 * workers + 2
+
+    def make(self, indices: Sequence[int]) -> Made:
+        pictures = self._pool.submit(read_pictures, self._config, indices).result()
+        predictions = self._teach(pictures)
+        task = self._pool.submit(make_samples, self._config, indices, pictures, predictions)
+        return task.result()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        super().close()
+
+
+class _TeacherActor:
+    """Holds a teacher on one machine of the cluster."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self._teacher = open_teacher(config.teacher)
+
+    def teach(self, pictures: list) -> list:
+        return teach(self._teacher, pictures)
+
+
+class _Ray(Stages):
+    """Tasks on the cluster's CPUs, teachers as actors; no picture passes through this process."""
+
+    def __init__(self, config: GenerateConfig, workers: int) -> None:
+        import ray
+
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            ray.init(
+                address=config.ray_address or None, include_dashboard=False, log_to_driver=False
+            )
+        self._config = ray.put(config)
+        self._read = ray.remote(read_pictures)
+        self._simulate = ray.remote(make_samples)
+        actor = ray.remote(num_gpus=config.teacher_gpus, num_cpus=0)(_TeacherActor)
+        self._teachers = [actor.remote(config) for _ in range(config.teachers)]
+        self._turn = 0
+        self._lock = Lock()
+        self.window = 2 * workers + 2 * config.teachers
+
+    def make(self, indices: Sequence[int]) -> Made:
+        with self._lock:
+            teacher = self._teachers[self._turn % len(self._teachers)]
+            self._turn += 1
+        pictures = self._read.remote(self._config, indices)
+        predictions = teacher.teach.remote(pictures)
+        return self._ray.get(self._simulate.remote(self._config, indices, pictures, predictions))
+
+    def close(self) -> None:
+        if self._started:
+            self._ray.shutdown()
+
+
+def open_stages(config: GenerateConfig) -> Stages:
+    """The stages that a configuration asks for."""
+    workers = config.workers or os.cpu_count() or 1
+    if config.backend == 'ray':
+        return _Ray(config, workers)
+    return _Processes(config, workers) if workers > 1 else _Local(config)
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T], window: int) -> Iterator[R]:
+    """Results of work(item) in the order of the items, at most ``window`` of them under way."""
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(window) as threads:
+        try:
+            for item in items:
+                pending.append(threads.submit(work, item))
+                if len(pending) == window:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
