@@ -51,6 +51,7 @@ def test_directions_are_unit_rays_with_ring_and_time(name):
     count = len(rays.directions)
     assert rays.directions.dtype == np.float32 and rays.directions.shape == (count, 3)
     assert rays.ring.shape == rays.time.shape == (count,)
+    assert rays.origins.shape == (count, 3) and np.abs(rays.origins).max() < 0.3
     np.testing.assert_allclose(np.linalg.norm(rays.directions, axis=1), 1, atol=1e-5)
     assert rays.time.min() >= 0 and rays.time.max() < pattern.period_s
     assert rays.directions[:, 0].max() > 0.99, 'x points forward'
@@ -73,6 +74,22 @@ def test_hdl64e_has_two_blocks_of_lines_and_about_133000_pulses():
     assert -np.diff(elevations[:32]).mean() == pytest.approx(1 / 3, abs=0.02)
     assert -np.diff(elevations[32:]).mean() == pytest.approx(0.51, abs=0.03)
     assert len(PATTERNS['hdl64e'].directions(rng(), 0).directions) == 64 * 2083
+
+
+def test_lasers_of_the_hdl64e_sit_above_the_origin_of_its_frame():
+    """Height against distance, line by line, leads back to where the laser is."""
+    scene = plain_scene(
+        boxes((5, -60, -60), (6, 60, 60), 0), boxes((-25, -60, -60), (-24, 60, 60), 0)
+    )
+    sweep = scan(scene, np.eye(4), PATTERNS['hdl64e'], rng(), EXACT)
+    flat = np.hypot(sweep.points[:, 0], sweep.points[:, 1])
+    for ring, height in ((0, 0.209), (31, 0.198), (32, 0.126), (63, 0.116)):
+        line = sweep.ring == ring
+        slope, start = np.polyfit(flat[line], sweep.points[line, 2], 1)
+        assert start == pytest.approx(height, abs=5e-3)
+        assert np.degrees(np.arctan(slope)) == pytest.approx(
+            PATTERNS['hdl64e'].elevations_deg[ring], abs=0.02
+        )
 
 
 def test_line_scan_stays_in_its_sector():

@@ -96,7 +96,7 @@ def _kitti_rig(rng: np.random.Generator) -> Rig:
     mount = camera_mount(
         rng.uniform(1.4, 2.0), rng.normal(0.0, 0.015), rng.normal(0, 0.03), rng.normal(0, 0.01)
     )
-    offset = (rng.uniform(-0.45, -0.1), rng.uniform(-0.35, 0.35), rng.uniform(0.0, 0.3))
+    offset = (rng.uniform(-0.45, -0.1), rng.uniform(-0.35, 0.35), rng.uniform(0.0, 0.16))
     pattern = replace(PATTERNS['hdl64e'], azimuth_step_deg=float(rng.choice([0.09, 0.1728, 0.18])))
     if rng.random() < 0.6:
         pattern = PATTERNS['hdl64e']

@@ -9,15 +9,25 @@ from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet, tubes
 from dmd3c_ros.simulation.textures import Pattern2D
 
 _PAINTS = (
-    (0.55, 0.56, 0.58), (0.2, 0.2, 0.22), (0.02, 0.02, 0.025), (0.75, 0.75, 0.74),
-    (0.05, 0.08, 0.25), (0.4, 0.02, 0.03), (0.03, 0.12, 0.07), (0.45, 0.4, 0.3),
-    (0.1, 0.25, 0.45), (0.6, 0.35, 0.05),
-)  # fmt: skip
+    (0.55, 0.56, 0.58),
+    (0.2, 0.2, 0.22),
+    (0.02, 0.02, 0.025),
+    (0.75, 0.75, 0.74),
+    (0.05, 0.08, 0.25),
+    (0.4, 0.02, 0.03),
+    (0.03, 0.12, 0.07),
+    (0.45, 0.4, 0.3),
+    (0.1, 0.25, 0.45),
+    (0.6, 0.35, 0.05),
+)
+_PAINT_SHARES = (0.18, 0.17, 0.17, 0.16, 0.09, 0.07, 0.03, 0.05, 0.05, 0.03)  # fmt: skip
 
 
 def paint(b: SceneBuilder, gloss: float = 0.06) -> int:
     """A car paint; dark ones send little of the laser back."""
-    color = np.array(_PAINTS[b.rng.integers(len(_PAINTS))]) * b.rng.uniform(0.7, 1.2)
+    color = np.array(_PAINTS[b.rng.choice(len(_PAINTS), p=_PAINT_SHARES)]) * b.rng.uniform(
+        0.7, 1.2
+    )
     reflectance = float(np.clip(color.mean() * 0.9 + b.rng.uniform(0.02, 0.25), 0.04, 0.7))
     return b.material(color, contrast=0.03, gloss=gloss, reflectance=reflectance)
 
@@ -195,7 +205,7 @@ def _trim(
         parts.append(box((0.14, 0.26, 0.2), red, (-half + 0.08, y, belt - 0.32)))
         parts.append(box((0.16, 0.3, 0.12), white, (half - 0.14, y, hood - 0.24)))
         parts.append(
-            box((0.1, 0.2, 0.12), black, (windscreen - 0.2, side * (width / 2 + 0.06), belt))
+            box((0.1, 0.2, 0.12), black, (windscreen - 0.2, side * (width / 2 + 0.02), belt))
         )
     parts.append(box((0.05, 0.5, 0.11), plate, (-half, 0, belt - 0.45)))
     parts.append(box((0.04, 0.5, 0.11), plate, (half, 0, 0.42)))

@@ -11,12 +11,16 @@ from dmd3c_ros.simulation.scene import Scene
 
 
 class Rays(NamedTuple):
-    """directions (N, 3) float32 unit, LiDAR frame (x forward, z up); ring (N,) int32; time (N,)
-    float32 s from the sweep's start."""
+    """The pulses of one sweep.
+
+    directions (N, 3) float32 unit and origins (N, 3) float32 m, LiDAR frame (x forward, z up);
+    ring (N,) int32; time (N,) float32 s from the sweep's start.
+    """
 
     directions: np.ndarray
     ring: np.ndarray
     time: np.ndarray
+    origins: np.ndarray
 
 
 class Sweep(NamedTuple):
@@ -52,6 +56,8 @@ class Spinning:
     period_s: float = 0.1
     sector_deg: tuple[float, float] = (-180.0, 180.0)
     jitter_deg: float = 0.02  # spread of the lines' own azimuths around the step
+    # Where lasers sit above the frame's origin: (elevation in degrees, height in m), upwards.
+    laser_heights: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
 
     def directions(self, rng: np.random.Generator, frame_index: int = 0) -> Rays:
         """One sweep's rays, line by line; rng turns the start and jitters each pulse."""
@@ -76,7 +82,11 @@ class Spinning:
         )
         ring = np.repeat(np.arange(lines, dtype=np.int32), steps)
         time = np.tile(np.linspace(0, self.period_s, steps, endpoint=False), lines)
-        return Rays(directions.reshape(-1, 3).astype(np.float32), ring, time.astype(np.float32))
+        origins = np.zeros((len(ring), 3), np.float32)
+        at, height = np.array(self.laser_heights).T
+        origins[:, 2] = np.repeat(np.interp(self.elevations_deg, at, height), steps)
+        directions = directions.reshape(-1, 3).astype(np.float32)
+        return Rays(directions, ring, time.astype(np.float32), origins)
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ class Rosette:
             directions.reshape(-1, 3).astype(np.float32),
             ring,
             np.tile(time, self.lines).astype(np.float32),
+            np.zeros((len(ring), 3), np.float32),
         )
 
 
@@ -119,15 +130,18 @@ Pattern = Spinning | Rosette
 
 
 def _hdl64e() -> tuple[float, ...]:
-    upper = np.linspace(2.0, -8.33, 32)
-    lower = np.linspace(-8.83, -24.8, 32)
+    upper = np.linspace(1.94, -8.6, 32)
+    lower = np.linspace(-9.06, -24.9, 32)
     # The lines of a real unit are not evenly spaced: fixed irregularities of its calibration.
     uneven = np.random.default_rng(64).normal(0, 0.05, 64)
     return tuple(np.round(np.r_[upper, lower] + uneven, 3).tolist())
 
 
+# The two blocks of lasers stand one above the other (vertical offsets of the unit's calibration).
+_HDL64E_HEIGHTS = ((-25.0, 0.116), (-8.9, 0.126), (-8.8, 0.198), (2.0, 0.209))
+
 PATTERNS: dict[str, Pattern] = {
-    'hdl64e': Spinning('hdl64e', _hdl64e(), 0.1728, 1.5, 80.0),
+    'hdl64e': Spinning('hdl64e', _hdl64e(), 0.1728, 1.5, 80.0, laser_heights=_HDL64E_HEIGHTS),
     'vlp16': Spinning('vlp16', tuple(np.linspace(15, -15, 16).tolist()), 0.2, 0.5, 100.0),
     'os1_128': Spinning(
         'os1_128', tuple(np.linspace(22.5, -22.5, 128).round(3).tolist()), 360 / 1024, 0.5, 90.0
@@ -151,24 +165,22 @@ def scan(
     """One sweep from the pose T_world_lidar (4, 4), with losses and noise as noise says."""
     rays = pattern.directions(rng, frame_index)
     R, origin = np.asarray(T_world_lidar[:3, :3]), np.asarray(T_world_lidar[:3, 3])
-    distance = _ranges(scene, origin, rays.directions @ R.T, pattern, rng, noise, threads)
+    world = np.concatenate([rays.origins @ R.T + origin, rays.directions @ R.T], 1)
+    distance = _ranges(scene, world.astype(np.float32), pattern, rng, noise, threads)
     kept = np.flatnonzero(np.isfinite(distance))
-    points = rays.directions[kept] * distance[kept, None]
+    points = rays.origins[kept] + rays.directions[kept] * distance[kept, None]
     return Sweep(points.astype(np.float32), rays.ring[kept], rays.time[kept])
 
 
 def _ranges(
     scene: Scene,
-    origin: np.ndarray,
-    directions: np.ndarray,
+    rays: np.ndarray,
     pattern: Pattern,
     rng: np.random.Generator,
     noise: LidarNoise,
     threads: int,
 ) -> np.ndarray:
-    """Measured ranges (N,) m along world directions, inf where no pulse comes back."""
-    rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], 1)
-    rays = rays.astype(np.float32)
+    """Measured ranges (N,) m along world rays (N, 6), inf where no pulse comes back."""
     distance, back = _echo(scene, rays, noise, threads)
     through = np.flatnonzero(back < 0)
     fate = rng.random(len(through))
