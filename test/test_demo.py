@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -86,7 +87,7 @@ rclpy = pytest.importorskip('rclpy')
 from std_msgs.msg import Header  # noqa: E402
 
 from dmd3c_ros import conversions  # noqa: E402
-from dmd3c_ros.demo import DemoConfig, DemoError  # noqa: E402
+from dmd3c_ros.demo import DemoConfig, DemoError, session  # noqa: E402
 from dmd3c_ros.demo.evaluation import (  # noqa: E402
     Frames,
     Latency,
@@ -152,7 +153,10 @@ def test_frames_hold_what_was_recorded():
     scene = frames[frames.stamps[0]]
     assert len(frames) == 3
     np.testing.assert_allclose(scene.depth, 4.5)
-    np.testing.assert_allclose(scene.truth, 4.0)
+    # The last points are at row 42 and column 78.
+    np.testing.assert_allclose(scene.truth[:43, :79], 4.0)
+    assert not scene.truth[43:].any()
+    assert not scene.truth[:, 79:].any()
     np.testing.assert_allclose(scene.sparse[::6, ::6], 4.0)
     np.testing.assert_allclose(frames.confidence(frames.stamps[0]), 0.5)
 
@@ -188,7 +192,7 @@ def test_held_out_rings_are_apart_from_the_played_ones(kitti_drive):
     from dmd3c_ros.io.kitti import KittiDrive, ring_indices
 
     drive = KittiDrive(kitti_drive)
-    truth = held_out_truth(drive)(drive.stamp_ns(3))
+    truth = held_out_truth(drive)(drive.stamp_ns(3), np.zeros((375, 1242), np.float32))
     points = drive[3].points
     played = project_points(
         points[ring_indices(points) % 2 == 0], drive.T_camera_lidar, drive.camera
@@ -299,6 +303,13 @@ def test_leaving_the_block_ends_the_child(module, tmp_path, handler, exit_code, 
         wait_for(lambda: 'ready' in log.read_text())
         raise RuntimeError
     assert child.exit_code == exit_code
+
+
+def test_domain_with_a_participant_is_passed_over():
+    free = session._free_domain()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
+        participant.bind(('', 7400 + 250 * free + 10))
+        assert session._free_domain() != free
 
 
 # --- the whole -------------------------------------------------------------------------------

@@ -36,8 +36,8 @@ class Scene(NamedTuple):
     truth: np.ndarray
 
 
-Truth = Callable[[int], np.ndarray]
-"""From an image's stamp (ns) to the true depth (H, W) float32, m, 0 = unknown."""
+Truth = Callable[[int, np.ndarray], np.ndarray]
+"""From an image's stamp (ns) and its sparse depth to the true depth (H, W) float32, m, 0 = none."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Frames:
             image_to_rgb(message('image', stamp)),
             remove_hidden_points(sparse),
             depth_from_image(message('depth', stamp)),
-            self._truth(stamp),
+            self._truth(stamp, sparse),
         )
 
     def confidence(self, stamp: int) -> np.ndarray:
@@ -135,11 +135,19 @@ class Frames:
 
 
 def simulator_truth(recording: Recording) -> Truth:
-    """The exact depth that the simulator publishes, up to MAX_SCORED_M."""
+    """The exact depth that the simulator publishes: up to MAX_SCORED_M, where the LiDAR looks.
 
-    def truth(stamp: int) -> np.ndarray:
+    That is the box around its points in the picture; above it a completion can only guess.
+    """
+
+    def truth(stamp: int, sparse: np.ndarray) -> np.ndarray:
         depth = depth_from_image(recording.message('truth', stamp))
-        return np.where(depth <= MAX_SCORED_M, depth, np.float32(0))
+        seen = sparse > 0
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        box = np.zeros_like(seen)
+        if rows.size:
+            box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+        return np.where(box & (depth <= MAX_SCORED_M), depth, np.float32(0))
 
     return truth
 
@@ -152,7 +160,7 @@ def held_out_truth(drive: KittiDrive) -> Truth:
     """
     indices = {drive.stamp_ns(index): index for index in range(len(drive))}
 
-    def truth(stamp: int) -> np.ndarray:
+    def truth(stamp: int, sparse: np.ndarray) -> np.ndarray:
         points = drive[indices[stamp]].points
         odd = ring_indices(points) % 2 == 1
         whole, played, kept_back = (

@@ -6,9 +6,9 @@ the node it watches, on a machine with few cores.
 
 import struct
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -76,7 +76,7 @@ class Recorder:
 
     def __init__(self, context: Context) -> None:
         self.recording, self.hardware = Recording(), ''
-        self.last_arrival_s = monotonic()
+        self.last_arrival_s = time.monotonic()
         self._node = Node('recorder', context=context)
         self._subscriptions = [
             self._subscribe(key, topic) for key, topic in {**INPUTS, **OUTPUTS}.items()
@@ -118,12 +118,14 @@ class Recorder:
 
         def record(body: bytes, info: dict) -> None:
             stamp = header_stamp(body)
-            times[stamp] = Times(info['source_timestamp'], info['received_timestamp'])
+            # Middlewares that do not tell when a message arrived leave 0.
+            received = info['received_timestamp'] or time.time_ns()
+            times[stamp] = Times(info['source_timestamp'] or received, received)
             bodies[stamp] = body
             order.append(stamp)
             if topic.keep is not None and len(order) > topic.keep:
                 bodies.pop(order.popleft(), None)
-            self.last_arrival_s = monotonic()
+            self.last_arrival_s = time.monotonic()
 
         reliability = (
             ReliabilityPolicy.RELIABLE if topic.reliable else ReliabilityPolicy.BEST_EFFORT

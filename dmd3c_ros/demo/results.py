@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +42,9 @@ def write_results(
     if not frames.stamps:
         raise DemoError(f'no frame was completed; see {config.out / "logs"}')
     depth_folder = config.out / 'depth'
-    # Depth of an earlier, longer run would pass for this one's.
-    shutil.rmtree(depth_folder, ignore_errors=True)
+    for leftover in depth_folder.glob('[0-9]' * 6 + '.png'):
+        # Depth of an earlier, longer run would pass for this one's.
+        leftover.unlink()
     animation, scores = Animation(), {}
     task = progress.add_task('writing the results', total=len(frames) + 2)
     for index, stamp in enumerate(frames.stamps):
