@@ -37,7 +37,7 @@ class Scene(NamedTuple):
 
 
 Truth = Callable[[int, np.ndarray], np.ndarray]
-"""From an image's stamp (ns) and its sparse depth to the true depth (H, W) float32, m, 0 = none."""
+"""From an image's stamp (ns) and sparse depth to the true depth (H, W) float32, m, 0 = none."""
 
 
 @dataclass(frozen=True)

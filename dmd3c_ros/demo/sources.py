@@ -53,7 +53,7 @@ def _simulator(config: DemoConfig) -> Source:
         n_frames=config.n_frames,
         truth=simulator_truth,
         title=f'simulated {config.scene}, {config.lidar}',
-        ground_truth=f'exact depth up to {MAX_SCORED_M:.0f} m, every pixel that the LiDAR looks at',
+        ground_truth=f'exact depth up to {MAX_SCORED_M:.0f} m, all pixels that the LiDAR covers',
     )
 
 
