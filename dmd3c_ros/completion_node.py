@@ -41,6 +41,8 @@ _LIVE = {
     'color_near',
     'color_far',
 }
+# Rows and columns; small, because a large network takes long on a CPU.
+_WARM_UP_SIZE = (96, 320)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # Inputs may be silent for hours: said at once, then in every so many reports.
 _REPORTS_PER_SILENCE = 6
@@ -56,7 +58,11 @@ class CompletionNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
         show_package_log(self.get_logger())
-        self._configured = False
+        self._completer: DepthCompleter | None = None
+        self._extrinsics: Extrinsics | None = None
+        self._outputs: Outputs | None = None
+        self._inputs: Inputs | None = None
+        self._worker: NewestWins[FrameSet] | None = None
         self._settings = Parameters(self, PARAMETER_GROUPS, self._refuse_change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))
         self._warn_of_silence = Throttle(
@@ -64,8 +70,6 @@ class CompletionNode(LifecycleNode):
             _REPORTS_PER_SILENCE * self._settings.get(NodeSettings).report_period,
         )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        self._worker: NewestWins[FrameSet] | None = None
-        self._inputs: Inputs | None = None
 
     # ---------------------------------------------------------------- life cycle
 
@@ -81,14 +85,12 @@ class CompletionNode(LifecycleNode):
         try:
             self._completer = DepthCompleter(self._settings.get(CompleterConfig))
             self._extrinsics = Extrinsics(self, numbers)
-        except ImportError as error:
-            self.get_logger().error(f'set T_camera_lidar, or install tf2_ros: {error}')
-            return _FAILURE
-        except (ValueError, OSError, RuntimeError) as error:
+            _warm_up(self._completer)
+        except (ValueError, OSError, RuntimeError, ImportError) as error:
             self.get_logger().error(str(error))
+            self._release()
             return _FAILURE
         self._outputs = Outputs(self, self._warn)
-        self._configured = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -125,12 +127,17 @@ class CompletionNode(LifecycleNode):
         self.close()
         return super().on_shutdown(state)
 
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release whatever is held; rclpy keeps the error of the transition to itself."""
+        self.get_logger().error(f'a transition from the state {state.label} failed')
+        self.close()
+        return super().on_error(state)
+
     def close(self) -> None:
         """Stop working and release everything; allowed in every state."""
         if self._inputs is not None:
             self._stop()
-        if self._configured:
-            self._release()
+        self._release()
 
     def _stop(self) -> None:
         self.destroy_timer(self._report_timer)
@@ -139,14 +146,14 @@ class CompletionNode(LifecycleNode):
         self._inputs = self._worker = None
 
     def _release(self) -> None:
-        self._configured = False
-        self._outputs.close()
-        self._extrinsics.close()
-        self._completer.close()
+        for part in (self._outputs, self._extrinsics, self._completer):
+            if part is not None:
+                part.close()
+        self._outputs = self._extrinsics = self._completer = None
 
     def _refuse_change(self, names: set[str]) -> str | None:
         fixed = sorted(n for n in names - _LIVE if not n.startswith('hidden_points.'))
-        if self._configured and fixed:
+        if self._outputs is not None and fixed:
             return f'{", ".join(fixed)}: read when the node is configured; clean it up first'
         return None
 
@@ -218,6 +225,15 @@ class CompletionNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+
+def _warm_up(completer: DepthCompleter) -> None:
+    """Run the model once: a first run loads kernels, for seconds on a GPU, and frames would be
+    dropped meanwhile.
+    """
+    sparse = np.zeros(_WARM_UP_SIZE, np.float32)
+    sparse[::8, ::8] = 10.0
+    completer.complete(np.zeros((*_WARM_UP_SIZE, 3), np.uint8), sparse, np.eye(3))
 
 
 def _camera_of(frame: FrameSet, rgb: np.ndarray) -> Camera:

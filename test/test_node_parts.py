@@ -286,7 +286,7 @@ def test_numbers_go_before_tf_and_need_no_tf(monkeypatch):
     with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
         extrinsics.find((), 'a', 'b')
     extrinsics.close()
-    with pytest.raises(ImportError):
+    with pytest.raises(ValueError, match='expected T_camera_lidar, or tf2_ros'):
         Extrinsics(None, ())
 
 

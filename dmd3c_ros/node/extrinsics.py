@@ -15,7 +15,7 @@ from .transforms import matrix_from_numbers
 class Extrinsics:
     """Gives T_camera_lidar (4, 4), from the numbers of the parameter, else from TF.
 
-    Raises ImportError where TF is needed (`numbers` empty) and tf2_ros is not installed.
+    Raises ValueError where TF is needed (`numbers` empty) and tf2_ros is not installed.
     """
 
     def __init__(self, node: Node, numbers: Sequence[float]) -> None:
@@ -43,14 +43,20 @@ class Extrinsics:
 
 
 class TfLookup:
-    """Looks transforms up in TF; raises ImportError where tf2_ros is not installed.
+    """Looks transforms up in TF; raises ValueError where tf2_ros is not installed.
 
     The newest transform counts, not the one of the image's time: the sensors are fixed to each
     other.
     """
 
     def __init__(self, node: Node) -> None:
-        import tf2_ros
+        try:
+            import tf2_ros
+        except ImportError as error:
+            raise ValueError(
+                'extrinsics: expected T_camera_lidar, or tf2_ros to look them up; set the '
+                f'parameter, or install tf2_ros ({error})'
+            ) from error
 
         self._error = tf2_ros.TransformException
         self._buffer = tf2_ros.Buffer()
