@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet, tubes
+from dmd3c_ros.simulation.mesh import Mesh, box, merge, sheet, tubes
 from dmd3c_ros.simulation.textures import Pattern2D
 
 _PAINTS = (
@@ -46,7 +46,7 @@ def rubber(b: SceneBuilder) -> int:
 def lamp(b: SceneBuilder, color: tuple[float, float, float]) -> int:
     """Tail lamps, sometimes lit."""
     lit = float(b.rng.choice([0.0, 0.5]))
-    return b.material(color, contrast=0.1, gloss=0.05, reflectance=0.7, emission=lit)
+    return b.material(color, contrast=0.1, gloss=0.05, reflectance=0.7, emission=6 * lit)
 
 
 def wheels(
@@ -69,16 +69,20 @@ def wheels(
 
 
 def _superellipse(count: int, power: float) -> tuple[np.ndarray, np.ndarray]:
-    angle = np.linspace(0, 2 * np.pi, count + 1)
+    """A rounded square of half width 1: count + 1 points at equal distances, closed."""
+    angle = np.linspace(0, 2 * np.pi, 721)
     c, s = np.cos(angle), np.sin(angle)
     x, y = np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
+    along = np.r_[0, np.cumsum(np.hypot(np.diff(x), np.diff(y)))]
+    even = np.linspace(0, along[-1], count + 1)
+    x, y = np.interp(even, along, x), np.interp(even, along, y)
     x[-1], y[-1] = x[0], y[0]
     return x, y
 
 
 def body(profile: np.ndarray, width: float, material: int, power: float = 4.5) -> Mesh:
     """Rounded hull through stations profile (K, 4): x, bottom z, top z, share of the width."""
-    y, z = _superellipse(20, power)
+    y, z = _superellipse(24, power)
     x, low, high, share = (profile[:, i, None] for i in range(4))
     points = np.stack(
         [x + 0 * y, 0.5 * width * share * y, 0.5 * (low + high) + 0.5 * (high - low) * z], -1
@@ -100,14 +104,18 @@ def cabin(
     paint_row: int,
     glass_row: int,
     pillars: tuple[float, ...],
+    side_row: int | None = None,
+    taper: float = 1.0,
 ) -> Mesh:
     """Greenhouse between the heights belt and roof (m).
 
-    front and rear are x (m) at (belt, roof); pillars: their places as shares of the length.
+    front and rear are x (m) at (belt, roof); pillars: their places as shares of the length;
+    side_row: material of the side panes where it is not glass_row; taper: how far the sides lean.
     """
-    px, py = _superellipse(40, 7.0)
+    px, py = _superellipse(64, 7.0)
     levels = np.array([0.0, 0.1, 0.5, 0.82, 0.95, 1.0, 1.0])
     inset = np.array([0.0, 0.0, 0.06, 0.11, 0.14, 0.24, 0.97])
+    inset[:-1] *= taper
     z = belt + (roof - belt) * levels
     z[-1] += 0.03
     xf = front[0] + (front[1] - front[0]) * levels
@@ -125,11 +133,14 @@ def cabin(
     )
     cells = np.full((len(z) - 1, len(px) - 1), paint_row)
     cx, cy = (px[:-1] + px[1:]) / 2, (py[:-1] + py[1:]) / 2
-    pane = np.ones(len(cx), bool)
+    at_side = np.abs(cy) > np.abs(cx)
+    panes = np.where(at_side, glass_row if side_row is None else side_row, glass_row)
+    panes[(np.abs(cx) > 0.85) & (np.abs(cy) > 0.85)] = paint_row
     for share in pillars:
-        pane &= ~((np.abs((cx + 1) / 2 - share) < 0.035) & (np.abs(cy) > 0.7))
-    corner = (np.abs(cx) > 0.8) & (np.abs(cy) > 0.8)
-    cells[1:3, pane & ~corner] = glass_row
+        for side in (-1, 1):
+            apart = np.abs((cx + 1) / 2 - share) + 9.0 * (cy * side < 0.7)
+            panes[apart.argmin()] = paint_row
+    cells[1:3] = panes
     return sheet(points, cells)
 
 
@@ -178,8 +189,9 @@ def car(b: SceneBuilder) -> Mesh:
     parts += [_arches(b, axles, width, radius), wheels(b, axles, width + 0.02, radius, 0.2)]
     parts.append(_trim(b, half, width, belt, hood, windscreen))
     if rng.random() < 0.25:
-        rails = np.array([[boot + 0.6, y, roof + 0.04] for y in (-0.5, 0.5)])
-        parts.append(tubes(rails, rails + np.array([1.4, 0, 0]), 0.02, rubber(b), sides=5))
+        start = np.array([[boot + lean + 0.1, y, roof + 0.05] for y in (-0.5, 0.5)])
+        end = start + np.array([windscreen - rake - boot - lean - 0.3, 0, 0])
+        parts.append(tubes(start, end, 0.02, rubber(b), sides=5))
     return merge(parts)
 
 
@@ -204,9 +216,7 @@ def _trim(
         y = side * 0.36 * width
         parts.append(box((0.14, 0.26, 0.2), red, (-half + 0.08, y, belt - 0.32)))
         parts.append(box((0.16, 0.3, 0.12), white, (half - 0.14, y, hood - 0.24)))
-        parts.append(
-            box((0.1, 0.2, 0.12), black, (windscreen - 0.2, side * (width / 2 + 0.02), belt))
-        )
+        parts.append(box((0.1, 0.2, 0.12), black, (windscreen - 0.2, side * width / 2, belt)))
     parts.append(box((0.05, 0.5, 0.11), plate, (-half, 0, belt - 0.45)))
     parts.append(box((0.04, 0.5, 0.11), plate, (half, 0, 0.42)))
     parts.append(box((0.06, width * 0.8, 0.14), black, (-half + 0.02, 0, 0.3)))
@@ -238,10 +248,11 @@ def van(b: SceneBuilder) -> Mesh:
             roof,
             width * 0.99,
             skin,
+            glass(b),
+            (0.3, 0.55, 0.75),
             side_glass,
-            (0.3, 0.55, 0.8),
+            0.5,
         ),
-        boxes((nose - 0.75, -width * 0.492, 1.25), (nose - 0.25, width * 0.492, 1.6), glass(b)),
     ]
     axles = np.array([half - 0.9, -half + 1.0])
     parts += [_arches(b, axles, width, 0.34), wheels(b, axles, width + 0.02, 0.34)]

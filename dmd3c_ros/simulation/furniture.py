@@ -174,7 +174,7 @@ class Furniture:
 
     def lamp(self) -> tuple[Mesh, bool]:
         """A standard lamp on a thin stem."""
-        metal, shade = props.steel(self.b), self.b.material((0.8, 0.7, 0.5), emission=0.3)
+        metal, shade = props.steel(self.b), self.b.material((0.8, 0.7, 0.5), emission=1.0)
         high = self.rng.uniform(1.2, 1.8)
         return merge(
             [

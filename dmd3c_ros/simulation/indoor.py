@@ -58,7 +58,7 @@ class _Room:
             rng.uniform(-1, 1, 2),
             np.full(2, self.height - 0.25),
         ]
-        glow = self.b.material((0.9, 0.9, 0.85), emission=1.5)
+        glow = self.b.material((0.9, 0.9, 0.85), emission=4.0)
         self.b.add(
             *[ellipsoids(p + np.array([0, 0, 0.12]), (0.15, 0.15, 0.06), glow) for p in lamps]
         )

@@ -38,7 +38,7 @@ def daylight(rng: np.random.Generator) -> Light:
         zenith=tuple((zenith * level).tolist()),
         horizon=tuple((np.array([0.85, 0.92, 1.0]) * level * rng.uniform(0.8, 1.5)).tolist()),
         cloudiness=float(rng.uniform(0, 1)),
-        haze_m=float(rng.choice([300.0, 1000.0, 4000.0])),
+        haze_m=float(rng.choice([250.0, 1000.0, 4000.0], p=[0.12, 0.33, 0.55])),
         key=float(rng.uniform(0.07, 0.42)),
         **_camera(rng),
     )

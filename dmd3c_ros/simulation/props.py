@@ -81,7 +81,7 @@ def traffic_light(b: SceneBuilder) -> Mesh:
     """Signal on a post, sometimes also on an arm towards +y over the road."""
     rng, metal = b.rng, steel(b)
     black = b.material((0.015, 0.02, 0.015), contrast=0.1, reflectance=0.15)
-    lit = b.material((0.5, 0.05, 0.02), emission=0.6, contrast=0.0)
+    lit = b.material((0.5, 0.05, 0.02), emission=6.0, contrast=0.0)
     spots = [(0.0, 2.5)]
     parts = [tubes((0, 0, -0.2), (0, 0, 3.4), 0.06, metal, sides=9)]
     if rng.random() < 0.5:

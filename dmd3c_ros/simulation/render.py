@@ -119,8 +119,7 @@ def _shade(
     irradiance += _ambient(scene, surface, shape, rng, threads)
     for lamp in light.lamps:
         irradiance += _lamplight(scene, np.array(lamp, np.float32), surface, threads)
-    color *= irradiance
-    color += table['emission'][surface.row][:, None]
+    color *= irradiance + table['emission'][surface.row][:, None]
     _reflect(scene, color, surface)
     haze = np.exp(surface.metres / np.float32(-light.haze_m))[:, None]
     horizon = np.array(light.horizon, np.float32)

@@ -64,7 +64,8 @@ class Material:
 
     color, color2: linear RGB albedo in 0..1; scale: size of the pattern's unit (m); contrast:
     share of the noise; gloss: mirror reflection at normal incidence in 0..1; reflectance: share of
-    the laser's light scattered back, 0..1; glass: the laser mostly passes or is lost.
+    the laser's light scattered back, 0..1; glass: the laser mostly passes or is lost;
+    offset: shift of the pattern (m); emission: own light, as an irradiance.
     """
 
     color: tuple[float, float, float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.cars import body, cabin, car, glass, lamp, paint, rubber, van, wheels
+from dmd3c_ros.simulation.cars import cabin, car, glass, lamp, paint, rubber, van, wheels
 from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet
 from dmd3c_ros.simulation.textures import Pattern2D
 
@@ -14,7 +14,7 @@ def _lorry_cab(b: SceneBuilder, x: float, width: float, height: float) -> Mesh:
     skin, pane, black = paint(b), glass(b), rubber(b)
     front, back = x + 1.9, x
     parts = [
-        cabin((front, front - 0.12), (back, back), 0.9, height, width, skin, skin, (0.5,)),
+        cabin((front, front - 0.12), (back, back), 0.9, height, width, skin, skin, (), taper=0.3),
         boxes((back + 0.05, -width / 2, 0.45), (front, width / 2, 0.95), skin),
         boxes(
             (front - 0.02, -width * 0.44, height * 0.58),
@@ -127,15 +127,10 @@ def bus(b: SceneBuilder) -> Mesh:
     skin, pane = paint(b), glass(b)
     half = length / 2
     pillars = tuple(np.arange(0.06, 1.0, 1.5 / length))
-    profile = np.array(
-        [
-            [half, 0.35, 1.1, 0.94], [half - 0.1, 0.3, 1.2, 1.0], [-half + 0.1, 0.3, 1.2, 1.0],
-            [-half, 0.35, 1.1, 0.95],
-        ]
-    )  # fmt: skip
+    ends = (half, half - 0.15), (-half, -half + 0.05)
     parts = [
-        body(profile, width, skin, 9.0),
-        cabin((half, half - 0.15), (-half, -half + 0.05), 1.05, roof, width, skin, pane, pillars),
+        boxes((-half, -width / 2, 0.3), (half, width / 2, 1.05), skin),
+        cabin(ends[0], ends[1], 1.05, roof, width, skin, pane, pillars, taper=0.15),
         wheels(b, np.array([half - 2.4, -half + 2.6]), width + 0.01, 0.48, 0.3),
     ]
     return merge(parts)
