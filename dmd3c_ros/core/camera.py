@@ -127,13 +127,12 @@ class Camera:
             )
         # Solve P [R X; 1] = depth * (u, v, 1): X is linear in the depth along each pixel's ray.
         inverse = np.linalg.inv(self.P[:, :3] @ self.R)
-        u = np.arange(self.width) * inverse[:, :1] + inverse[:, 2:]  # (3, W)
-        v = np.arange(self.height) * inverse[:, 1:2]  # (3, H)
-        rays = (u[:, None, :] + v[:, :, None]).astype(np.float32)
-        known = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+        u = (np.arange(self.width) * inverse[:, :1] + inverse[:, 2:]).astype(np.float32)  # (3, W)
+        v = (np.arange(self.height) * inverse[:, 1:2]).astype(np.float32)  # (3, H)
+        known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
         offset = (inverse @ self.P[:, 3]).astype(np.float32)
         points = np.empty((*depth.shape, 3), np.float32)
         for axis in range(3):
-            np.multiply(rays[axis], known, out=points[..., axis])
-            points[..., axis] -= offset[axis]
+            rays = np.add.outer(v[axis], u[axis])
+            np.subtract(rays * known, offset[axis], out=points[..., axis])
         return points
