@@ -64,14 +64,16 @@ class LightNet(CompletionNetwork):
 
     def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
         """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %)."""
-        with torch.autocast(image.device.type, enabled=False):
+        device = image.device.type
+        lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
             prior = _Prior(sparse.float())
-            x = torch.cat(
-                [F.pixel_unshuffle(image.float(), 2), prior.features, _rays(prior, K)], 1
-            )
+            x = torch.cat([_unshuffle(image.float()), prior.features, _rays(prior, K)], 1)
+        # Cast before the change of layout, which then moves fewer bytes.
+        x = x if lower is None else x.to(lower)
         coarse, fine = self._trunk(x.contiguous(memory_format=torch.channels_last))
-        with torch.autocast(image.device.type, enabled=False):
-            return _select(coarse.float().contiguous(), fine.float().contiguous(), prior)
+        with torch.autocast(device, enabled=False):
+            return _select(coarse.float(), fine.float(), prior)
 
     def _trunk(self, x: Tensor) -> tuple[Tensor, Tensor]:
         skips = [self.stem(x)]
@@ -82,7 +84,7 @@ class LightNet(CompletionNetwork):
             skip = skips.pop()
             up = F.interpolate(lateral(decoded[-1]), size=skip.shape[-2:], mode='bilinear')
             decoded.append(block(up + skip))
-        return self.coarse_head(decoded[-2]), self.fine_head(decoded[-1])
+        return _planar(self.coarse_head, decoded[-2]), _planar(self.fine_head, decoded[-1])
 
 
 class _Prior:
@@ -101,8 +103,8 @@ class _Prior:
         # With no point at all the mean depth is taken as 1 m: a defined, finite output.
         self.mean = log.sum((1, 2, 3), keepdim=True) / count.clamp(min=1)
         log = (log - self.mean) * known
-        self.own = F.pixel_unshuffle(log, 2)
-        self.known = F.pixel_unshuffle(known, 2)
+        self.own = _unshuffle(log)
+        self.known = _unshuffle(known)
         values, masks = _averages(log, known)
         dense, reach = _fill(values, masks)
         self.half, self.quarter = dense[0], dense[1]
@@ -172,8 +174,8 @@ def _select(coarse: Tensor, fine: Tensor, prior: _Prior) -> NetworkOutput:
         near = _neighbours(log_depth, _SQUARE, dilation)
         log_depth = (near * affinity.softmax(1)).sum(1, keepdim=True)
     outputs = [log_depth]
-    own = F.pixel_unshuffle(prior.half, 2)
-    known = F.pixel_unshuffle(prior.half_known, 2)
+    own = _unshuffle(prior.half)
+    known = _unshuffle(prior.half_known)
     log_depth = _upsample(log_depth, own, known, upsampling, _SQUARE)
     correction, upsampling, trust = fine.split([1, 24, 4], 1)
     log_depth = log_depth + correction
@@ -212,6 +214,24 @@ def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
         ],
         1,
     )
+
+
+def _unshuffle(x: Tensor) -> Tensor:
+    """F.pixel_unshuffle(x, 2); strided slices are twice as fast on a CPU."""
+    cells = [x[..., i::2, j::2] for i in range(2) for j in range(2)]
+    return torch.stack(cells, 2).flatten(1, 2)
+
+
+def _planar(head: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of channels-last features whose result lies plane by plane.
+
+    The selection reads plane by plane; written so at once, the result need not be rearranged,
+    which took as long as the selection itself.
+    """
+    batch, _, height, width = x.shape
+    weight = head.weight.flatten(1).expand(batch, -1, -1)
+    bias = head.bias[:, None].expand(batch, -1, 1)
+    return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, (height, width))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
