@@ -11,6 +11,7 @@ import logging
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,10 +212,14 @@ def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) ->
     """Write frames 0..frames-1 of the seed into folder, skipping those that are there."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes = -(-frames // FRAMES_PER_SCENE)
-    with ProcessPoolExecutor(workers) as pool:
+    # Ray casting and image filters have threads of their own, which a forked process would lose.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context('spawn'))
+    try:
         jobs = [pool.submit(_make, folder, seed, index, frames) for index in range(scenes)]
         for job in track(as_completed(jobs), 'scenes', total=scenes):
             job.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
     log.info('%d frames in %s', frames, folder)
 
 
