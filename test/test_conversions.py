@@ -373,8 +373,8 @@ def test_the_colour_map_is_black_where_unknown_and_clear_of_the_range():
 
 def calibrated() -> CameraInfo:
     info = CameraInfo(header=header(), height=375, width=1242)
-    info.p = [721.5, 0, 609.5, 44.8, 0, 721.5, 172.8, 0.2, 0, 0, 1, 0.003]
-    info.k = [700.0, 0, 600, 0, 700, 170, 0, 0, 1]
+    info.p = [721.5, 0.0, 609.5, 44.8, 0.0, 721.5, 172.8, 0.2, 0.0, 0.0, 1.0, 0.003]
+    info.k = [700.0, 0.0, 600.0, 0.0, 700.0, 170.0, 0.0, 0.0, 1.0]
     info.r = np.eye(3).ravel().tolist()
     return info
 
