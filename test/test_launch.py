@@ -154,8 +154,8 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
 
 
 def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
-    from dmd3c_ros.node.inputs import _TOPICS as INPUTS
-    from dmd3c_ros.node.outputs import _TOPICS as OUTPUTS
+    from dmd3c_ros.node.inputs import TOPICS as INPUTS
+    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
 
     assert 'rviz2' not in nodes(start('completion'))
     assert 'rviz2' not in nodes(start('kitti', drive='/d', rviz='false'))

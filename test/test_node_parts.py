@@ -10,16 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import rclpy
+import rclpy.executors
 import ros_graph
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from rclpy.context import Context
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import PointCloud2
 
 from dmd3c_ros.completion_node import PARAMETER_GROUPS
 from dmd3c_ros.conversions import MessageError
 from dmd3c_ros.kitti_player import KittiSettings
 from dmd3c_ros.node.extrinsics import Extrinsics
+from dmd3c_ros.node.inputs import Inputs
 from dmd3c_ros.node.logs import RosLogHandler
 from dmd3c_ros.node.memory import keep_freed_memory
 from dmd3c_ros.node.reading import read_ahead
@@ -381,3 +385,43 @@ def test_endless_keys_are_read_no_further_than_asked():
 
 def test_keeping_freed_memory_reports_whether_the_c_library_can():
     assert keep_freed_memory() == sys.platform.startswith('linux')
+
+
+# ---------------------------------------------------------------- inputs
+
+
+def reliability(node, topic: str) -> list[str]:
+    infos = node.get_subscriptions_info_by_topic(topic)
+    return [info.qos_profile.reliability.name for info in infos]
+
+
+def wait_for(context, nodes, condition, timeout=20.0) -> bool:
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    for node in nodes:
+        executor.add_node(node)
+    end = time.monotonic() + timeout
+    while not condition() and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.02)
+    executor.shutdown()
+    return condition()
+
+
+def test_subscriptions_are_as_reliable_as_all_publishers_offer(context, make_node):
+    node, driver = make_node(), make_node()
+    inputs = Inputs(node, 0.1, 5, lambda frame: None)
+    assert reliability(node, '/points') == []
+    reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    first = driver.create_publisher(PointCloud2, 'points', reliable)
+
+    def offered(name):
+        return lambda: reliability(node, '/points') == [name]
+
+    assert wait_for(context, [node, driver], offered('RELIABLE'))
+    second = driver.create_publisher(PointCloud2, 'points', best_effort)
+    assert wait_for(context, [node, driver], offered('BEST_EFFORT'))
+    driver.destroy_publisher(second)
+    assert wait_for(context, [node, driver], offered('RELIABLE'))
+    inputs.close()
+    driver.destroy_publisher(first)
+    assert reliability(node, '/points') == []

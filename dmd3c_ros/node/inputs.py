@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from message_filters import ApproximateTimeSynchronizer, Subscriber
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-_TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
+TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
+_QUEUE_DEPTH = 5
+_MATCH_PERIOD_S = 0.5
 _REMEMBERED_STAMPS = 20
-
-# Best effort hears reliable publishers too; a reliable subscription would not hear the others.
-SENSOR_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class FrameSet(NamedTuple):
@@ -35,68 +35,107 @@ class Inputs:
         self, node: Node, slop_s: float, queue_size: int, on_set: Callable[[FrameSet], None]
     ) -> None:
         self._node, self._slop_s, self._on_set = node, slop_s, on_set
-        self._watches = {topic: _Watch() for topic in _TOPICS}
-        self._subscribers = {
-            topic: Subscriber(node, message, topic, qos_profile=SENSOR_QOS)
-            for topic, message in _TOPICS.items()
-        }
-        for topic, subscriber in self._subscribers.items():
-            subscriber.registerCallback(self._watches[topic].saw)
+        self._sets = 0
+        self._inputs = {topic: Input(node, topic, kind) for topic, kind in TOPICS.items()}
         self._synchronizer = ApproximateTimeSynchronizer(
-            list(self._subscribers.values()), queue_size, slop_s
+            list(self._inputs.values()), queue_size, slop_s
         )
         self._synchronizer.registerCallback(self._synchronized)
-        self._sets = 0
+        self._timer = node.create_timer(
+            _MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._match()
 
     def close(self) -> None:
         """End the subscriptions."""
-        for subscriber in self._subscribers.values():
-            self._node.destroy_subscription(subscriber.sub)
+        self._node.destroy_timer(self._timer)
+        for source in self._inputs.values():
+            source.close()
 
     def silence(self) -> str | None:
         """Why no set came since the last call, None where some did."""
         sets, self._sets = self._sets, 0
-        counts = {topic: watch.take_count() for topic, watch in self._watches.items()}
+        counts = {topic: source.take_count() for topic, source in self._inputs.items()}
         if sets:
             return None
-        missing = [self._absence(topic) for topic, count in counts.items() if count == 0]
+        missing = [self._inputs[topic].absence() for topic, count in counts.items() if not count]
         if missing:
             return 'nothing to complete: ' + ', '.join(missing)
-        image = self._watches['image_rect']
-        gaps = {
-            topic: image.nearest_gap(self._watches[topic]) for topic in ('camera_info', 'points')
-        }
-        told = ', '.join(f'{topic} {gap:.3f} s' for topic, gap in gaps.items())
+        image, *others = self._inputs.values()
+        gaps = ', '.join(f'{other.topic} {image.nearest_gap(other):.3f} s' for other in others)
         return (
-            'nothing pairs: nearest stamps of image_rect and '
-            f'{told} apart, sync_slop is {self._slop_s:g} s'
+            f'nothing pairs: nearest stamps of {image.topic} and {gaps} apart, '
+            f'sync_slop is {self._slop_s:g} s'
         )
 
-    def _absence(self, topic: str) -> str:
-        resolved = self._node.resolve_topic_name(topic)
-        publishers = self._node.count_publishers(resolved)
-        return f'no message on {resolved} ({publishers or "no"} publisher{"s" * (publishers > 1)})'
+    def _match(self) -> None:
+        for source in self._inputs.values():
+            source.match()
 
     def _synchronized(self, image: Image, info: CameraInfo, cloud: PointCloud2) -> None:
         self._sets += 1
         self._on_set(FrameSet(image, info, cloud, time.monotonic()))
 
 
-class _Watch:
-    """How many messages came, and the stamps of the last ones, in s."""
+class Input(SimpleFilter):
+    """One topic, subscribed once somebody publishes it, as reliably as all its publishers offer.
 
-    def __init__(self) -> None:
+    A reliable subscription hears no best-effort publisher, and a best-effort one loses large
+    messages of reliable publishers on a poor network.
+    """
+
+    def __init__(self, node: Node, topic: str, kind: type) -> None:
+        super().__init__()
+        self.topic = topic
+        self._node, self._kind = node, kind
+        self._resolved = node.resolve_topic_name(topic)
+        self._subscription = None
+        self._reliability: ReliabilityPolicy | None = None
         self._count = 0
         self._stamps: deque[float] = deque(maxlen=_REMEMBERED_STAMPS)
 
-    def saw(self, message) -> None:
-        self._count += 1
-        stamp = message.header.stamp
-        self._stamps.append(stamp.sec + stamp.nanosec * 1e-9)
+    def match(self) -> None:
+        """Subscribe, or subscribe anew where the publishers' offers have changed."""
+        publishers = self._node.get_publishers_info_by_topic(self._resolved)
+        offers = {publisher.qos_profile.reliability for publisher in publishers}
+        if not offers:
+            return
+        reliable = offers == {ReliabilityPolicy.RELIABLE}
+        wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        if wanted == self._reliability:
+            return
+        self.close()
+        self._reliability = wanted
+        self._subscription = self._node.create_subscription(
+            self._kind,
+            self.topic,
+            self._on_message,
+            QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted),
+        )
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = self._reliability = None
 
     def take_count(self) -> int:
+        """Messages since the last call."""
         count, self._count = self._count, 0
         return count
 
-    def nearest_gap(self, other: _Watch) -> float:
+    def absence(self) -> str:
+        """Says that nothing comes, and whether anybody publishes."""
+        publishers = self._node.count_publishers(self._resolved)
+        plural = 's' if publishers > 1 else ''
+        return f'no message on {self._resolved} ({publishers or "no"} publisher{plural})'
+
+    def nearest_gap(self, other: Input) -> float:
+        """Smallest difference between the last stamps of both topics, s."""
         return min(abs(a - b) for a in self._stamps for b in other._stamps)
+
+    def _on_message(self, message: Any) -> None:
+        self._count += 1
+        stamp = message.header.stamp
+        self._stamps.append(stamp.sec + stamp.nanosec * 1e-9)
+        self.signalMessage(message)

@@ -16,7 +16,7 @@ from ..core.completer import Completion
 from .inputs import FrameSet
 from .settings import NodeSettings
 
-_TOPICS = {
+TOPICS = {
     'depth_registered/image_rect': Image,
     'depth_registered/camera_info': CameraInfo,
     'depth_registered/points': PointCloud2,
@@ -34,7 +34,7 @@ class Outputs:
         self._node, self._warn = node, warn
         self._publishers = {
             topic: node.create_lifecycle_publisher(message, topic, _QOS)
-            for topic, message in _TOPICS.items()
+            for topic, message in TOPICS.items()
         }
 
     def close(self) -> None:
