@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 
 from .core.camera import Camera
 from .image_decoding import MessageError, image_to_rgb, rows_of
+from .node.settings import DEPTH_ENCODINGS
 
 __all__ = [
     'DEPTH_ENCODINGS',
@@ -35,7 +36,6 @@ __all__ = [
     'rgb_to_image',
 ]
 
-DEPTH_ENCODINGS = ('32FC1', '16UC1')
 MAX_16UC1_M = 65.535
 _BIG_ENDIAN = sys.byteorder == 'big'
 _FLOATS = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
