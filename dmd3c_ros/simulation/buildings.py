@@ -54,7 +54,9 @@ def pane_material(b: SceneBuilder) -> int:
     )
 
 
-def _borders(rng: np.random.Generator, total: float, pitch: float, share: float):
+def _borders(
+    rng: np.random.Generator, total: float, pitch: float, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Cell borders of bays of about pitch m, each wall, opening, wall; and the opening cells."""
     bays = max(1, round(total / pitch))
     width = total / bays
@@ -64,9 +66,11 @@ def _borders(rng: np.random.Generator, total: float, pitch: float, share: float)
     return np.r_[borders, total], np.arange(1, 3 * bays, 3)
 
 
-def facade(b: SceneBuilder, width: float, height: float, wall: int, rows: dict) -> Mesh:
-    """A front from x = 0 to width in the plane y = 0, facing -y, with windows set back; rows are
-    the house's own materials."""
+def facade(b: SceneBuilder, width: float, height: float, wall: int, rows: dict[str, int]) -> Mesh:
+    """A front from x = 0 to width (m) in the plane y = 0, facing -y, with windows set back.
+
+    rows: the house's own materials for 'pane', 'frame' and 'rail'.
+    """
     rng = b.rng
     us, columns = _borders(rng, width, rng.uniform(1.8, 4.5), rng.uniform(0.3, 0.72))
     vs, floors = _borders(rng, height, rng.uniform(2.7, 3.6), rng.uniform(0.4, 0.65))
@@ -94,15 +98,18 @@ def facade(b: SceneBuilder, width: float, height: float, wall: int, rows: dict) 
     return merge(parts)
 
 
-def _balconies(b: SceneBuilder, us, vs, columns, floors, rows: dict) -> Mesh:
+def _balconies(
+    b: SceneBuilder,
+    us: np.ndarray,
+    vs: np.ndarray,
+    columns: np.ndarray,
+    floors: np.ndarray,
+    rows: dict[str, int],
+) -> Mesh:
+    """Slabs with a parapet or bars before some of the windows."""
     rng = b.rng
     depth, solid = rng.uniform(0.8, 1.6), rng.random() < 0.4
-    parts = [
-        Mesh(
-            *(np.zeros((0, *s), np.float32) for s in ((3, 3), (3, 3), (3, 2))),
-            np.zeros(0, np.int32),
-        )
-    ]
+    parts: list[Mesh] = []
     for floor in floors[1:8]:
         for column in columns[:: rng.integers(1, 3)][:8]:
             x0, x1, z = us[column] - 0.3, us[column + 1] + 0.3, vs[floor] - 0.5

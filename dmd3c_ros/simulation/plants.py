@@ -32,7 +32,9 @@ def bark(b: SceneBuilder) -> int:
     )
 
 
-def _in_balls(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray, count: int):
+def _in_balls(
+    rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray, count: int
+) -> np.ndarray:
     """count points near the surfaces of ellipsoids (K, 3), (K, 3)."""
     chosen = rng.choice(
         len(centres), count, p=radii.prod(1) ** 0.67 / (radii.prod(1) ** 0.67).sum()

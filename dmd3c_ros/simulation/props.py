@@ -308,9 +308,9 @@ def barrier(b: SceneBuilder, length: float) -> Mesh:
         reflectance=0.8,
     )
     x = np.arange(-length / 2, length / 2, 2.2)
-    parts = []
+    parts, feet = [], steel(b)
     for low, high, height in ((-1.0, 1.0, 0.85), (-0.95, -0.9, 0.0), (0.9, 0.95, 0.0)):
         base = np.stack([x + low, 0 * x, 0 * x + height], 1)
         top = np.stack([x + high, 0 * x + 0.04, 0 * x + (1.1 if height else 0.9)], 1)
-        parts.append(boxes(base, top, board if height else steel(b)))
+        parts.append(boxes(base, top, board if height else feet))
     return merge(parts)
