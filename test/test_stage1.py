@@ -1,0 +1,325 @@
+"""The training engine: exact resume, several processes, every network, all objectives."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+import yaml
+from training_data import made_sample, make_shards
+
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.checkpoint import load_weights, read_state
+from dmd3c_ros.core.networks import NetworkOutput
+from training.config import from_dict
+from training.engine import NumberSampler, TrainConfig, Training, pad, train
+from training.objectives import ObjectiveConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {
+    **os.environ,
+    'OMP_NUM_THREADS': '1',
+    'PYTHONPATH': f'{REPOSITORY}{os.pathsep}{REPOSITORY / "test"}',
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def shards(tmp_path_factory) -> Path:
+    return make_shards(tmp_path_factory.mktemp('shards'))
+
+
+def settings(shards: Path, out: Path, **changes) -> dict:
+    """A short run of the light network on the CPU."""
+    return {
+        'out': str(out),
+        'network': 'light',
+        'data': {
+            'shards': {
+                'root': str(shards),
+                'held_out': 2,
+                'augment': {'crop_height': 32, 'crop_width': 64},
+            }
+        },
+        'loss': {'dense': {'kind': 'l1'}},
+        'iterations': 6,
+        'batch': 2,
+        'precision': '32-true',
+        'ema_decay': 0.9,
+        'validate_every': 3,
+        'checkpoint_every': 2,
+        'log_every': 1,
+        'workers': 0,
+        'accelerator': 'cpu',
+        **changes,
+    }
+
+
+def losses(out: Path) -> dict[int, float]:
+    """Loss of each step, from the TensorBoard log; of a step logged twice, the last one."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curve = {}
+    for file in sorted((out / 'tensorboard').glob('events*'), key=lambda f: f.stat().st_mtime):
+        events = EventAccumulator(str(file)).Reload()
+        if 'train/loss' in events.Tags()['scalars']:
+            curve |= {event.step: event.value for event in events.Scalars('train/loss')}
+    return curve
+
+
+def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> subprocess.Popen:
+    """`python -m training.stage1` (under torchrun) in a process of its own."""
+    file = folder / f'{Path(config["out"]).name}.yaml'
+    file.write_text(yaml.safe_dump(config))
+    script = folder / 'run.py'
+    script.write_text(f'{before}\nfrom training.stage1 import main\nmain()\n')
+    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
+    command = [sys.executable, *(launcher if processes > 1 else ()), str(script)]
+    return subprocess.run(
+        [*command, '--config', str(file)],
+        env=ENVIRONMENT,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+KILL_AT_FIVE = """
+import os, signal
+from training.engine import Training
+before = Training.training_step
+def step(self, batch, index):
+    if self.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(self, batch, index)
+Training.training_step = step
+"""
+
+
+def test_a_run_killed_in_the_middle_goes_on_as_if_nothing_had_happened(shards, tmp_path):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    train(from_dict(TrainConfig, settings(shards, whole)))
+    process = run(settings(shards, killed), tmp_path, before=KILL_AT_FIVE)
+    assert process.returncode == -9, process.stderr
+    assert torch.load(killed / 'last.ckpt', weights_only=True)['global_step'] == 4
+    train(from_dict(TrainConfig, settings(shards, killed)))
+    reference, resumed = losses(whole), losses(killed)
+    assert sorted(reference) == list(range(6))
+    assert {4, 5} <= resumed.keys()
+    for step, loss in resumed.items():
+        assert loss == pytest.approx(reference[step], rel=1e-5), step
+    expected, got = (torch.load(f / 'last.ckpt', weights_only=True) for f in (whole, killed))
+    assert got['global_step'] == expected['global_step'] == 6
+    for name, tensor in expected['state_dict'].items():
+        torch.testing.assert_close(got['state_dict'][name], tensor, rtol=1e-4, atol=1e-6)
+    assert got['lr_schedulers'] == expected['lr_schedulers']
+
+
+def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tmp_path):
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    # Batch normalization sees half a batch in each process; its statistics stay fixed here.
+    changes = {'iterations': 3, 'freeze_norm': True, 'validate_every': 3}
+    train(from_dict(TrainConfig, settings(shards, one, **changes)))
+    process = run(settings(shards, two, **changes), tmp_path, processes=2)
+    assert process.returncode == 0, process.stderr[-2000:]
+    expected, got = (read_state(f / 'weights.pth') for f in (one, two))
+    initial = Training(from_dict(TrainConfig, settings(shards, one))).network.state_dict()
+    moved = 0
+    for name, tensor in expected.items():
+        if tensor.is_floating_point():
+            moved += (tensor - initial[name]).abs().sum()
+            torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-6)
+    assert moved > 1
+
+
+def test_processes_share_the_batch_of_every_step_between_them():
+    whole = list(NumberSampler(3, 6, 4, 0, 1))
+    parts = [list(NumberSampler(3, 6, 4, rank, 2)) for rank in (0, 1)]
+    assert whole == list(range(12, 24))
+    for step in range(3):
+        shared = parts[0][2 * step : 2 * step + 2] + parts[1][2 * step : 2 * step + 2]
+        assert sorted(shared) == whole[4 * step : 4 * step + 4]
+
+
+def test_a_run_leaves_weights_that_the_package_loads(shards, tmp_path):
+    weights = train(from_dict(TrainConfig, settings(shards, tmp_path / 'run', iterations=2)))
+    network = networks.build('light')
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    load_weights(network, weights)
+    assert any((network.state_dict()[name] != before[name]).any() for name in before)
+    load_weights(network, weights.with_name('best.pth'))
+    config = settings(shards, tmp_path / 'next', iterations=1, initial_weights=str(weights))
+    state = read_state(weights)
+    for name, tensor in Training(from_dict(TrainConfig, config)).network.state_dict().items():
+        torch.testing.assert_close(tensor, state[name])
+
+
+def test_the_averaged_weights_are_the_moving_average_of_the_trained_ones(shards, tmp_path):
+    config = from_dict(TrainConfig, settings(shards, tmp_path / 'run', iterations=3))
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *_):
+            seen.append(module.network.coarse_head.weight.detach().clone())
+
+    weights = train(config, (Watch(),))
+    expected = seen[0]
+    for tensor in seen[1:]:
+        expected = 0.9 * expected + 0.1 * tensor
+    torch.testing.assert_close(read_state(weights)['coarse_head.weight'], expected)
+
+
+def test_a_folder_of_another_run_is_refused(shards, tmp_path):
+    config = settings(shards, tmp_path / 'run', iterations=1)
+    train(from_dict(TrainConfig, config))
+    with pytest.raises(ValueError, match='other settings of weight_decay'):
+        train(from_dict(TrainConfig, {**config, 'weight_decay': 0.5}))
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_before(shards, tmp_path, monkeypatch):
+    config = from_dict(TrainConfig, settings(shards, tmp_path / 'run'))
+    save = torch.save
+
+    def full_disk(content, file):
+        if content.get('global_step') == 4:
+            file.write(b'half of it')
+            raise OSError(28, 'No space left on device')
+        save(content, file)
+
+    monkeypatch.setattr(torch, 'save', full_disk)
+    with pytest.raises(OSError, match='No space left'):
+        train(config)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / 'run/last.ckpt', weights_only=True)['global_step'] == 2
+    assert not list((tmp_path / 'run').glob('.*tmp'))
+    train(config)
+    assert torch.load(tmp_path / 'run/last.ckpt', weights_only=True)['global_step'] == 6
+
+
+def test_training_lowers_the_validation_error(shards, tmp_path):
+    config = settings(
+        shards, tmp_path / 'run', iterations=40, learning_rate=3e-3, validate_every=20
+    )
+    config['data']['shards']['augment'] = {}
+    config['loss'] = {'relative': {}}
+    errors = []
+
+    class Watch(pl.Callback):
+        def on_validation_end(self, trainer, module):
+            errors.append(float(trainer.callback_metrics['validation/rmse_mm']))
+
+    train(from_dict(TrainConfig, config), (Watch(),))
+    assert errors[-1] < 0.9 * errors[0]
+
+
+@pytest.mark.parametrize('name', ['bpnet', 'lrru_base', 'completionformer'])
+def test_one_step_of_each_large_network_runs(name, shards, tmp_path):
+    config = settings(shards, tmp_path, network=name, batch=1)
+    task = Training(from_dict(TrainConfig, config))
+    before = [parameter.detach().clone() for parameter in task.network.parameters()]
+    # Neither checkpoints nor pictures: with the optimizer's state they take a gigabyte.
+    trainer = pl.Trainer(
+        fast_dev_run=True, accelerator='cpu', precision='bf16-mixed', logger=False
+    )
+    trainer.fit(task)
+    after = list(task.network.parameters())
+    assert all(torch.isfinite(parameter).all() for parameter in after)
+    moved = [(old != new).any().item() for old, new in zip(before, after, strict=True)]
+    assert np.mean(moved) > 0.9
+    assert np.isfinite(float(trainer.callback_metrics['validation/rmse_mm']))
+
+
+def output_of(depth: torch.Tensor) -> NetworkOutput:
+    coarse = depth[..., ::2, ::2]
+    return NetworkOutput(depth, torch.full_like(depth, 0.5), (coarse, depth))
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        {'dense': {'kind': 'l1'}},
+        {'dense': {'kind': 'ssi'}},
+        {'dense': {'kind': 'ssi', 'inverse': True}},
+        {'dense': {'kind': 'random_patch'}},
+        {'relative': {'confidence': 0.0}},
+    ],
+)
+def test_every_objective_prefers_the_truth_and_reaches_every_scale(loss):
+    objective = from_dict(ObjectiveConfig, loss).build()
+    truth = torch.from_numpy(made_sample(1).depth)[None, None]
+    truth[..., :5] = 0
+    batch = {'depth': truth, 'sparse': truth}
+    coarse = truth[..., ::2, ::2].clone().requires_grad_()
+    fine = (truth + torch.rand_like(truth)).requires_grad_()
+    loss_of_wrong = objective(NetworkOutput(fine, None, (coarse + 0.1 * coarse**2, fine)), batch)
+    loss_of_truth = objective(output_of(truth.where(truth > 0, torch.tensor(3.0))), batch)
+    assert loss_of_truth.total < 0.7 * loss_of_wrong.total
+    loss_of_wrong.total.backward()
+    assert coarse.grad.abs().sum() > 0 and fine.grad.abs().sum() > 0
+    assert not fine.grad[..., :5].any()
+
+
+def test_the_relative_objective_learns_trust():
+    objective = from_dict(ObjectiveConfig, {'relative': {}}).build()
+    truth = torch.full((1, 1, 16, 16), 5.0)
+    truth[..., 8:] = 0
+    batch = {'depth': truth, 'sparse': truth}
+    sure = torch.where(truth > 0, 0.95, 0.05)
+    right, wrong = (
+        objective(NetworkOutput(truth + 1e-3, trust, (truth + 1e-3,)), batch).terms['confidence']
+        for trust in (sure, 1 - sure)
+    )
+    assert right < 0.1 < 2 < wrong
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'network': 'resnet'}, 'network: expected one of'),
+        ({'batch': 0}, 'batch: expected at least 1'),
+        ({'ema_decay': 1.0}, 'ema_decay'),
+        ({'learning_rate': 0}, 'learning_rate'),
+        ({'schedule': 'cosine'}, 'schedule'),
+        ({'iteration': 5}, 'unknown iteration; expected some of'),
+        ({'loss': {}}, 'loss: expected one of dense, relative, recipe, terms; got 0'),
+        ({'loss': {'recipe': 'best'}}, 'recipe: expected one of'),
+        ({'data': {}}, 'data: expected one of shards, scenes, dataset; got 0'),
+        ({'data': {'shards': {'root': 'a', 'held': 1}}}, 'unknown data.shards.held'),
+        ({'iterations': 'many'}, 'iterations: expected int'),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        from_dict(TrainConfig, settings(tmp_path, tmp_path, **changes))
+
+
+def test_the_default_settings_are_those_of_the_paper():
+    config = from_dict(
+        TrainConfig, {'out': 'o', 'data': {'shards': {'root': 'r'}}, 'loss': {'dense': {}}}
+    )
+    assert (config.network, config.iterations, config.batch) == ('bpnet', 600_000, 16)
+    assert (config.weight_decay, config.clip_norm, config.ema_decay) == (0.05, 0.1, 0.9999)
+
+
+def test_padding_enlarges_the_inputs_to_what_a_network_takes_and_adds_no_points():
+    batch = {
+        'image': torch.rand(1, 3, 33, 50),
+        'sparse': torch.rand(1, 1, 33, 50),
+        'depth': torch.rand(1, 1, 33, 50),
+    }
+    padded = pad(batch, 32)
+    assert padded['image'].shape == (1, 3, 64, 64) and padded['sparse'].shape == (1, 1, 64, 64)
+    assert padded['sparse'].sum() == pytest.approx(batch['sparse'].sum().item())
+    np.testing.assert_array_equal(padded['depth'], batch['depth'])

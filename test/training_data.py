@@ -1,0 +1,35 @@
+"""Small training data that tests make themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from training.shards import ShardWriter, StoredSample, encode_sample
+
+
+def made_sample(number: int, height: int = 64, width: int = 96) -> StoredSample:
+    """A wall behind a floor and a box, coloured by what is what, with a sparse grid of points."""
+    rng = np.random.default_rng(number)
+    K = np.array([[80.0, 0, width / 2], [0, 80.0, height / 2], [0, 0, 1]])
+    rows = np.arange(height)[:, None]
+    floor = np.where(rows > K[1, 2], 80 * 1.6 / np.maximum(rows - K[1, 2], 0.1), np.inf)
+    depth = np.minimum(floor, rng.uniform(8, 25)) * np.ones((1, width))
+    top, left = rng.integers(5, height - 30), rng.integers(5, width - 40)
+    box = np.s_[top : top + 24, left : left + 32]
+    depth[box] = np.minimum(depth[box], rng.uniform(3, 6))
+    shade = (255 * np.exp(-depth / 12)).astype(np.uint8)
+    rgb = np.stack([shade, 255 - shade, np.full_like(shade, 40 * (number % 6))], -1)
+    depth = depth.astype(np.float32)
+    sparse = np.where(rng.random(depth.shape) < 0.06, depth, 0).astype(np.float32)
+    return StoredSample(rgb, depth, sparse, K, {'source': f'made/{number}'})
+
+
+def make_shards(folder: Path, count: int = 12) -> Path:
+    """One finished shard of so many samples."""
+    with ShardWriter(folder, 0) as writer:
+        for number in range(count):
+            writer.add(f'{number:09d}', encode_sample(made_sample(number)))
+        writer.finish({})
+    return folder

@@ -1,0 +1,80 @@
+"""What a run leaves on disk: its whole state, and the averaged weights alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from dmd3c_ros.io.atomic import atomic_write
+
+log = logging.getLogger(__name__)
+
+WATCHED = 'validation/rmse_mm'
+
+
+class AtomicIO(CheckpointIO):
+    """Checkpoints that are there whole or not at all, beside their final place.
+
+    A kill or a full disk while saving leaves the one before as it was.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: object = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpoints(pl.Callback):
+    """Writes into a folder:
+
+    last.ckpt: everything that a resume needs, every so many iterations and at the end.
+    weights.pth: the averaged weights, as ``dmd3c_ros`` loads them, after each validation.
+    best.pth: those of the lowest validation RMSE so far.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder, self._every = folder, every
+        self._best = float('inf')
+
+    def state_dict(self) -> dict[str, Any]:
+        return {'best': self._best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._best = state['best']
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: object
+    ) -> None:
+        if trainer.global_step % self._every == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        rmse = float(trainer.callback_metrics[WATCHED])
+        better = rmse < self._best
+        self._best = min(rmse, self._best)
+        if not trainer.is_global_zero:
+            return
+        log.info('iteration %d: validation RMSE %.0f mm', trainer.global_step, rmse)
+        for name in ('weights.pth', 'best.pth') if better else ('weights.pth',):
+            with atomic_write(self._folder / name) as file:
+                torch.save({'net': module.average.module.state_dict()}, file)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self._folder / 'last.ckpt')

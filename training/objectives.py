@@ -1,0 +1,205 @@
+"""What a run minimizes, by configuration: a term for dense pseudo labels (stage 1), the relative
+error of exact depth (the light network), or the recipes of stage 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmd3c_ros.core.networks import NetworkOutput
+
+from .losses import (
+    ALIGNMENTS,
+    RECIPES,
+    DepthLoss,
+    LossConfig,
+    masked_l1,
+    random_patch_loss,
+    scale_shift_invariant_loss,
+)
+from .losses.recipes import LossTerms
+from .losses.supervised import at_size, pyramid_weights
+from .losses.teacher import DIRECTIONS
+
+Objective = Callable[[NetworkOutput, Mapping[str, Tensor]], LossTerms]
+KINDS = ('l1', 'ssi', 'random_patch')
+
+
+@dataclass(frozen=True)
+class DenseLossConfig:
+    """One term against the dense depth of a generated sample, on every scale of the output.
+
+    kind: 'l1' (Eq. 6 of DMD3C), 'ssi' (Eq. 7, which section 4.1 names for stage 1 instead) or
+        'random_patch' (the released code's normalized random windows).
+    inverse: compare inverse depth, for 'ssi' and 'random_patch'.
+    alignment, direction: of 'ssi'. Eq. 7 moves the teacher onto the prediction, for which any
+        constant prediction is perfect; alone, SSI needs the other direction, MiDaS's.
+    max_depth: deeper pixels do not count, m.
+    """
+
+    kind: str = 'l1'
+    inverse: bool = False
+    alignment: str = 'least_absolute'
+    direction: str = 'prediction'
+    max_depth: float = 200.0
+
+    def __post_init__(self) -> None:
+        for name, names in (
+            ('kind', KINDS),
+            ('alignment', ALIGNMENTS),
+            ('direction', DIRECTIONS),
+        ):
+            if getattr(self, name) not in names:
+                raise ValueError(f'{name}: expected one of {names}, got {getattr(self, name)!r}')
+
+
+class DenseLoss:
+    """Weighted over the pyramid as BP-Net's own loss: 1 for the finest scale, 1/4 a scale down."""
+
+    def __init__(self, config: DenseLossConfig) -> None:
+        self.config = config
+
+    def __call__(self, output: NetworkOutput, batch: Mapping[str, Tensor]) -> LossTerms:
+        c, truth = self.config, batch['depth']
+        mask = (truth > 0) & (truth <= c.max_depth)
+        pyramid = [at_size(level, truth) for level in output.pyramid or (output.depth,)]
+        total = truth.new_zeros(())
+        finest = total
+        if c.kind == 'random_patch':
+            levels = [self._domain(level) for level in pyramid]
+            total = finest = random_patch_loss(levels, self._domain(truth), mask=mask)
+        else:
+            for weight, level in zip(pyramid_weights(len(pyramid)), pyramid, strict=True):
+                finest = self._level(level, truth, mask)
+                total = total + weight * finest
+        return LossTerms(total, {c.kind: finest.detach()})
+
+    def _level(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+        c = self.config
+        if c.kind == 'l1':
+            return masked_l1(prediction, truth, mask)
+        return scale_shift_invariant_loss(
+            self._domain(prediction), self._domain(truth), mask, c.alignment, c.direction
+        )
+
+    def _domain(self, depth: Tensor) -> Tensor:
+        return 1 / depth.clamp(min=0.1) if self.config.inverse else depth
+
+
+@dataclass(frozen=True)
+class RelativeLossConfig:
+    """Absolute and squared error relative to the mean depth of each picture, and trust.
+
+    l1, l2: weights of the two errors. confidence: of the calibration of the network's confidence
+        (that the relative error is below 5 %). far: weight of pixels far from every point of the
+        sweep, 1 near them. max_depth: deeper pixels do not count, m.
+    """
+
+    l1: float = 1.0
+    l2: float = 0.5
+    confidence: float = 0.05
+    far: float = 0.3
+    max_depth: float = 100.0
+
+
+class RelativeLoss:
+    """Rooms and streets weigh alike; each coarser scale of the output counts half."""
+
+    def __init__(self, config: RelativeLossConfig) -> None:
+        self.config = config
+
+    def __call__(self, output: NetworkOutput, batch: Mapping[str, Tensor]) -> LossTerms:
+        c, truth = self.config, batch['depth']
+        valid = ((truth > 0) & (truth < c.max_depth)).float()
+        scale = _mean(truth, valid, (1, 2, 3)).clamp(min=0.1)
+        near = _near(batch.get('sweep', batch['sparse']))[
+            ..., : truth.shape[-2], : truth.shape[-1]
+        ]
+        weight = valid * (c.far + (1 - c.far) * near)
+        total = finest = truth.new_zeros(())
+        for level in output.pyramid or (output.depth,):
+            if level.shape[-2:] != truth.shape[-2:]:
+                level = F.interpolate(level, size=truth.shape[-2:], mode='nearest')
+            error = (level - truth).abs() / scale
+            # A few wild pixels must not own the gradient of the squared term.
+            finest = _mean(c.l1 * error + c.l2 * error.clamp(max=2) ** 2, weight).squeeze()
+            total = 0.5 * total + finest
+        terms = {'relative': finest.detach()}
+        if c.confidence and output.confidence is not None:
+            trust = _trust(output, truth, valid)
+            terms['confidence'] = trust.detach()
+            total = total + c.confidence * trust
+        return LossTerms(total, terms)
+
+
+def _mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (0, 1, 2, 3)) -> Tensor:
+    total = weight.sum(dims, keepdim=True)
+    return (values * weight).sum(dims, keepdim=True) / total.clamp(min=1)
+
+
+def _near(sweep: Tensor) -> Tensor:
+    """Within 8 to 16 pixels of a point; on a coarse grid, as a wide window costs too much."""
+    near = F.max_pool2d((sweep > 0).float(), 8, ceil_mode=True)
+    return F.interpolate(F.max_pool2d(near, 3, 1, 1), scale_factor=8, mode='nearest')
+
+
+def _trust(output: NetworkOutput, truth: Tensor, valid: Tensor) -> Tensor:
+    """Cross entropy of the confidence with whether the depth is right within 5 %.
+
+    The sky has no depth: whatever is said there is wrong, and trust must be low.
+    """
+    right = ((output.depth.detach() - truth).abs() < 0.05 * truth).float() * valid
+    known = ((truth == 0) | (valid > 0)).float()
+    confidence = output.confidence.clamp(1e-4, 1 - 1e-4)
+    return F.binary_cross_entropy(confidence, right, weight=known)
+
+
+class RecipeLoss:
+    """The objective of stage 2: ground truth and the teacher's relative inverse depth."""
+
+    def __init__(self, config: LossConfig) -> None:
+        self._loss = DepthLoss(config)
+
+    def __call__(self, output: NetworkOutput, batch: Mapping[str, Tensor]) -> LossTerms:
+        return self._loss(output, batch['depth'], batch.get('disparity'))
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Exactly one of them. recipe: a name of ``training.losses.RECIPES``; terms: weights of one's
+    own, the same way."""
+
+    dense: DenseLossConfig | None = None
+    relative: RelativeLossConfig | None = None
+    recipe: str = ''
+    terms: LossConfig | None = None
+
+    def __post_init__(self) -> None:
+        given = [c for c in (self.dense, self.relative, self.recipe or None, self.terms) if c]
+        if len(given) != 1:
+            raise ValueError(
+                f'loss: expected one of dense, relative, recipe, terms; got {len(given)}'
+            )
+        if self.recipe and self.recipe not in RECIPES:
+            raise ValueError(f'recipe: expected one of {", ".join(RECIPES)}, got {self.recipe!r}')
+
+    def build(self) -> Objective:
+        """The function to minimize: (output in m, batch) -> LossTerms."""
+        if self.dense is not None:
+            return DenseLoss(self.dense)
+        if self.relative is not None:
+            return RelativeLoss(self.relative)
+        return RecipeLoss(self.terms or RECIPES[self.recipe])
+
+
+def in_metres(output: NetworkOutput, depth_scale: float) -> NetworkOutput:
+    """A network's output with all depths in m, float32."""
+    factor = 1 / depth_scale
+    return NetworkOutput(
+        output.depth.float() * factor,
+        None if output.confidence is None else output.confidence.float(),
+        tuple(level.float() * factor for level in output.pyramid),
+    )
