@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from dmd3c_ros.core.checkpoint import CheckpointError, load_weights, read_state
+from dmd3c_ros.core.networks import CompletionNetwork
 
 
-class _Tiny(nn.Module):
+class _Tiny(CompletionNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)

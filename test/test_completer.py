@@ -102,8 +102,9 @@ def test_baselines_keep_measurements_and_fill_the_rest(model: str) -> None:
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
-        ({'model': 'lihgt'}, 'model: expected one of light'),
+        ({'model': 'lihgt'}, 'model: expected one of auto, light'),
         ({'precision': 'int8'}, 'precision: expected one of auto'),
+        ({'backend': 'tpu'}, 'backend: expected one of eager, compile, onnx'),
         ({'max_depth': 0}, 'max_depth'),
     ],
 )
@@ -120,8 +121,12 @@ def test_devices_that_are_not_there_are_refused(weights: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({'net': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
-    with pytest.raises(CheckpointError, match='does not fit LightNet'):
-        DepthCompleter(CompleterConfig(weights=str(tmp_path / 'other.pth')))
+    for model, message in (
+        ('light', 'does not fit LightNet'),
+        ('auto', 'those of no known network'),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            DepthCompleter(CompleterConfig(model=model, weights=str(tmp_path / 'other.pth')))
 
 
 def test_wrong_arrays_are_named(weights: Path) -> None:

@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from . import networks
+from .backends import BACKENDS, OnnxRunner, Runner, TorchRunner, cached_export
 from .baselines import BASELINES
-from .checkpoint import load_weights
+from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .fusion import fold_batch_norms
+from .networks.base import CompletionNetwork, Convention
+from .release import recognize
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +33,24 @@ PRECISIONS = {
 class CompleterConfig:
     """What completes, and on what.
 
-    model: a network ('light', ...) or a classical baseline ('nearest', 'interpolation').
-    weights: checkpoint file; empty for the weights that come with the package.
+    model: a network ('light', ...), a classical baseline ('nearest', 'interpolation'), or 'auto':
+        the network that the weights are of, light without weights.
+    weights: checkpoint file, or one that `dmd3c export onnx` wrote; empty for the weights that
+        come with the package.
     device: 'auto' (CUDA where there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
     precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
         'bfloat16' or 'float16'; depth itself is always kept in float32.
+    backend: what runs the network: 'eager' (PyTorch), 'compile' (torch.compile: quicker frames
+        after a minute at the first image of a size) or 'onnx' (ONNX Runtime, light network only,
+        float32).
     max_depth: larger depths are cut to it, m.
     """
 
-    model: str = 'light'
+    model: str = 'auto'
     weights: str = ''
     device: str = 'auto'
     precision: str = 'auto'
+    backend: str = 'eager'
     max_depth: float = 200.0
 
     def __post_init__(self) -> None:
@@ -52,6 +61,10 @@ class CompleterConfig:
         if self.precision not in ('auto', *PRECISIONS):
             raise ValueError(
                 f'precision: expected one of auto, {", ".join(PRECISIONS)}; got {self.precision!r}'
+            )
+        if self.backend not in BACKENDS:
+            raise ValueError(
+                f'backend: expected one of {", ".join(BACKENDS)}; got {self.backend!r}'
             )
         if not self.max_depth > 0:
             raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
@@ -65,32 +78,58 @@ class Completion(NamedTuple):
 
 
 def model_names() -> tuple[str, ...]:
-    """Every model that ``CompleterConfig`` accepts: the networks, then the baselines."""
-    return (*networks.names(), *BASELINES)
+    """Every model that ``CompleterConfig`` accepts: 'auto', the networks, the baselines."""
+    return ('auto', *networks.names(), *BASELINES)
 
 
 class DepthCompleter:
     """Completes sparse depth with one model; holds no state between calls.
 
-    Raises ValueError for a device that is not there, FileNotFoundError or CheckpointError for
-    weights that are missing or do not fit.
+    name: the model's, never 'auto'. device, precision, backend: what it runs on and with.
+
+    Raises ValueError for a device or a back end that is not there, FileNotFoundError or
+    CheckpointError for weights that are missing or do not fit, ImportError without ONNX Runtime.
     """
 
     def __init__(self, config: CompleterConfig | None = None) -> None:
         self.config = config or CompleterConfig()
-        self.name = self.config.model
-        self._network = None
+        self._runner: Runner | None = None
+        self.name, self.backend = self.config.model, self.config.backend
+        self.device, self.precision = 'cpu', 'float32'
         if self.name in BASELINES:
-            self.device, self.precision = 'cpu', 'float32'
+            self.backend = 'eager'
             return
-        self._device = _device(self.config.device)
-        self._dtype = _dtype(self.config.precision, self._device)
-        self.device, self.precision = str(self._device), str(self._dtype).removeprefix('torch.')
-        network = networks.build(self.name)
-        load_weights(network, self.config.weights or _default_weights(self.name))
-        network = fold_batch_norms(network.eval().requires_grad_(False))
-        self._network = network.to(self._device, memory_format=torch.channels_last)
-        log.info('model %s on %s in %s', self.name, self.device, self.precision)
+        if Path(self.config.weights).suffix == '.onnx':
+            self.backend = 'onnx'
+        self._runner = self._onnx() if self.backend == 'onnx' else self._torch()
+        self.device = str(self._runner.device)
+        log.info('model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend)
+
+    def _torch(self) -> TorchRunner:
+        device = _device(self.config.device)
+        dtype = _dtype(self.config.precision, device)
+        self.precision = str(dtype).removeprefix('torch.')
+        self.name, network = _network(self.config)
+        return TorchRunner(network, device, dtype, compiled=self.backend == 'compile')
+
+    def _onnx(self) -> OnnxRunner:
+        if self.config.precision not in ('auto', 'float32'):
+            raise ValueError(
+                f'precision: expected float32 with the onnx back end, got {self.config.precision}'
+            )
+        device = (
+            torch.device('cpu') if self.config.device == 'auto' else _device(self.config.device)
+        )
+        if Path(self.config.weights).suffix != '.onnx':
+            self.name, network = _network(self.config)
+            return OnnxRunner(cached_export(network, self.name), device)
+        runner = OnnxRunner(self.config.weights, device)
+        if self.name not in ('auto', runner.name):
+            raise CheckpointError(
+                f'{self.config.weights}: expected the network {self.name}, got {runner.name}'
+            )
+        self.name = runner.name
+        return runner
 
     def complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """Complete one image.
@@ -107,7 +146,7 @@ class DepthCompleter:
         if self.name in BASELINES:
             depth = BASELINES[self.name](sparse)
             confidence = known.astype(np.float32)
-        elif self._network is None:
+        elif self._runner is None:
             raise RuntimeError('the completer is closed')
         else:
             depth, confidence = self._infer(rgb, sparse, K)
@@ -116,7 +155,7 @@ class DepthCompleter:
 
     def close(self) -> None:
         """Release the network and its memory; the completer cannot be used afterwards."""
-        self._network = None
+        self._runner = None
         if self.device.startswith('cuda'):
             torch.cuda.empty_cache()
 
@@ -124,28 +163,37 @@ class DepthCompleter:
     def _infer(
         self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        convention = self._network.convention
+        convention, device = self._runner.convention, self._runner.device
+        above = _rows_to_cut(sparse, convention)
+        rgb, sparse = rgb[above:], sparse[above:]
         height, width = sparse.shape
         # Padding at the right and bottom leaves the intrinsics as they are.
         right, bottom = -width % convention.size_multiple, -height % convention.size_multiple
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device)
+        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device)
         image = image.permute(2, 0, 1)[None].float().div_(255)
         mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
         std = image.new_tensor(convention.std).view(1, 3, 1, 1)
         image = F.pad((image - mean) / std, (0, right, 0, bottom), mode='replicate')
-        depth = torch.from_numpy(np.ascontiguousarray(sparse)).to(self._device)[None, None]
+        depth = torch.from_numpy(np.ascontiguousarray(sparse)).to(device)[None, None]
         depth = F.pad(depth * convention.depth_scale, (0, right, 0, bottom))
-        intrinsics = torch.from_numpy(np.asarray(K, np.float32)).to(self._device)[None]
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            output = self._network(
-                image.contiguous(memory_format=torch.channels_last), depth, intrinsics
-            )
+        intrinsics = torch.from_numpy(np.array(K, np.float32)).to(device)[None]
+        intrinsics[:, 1, 2] -= above
+        output = self._runner(image, depth, intrinsics)
         dense = output.depth[0, 0, :height, :width].float() / convention.depth_scale
         if output.confidence is None:
             confidence = torch.ones_like(dense)
         else:
             confidence = output.confidence[0, 0, :height, :width].float()
-        return dense.cpu().numpy(), confidence.cpu().numpy()
+        dense, confidence = (F.pad(x, (0, 0, above, 0)).cpu().numpy() for x in (dense, confidence))
+        return dense, confidence
+
+
+def _rows_to_cut(sparse: np.ndarray, convention: Convention) -> int:
+    """Rows at the top that the network is not given; none that holds a measurement."""
+    if not convention.cut_above:
+        return 0
+    first = int((sparse > 0).any(axis=1).argmax())
+    return min(first, round(convention.cut_above * len(sparse)))
 
 
 def _check(rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> None:
@@ -158,6 +206,24 @@ def _check(rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> None:
         )
     if np.shape(K) != (3, 3):
         raise ValueError(f'K: expected (3, 3), got {np.shape(K)}')
+
+
+def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
+    """Name and network, with its weights, ready for inference on the CPU."""
+    name = config.model
+    if name == 'auto' and not config.weights:
+        name = 'light'
+    checkpoint = read_checkpoint(config.weights or _default_weights(name))
+    if name == 'auto':
+        name = recognize(checkpoint.state)
+        if name is None:
+            raise CheckpointError(
+                f'{checkpoint.path}: its parameters are those of no known network '
+                f'({", ".join(networks.names())}); `dmd3c weights inspect` tells more'
+            )
+    network = networks.build(name)
+    load_weights(network, checkpoint)
+    return name, fold_batch_norms(network.eval().requires_grad_(False))
 
 
 def _default_weights(model: str) -> Path:

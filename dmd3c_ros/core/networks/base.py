@@ -31,12 +31,24 @@ class Convention:
     mean, std: of the RGB image scaled to 0..1, per channel.
     size_multiple: height and width must be multiples of it.
     depth_scale: network depth = metres * depth_scale.
+    cut_above: share of the image's height that training left out at the top, where no measurement
+        falls. No more than the rows above the first measurement is cut, and stays unknown.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     size_multiple: int = 32
     depth_scale: float = 1.0
+    cut_above: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f'mean, std: expected 3 numbers, std above 0; got {self}')
+        if self.size_multiple < 1 or self.depth_scale <= 0 or not 0 <= self.cut_above < 1:
+            raise ValueError(
+                'expected size_multiple of 1 or more, depth_scale above 0, cut_above in 0..1; '
+                f'got {self}'
+            )
 
 
 class CompletionNetwork(nn.Module):

@@ -10,6 +10,7 @@ The module tree carries the names of the authors' released checkpoints.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -156,7 +157,7 @@ class JointPyramid(nn.Module):
         self.embed_layer2 = nn.Sequential(
             ResNetBlock(64, 128, stride=2), *(ResNetBlock(128, 128) for _ in range(3))
         )
-        rates = torch.linspace(0.0, _DROP_PATH, sum(_DEPTHS)).tolist()
+        rates = np.linspace(0.0, _DROP_PATH, sum(_DEPTHS)).tolist()
         inputs = 128
         for stage, dimension in enumerate(DIMENSIONS):
             last = stage == len(DIMENSIONS) - 1
