@@ -1,6 +1,7 @@
 """ROS parameters as views of frozen dataclasses, which alone hold defaults, ranges and meanings.
 
-Run as a module, it prints the parameter file of completion_node with every default.
+Run as a module, it prints the parameter file of completion_node with every default, or, with
+`--tables`, the tables of docs/topics.md.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
@@ -173,10 +175,35 @@ def parameter_file(node_name: str, groups: Groups) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _main() -> None:
-    from .completion_node import PARAMETER_GROUPS
+def parameter_table(groups: Groups) -> str:
+    """A Markdown table of every parameter: type, default, range and meaning."""
+    lines = ['| parameter | type | default | range | meaning |', '| --- | --- | --- | --- | --- |']
+    for name, entry in entries(groups):
+        default = entry.item.default
+        kind = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'double[]'}
+        shown = str(default).lower() if isinstance(default, bool) else default
+        shown = 'empty' if shown in ('', ()) else shown
+        limits = ' to '.join(map(str, entry.item.metadata.get('range', ())))
+        cells = (f'`{name}`', kind[type(default)], f'`{shown}`', limits, entry.meaning)
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
 
-    print(parameter_file('completion_node', PARAMETER_GROUPS), end='')
+
+def _main() -> None:
+    from . import completion_node, kitti_player, sim_player
+    from .node.settings import PlayerSettings
+
+    if sys.argv[1:] == ['--tables']:
+        players = (('', PlayerSettings),)
+        for groups in (
+            completion_node.PARAMETER_GROUPS,
+            kitti_player.PARAMETER_GROUPS,
+            sim_player.PARAMETER_GROUPS,
+            players,
+        ):
+            print(f'{parameter_table(groups)}\n')
+    else:
+        print(parameter_file('completion_node', completion_node.PARAMETER_GROUPS), end='')
 
 
 if __name__ == '__main__':

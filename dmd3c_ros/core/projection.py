@@ -52,10 +52,12 @@ def project_points(
 class HiddenPointFilter:
     """Settings of ``remove_hidden_points``.
 
-    radius_u, radius_v: half size of the window that a nearer surface is looked for in, pixels.
-    ratio: a point is hidden when the nearest one of its window has less than this share of its
-        depth, ...
-    margin: ... and is nearer by at least this, m.
+    radius_u: half width of the window that a nearer surface is looked for in, pixels.
+    radius_v: half height of that window, pixels.
+    ratio: the window's nearest point hides those for which its depth is less than this share of
+        theirs, if the margin is kept too.
+    margin: the window's nearest point hides those that are farther by more than this, m, if the
+        ratio is kept too.
     """
 
     radius_u: int = 5
