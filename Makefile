@@ -2,7 +2,7 @@
 # at once. Arguments for the command behind: make demo ARGS='--kitti DRIVE', make test ARGS='-k io'.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean distclean
+.PHONY: help setup training demo test lint clean distclean
 
 ARGS ?=
 VENV := .venv
@@ -19,20 +19,24 @@ endif
 # The stamp is named after everything that decides what is in .venv, and where .venv is.
 INPUTS := .ci/set_up requirements.txt setup.py setup.cfg pip_ros/pyproject.toml
 READY := $(VENV)/.ready-$(shell { pwd; cat $(INPUTS); } | cksum | cut -d' ' -f1)
+TRAINING := $(VENV)/.training-$(shell cksum training/requirements.txt | cut -d' ' -f1)
 
 help:
 	@echo "make demo    run the node on simulated sensors, results in demo_out/ (ARGS: its options)"
 	@echo "make test    run all tests (ARGS: options of pytest)"
 	@echo "make lint    check the style with ruff"
 	@echo "make setup   only set up $(VENV), which the others do by themselves"
+	@echo "make training  set up what training needs as well; make test does so by itself"
 	@echo "make clean   remove build results and demo_out/; make distclean removes $(VENV) too"
 
 setup: $(READY)
 
+training: $(TRAINING)
+
 demo: $(READY)
 	@$(BIN)/dmd3c demo $(ARGS)
 
-test: $(READY)
+test: $(READY) $(TRAINING)
 	@$(BIN)/python -m pytest test pip_ros/test $(ARGS)
 
 lint: $(READY)
@@ -42,6 +46,14 @@ lint: $(READY)
 $(READY):
 	@.ci/set_up $(VENV)
 	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+# The demo does without it. Both files at once, so that pip keeps the versions of the first.
+$(TRAINING): $(READY)
+	@echo '[setup] installing what training and its tests need'
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off \
+		-r requirements.txt -r training/requirements.txt
+	@rm -f $(VENV)/.training-*
 	@touch $@
 
 clean:
