@@ -1,5 +1,6 @@
 """Checkpoints load whatever wraps them, and bad ones are refused with the reason."""
 
+import argparse
 import pickle
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dmd3c_ros.core.checkpoint import CheckpointError, load_weights, read_state
+from dmd3c_ros.core.checkpoint import CheckpointError, load_weights, read_checkpoint, read_state
 from dmd3c_ros.core.networks import CompletionNetwork
 
 
@@ -68,6 +69,16 @@ def test_every_misfit_is_named_and_nothing_is_loaded(tmp_path: Path) -> None:
         assert part in str(error.value)
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(tensor, before[name])
+
+
+def test_settings_of_a_training_program_load_with_the_weights(tmp_path: Path) -> None:
+    """CompletionFormer's files keep the parsed command line beside the weights."""
+    settings = argparse.Namespace(data_name='NYU', milestones=[36, 48], lr=1e-3)
+    torch.save({'net': _state(), 'args': settings, 'epoch': 71}, tmp_path / 'a.pt')
+    checkpoint = read_checkpoint(tmp_path / 'a.pt')
+    assert checkpoint.facts == {'args': settings, 'epoch': 71}
+    assert checkpoint.wrappers == ('net',)
+    assert checkpoint.state.keys() == _state().keys()
 
 
 class _Hostile:

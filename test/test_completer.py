@@ -129,6 +129,52 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
             DepthCompleter(CompleterConfig(model=model, weights=str(tmp_path / 'other.pth')))
 
 
+def stated(weights: Path, path: Path, **convention: object) -> DepthCompleter:
+    """A completer of the same weights whose file states another convention."""
+    state = torch.load(weights, weights_only=True)['net']
+    torch.save({'net': state, 'convention': {'size_multiple': 4, **convention}}, path)
+    return DepthCompleter(CompleterConfig(weights=str(path), device='cpu'))
+
+
+def test_depth_is_scaled_for_the_network_and_back(weights: Path, tmp_path: Path) -> None:
+    rgb, sparse = scene()
+    plain = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    expected = plain.complete(rgb, sparse, K).depth
+    # The light network answers in the unit that it is given.
+    scaled = stated(weights, tmp_path / 'a.pth', depth_scale=10.0).complete(rgb, sparse, K).depth
+    np.testing.assert_allclose(scaled, expected, rtol=1e-3)
+    dark = stated(weights, tmp_path / 'b.pth', mean=(9.0, 9.0, 9.0)).complete(rgb, sparse, K)
+    assert np.abs(dark.depth - expected).max() > 0.1
+
+
+@pytest.mark.parametrize(('empty', 'cut'), [(30, 24), (12, 12), (0, 0)])
+def test_rows_without_measurement_that_training_left_out_stay_unknown(
+    weights: Path, tmp_path: Path, empty: int, cut: int
+) -> None:
+    rgb, sparse = scene(60, 100)
+    sparse[:empty] = 0
+    sparse[empty, 50] = 9.0
+    whole = stated(weights, tmp_path / 'a.pth', cut_above=0.4).complete(rgb, sparse, K)
+    assert not whole.depth[:cut].any()
+    assert not whole.confidence[:cut].any()
+    shifted = K - np.array([[0, 0, 0], [0, 0, cut], [0, 0, 0]])
+    plain = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    part = plain.complete(rgb[cut:], sparse[cut:], shifted)
+    np.testing.assert_allclose(whole.depth[cut:], part.depth, rtol=1e-6)
+    np.testing.assert_allclose(whole.confidence[cut:], part.confidence, rtol=1e-6)
+
+
+def test_weights_alone_say_which_network_they_are_of(tmp_path: Path) -> None:
+    torch.save({'net': networks.build('lrru_mini').state_dict()}, tmp_path / 'any.pth')
+    completer = DepthCompleter(CompleterConfig(weights=str(tmp_path / 'any.pth'), device='cpu'))
+    assert completer.name == 'lrru_mini'
+    rgb, sparse = scene()
+    sparse[:40] = 0
+    depth = completer.complete(rgb, sparse, K).depth
+    assert depth[40:].any()
+    assert not depth[: round(61 * 96 / 352)].any()
+
+
 def test_wrong_arrays_are_named(weights: Path) -> None:
     completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
     rgb, sparse = scene()

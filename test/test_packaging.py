@@ -39,6 +39,7 @@ PACKAGES = {
     'cv2': ('python3-opencv', 'opencv-python-headless'),
     'h5py': ('python3-h5py', 'h5py'),
     'numpy': ('python3-numpy', 'numpy'),
+    'onnxruntime': ('python3-onnxruntime-pip', 'onnxruntime'),
     'open3d': ('python3-open3d-pip', 'open3d'),
     'rich': ('python3-rich', 'rich'),
     'rosbags': ('python3-rosbags-pip', 'rosbags'),

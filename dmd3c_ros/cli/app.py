@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli import complete, demo, evaluate, miniature
+from dmd3c_ros.cli import complete, demo, evaluate, miniature, weights
 
 app = typer.Typer(
     name='dmd3c',
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(complete.app, name='complete')
+app.add_typer(weights.app, name='weights')
 app.command(name='demo')(demo.demo)
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='miniature')(miniature.miniature)

@@ -8,6 +8,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,12 +21,12 @@ def console() -> Console:
     return Console(stderr=True)
 
 
-def progress_bar() -> Progress:
-    """A bar with counts and times."""
+def progress_bar(*counts: ProgressColumn) -> Progress:
+    """A bar with counts, by default of items, and times."""
     return Progress(
         TextColumn('{task.description}'),
         BarColumn(),
-        MofNCompleteColumn(),
+        *(counts or [MofNCompleteColumn()]),
         TimeElapsedColumn(),
         TextColumn('left'),
         TimeRemainingColumn(),

@@ -17,11 +17,10 @@ from .baselines import BASELINES
 from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .fusion import fold_batch_norms
 from .networks.base import CompletionNetwork, Convention
-from .release import recognize
+from .release import RELEASES, WEIGHTS_FOLDER, recognize, release, weights_path
 
 log = logging.getLogger(__name__)
 
-WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 PRECISIONS = {
     'float32': torch.float32,
     'bfloat16': torch.bfloat16,
@@ -35,8 +34,8 @@ class CompleterConfig:
 
     model: a network ('light', ...), a classical baseline ('nearest', 'interpolation'), or 'auto':
         the network that the weights are of, light without weights.
-    weights: checkpoint file, or one that `dmd3c export onnx` wrote; empty for the weights that
-        come with the package.
+    weights: checkpoint file, one that `dmd3c export onnx` wrote, or the name of one that
+        `dmd3c weights get` fetched; empty for the weights that come with the package.
     device: 'auto' (CUDA where there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
     precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
         'bfloat16' or 'float16'; depth itself is always kept in float32.
@@ -213,7 +212,7 @@ def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
     name = config.model
     if name == 'auto' and not config.weights:
         name = 'light'
-    checkpoint = read_checkpoint(config.weights or _default_weights(name))
+    checkpoint = read_checkpoint(_weights_file(config.weights, name))
     if name == 'auto':
         name = recognize(checkpoint.state)
         if name is None:
@@ -224,6 +223,21 @@ def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
     network = networks.build(name)
     load_weights(network, checkpoint)
     return name, fold_batch_norms(network.eval().requires_grad_(False))
+
+
+def _weights_file(weights: str, model: str) -> Path:
+    if not weights:
+        return _default_weights(model)
+    path = Path(weights)
+    if path.exists() or weights not in (item.name for item in RELEASES):
+        return path
+    path = weights_path(release(weights))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'weights: no file {weights}, and the checkpoint of that name is not here yet; fetch '
+            f'it with `dmd3c weights get {weights}`'
+        )
+    return path
 
 
 def _default_weights(model: str) -> Path:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from . import networks
+from .cache import cache_folder
 
 _DRIVE_FILE = 'https://drive.google.com/file/d/{}/view'
 # Serves a file without the page that asks whether it may be too large to be scanned.
 _DRIVE_DOWNLOAD = 'https://drive.usercontent.google.com/download?id={}&export=download&confirm=t'
 _DMD3C = 'https://github.com/Sharpiless/DMD3C'
 _DMD3C_FILES = f'{_DMD3C}/releases/download/pretrain-checkpoints'
-_UNLICENSED = 'none stated: ask the authors before other than private use'
-BUNDLED = 'comes with the package'
+_UNLICENSED = 'none stated'
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[1] / 'weights'
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ RELEASES = (
     ),
     _dmd3c(
         'dmd3c',
-        'KITTI, distilled from Depth Anything V2 (test RMSE 678.12 mm)',
+        'KITTI, distilled from Depth Anything V2 (paper: RMSE 678.12 mm)',
         'dmd3c_distillation_depth_anything_v2.pth',
     ),
     _dmd3c(
@@ -118,6 +120,13 @@ def release(name: str) -> Release:
     return found[name]
 
 
+def weights_path(item: Release, folder: Path | None = None) -> Path:
+    """Where a release is kept, in the cache unless told otherwise: it need not be there."""
+    if item.name == 'light':
+        return WEIGHTS_FOLDER / item.file
+    return (folder or cache_folder() / 'weights') / item.file
+
+
 def recognize(state: Mapping[str, torch.Tensor]) -> str | None:
     """Name of the network that has exactly these parameters; None where there is none."""
     shapes = _without_counters({name: tensor.shape for name, tensor in state.items()})
@@ -139,10 +148,14 @@ def closest(state: Mapping[str, torch.Tensor]) -> tuple[str, float]:
 @lru_cache
 def parameter_shapes(name: str) -> dict[str, torch.Size]:
     """Shapes of a network's parameters and buffers, but for batch counters, by name."""
-    # On this device tensors have no contents: building even a large network takes no time.
-    with torch.device('meta'):
-        state = networks.build(name).state_dict()
+    state = meta_network(name).state_dict()
     return _without_counters({key: tensor.shape for key, tensor in state.items()})
+
+
+def meta_network(name: str) -> networks.CompletionNetwork:
+    """Build a network whose tensors have no contents: even a large one takes no time."""
+    with torch.device('meta'):
+        return networks.build(name)
 
 
 def _without_counters(shapes: dict[str, torch.Size]) -> dict[str, torch.Size]:
