@@ -19,7 +19,7 @@ class DemoConfig:
     rate_hz: frames a second.
     seed, scene, lidar: the simulated drive, as sim_player names them.
     completion: options of the completer (model, weights, device, precision); empty for defaults.
-    start_timeout_s: how long the node may take until it listens.
+    start_timeout_s: how long the node may take until it is active.
     render_timeout_s: how long the player may take until it publishes its first frame.
     silence_s: the drive counts as over when nothing has come for so long.
     """

@@ -101,11 +101,6 @@ class Recorder:
         """Messages so far."""
         return len(self.recording.times[topic])
 
-    def others_listen(self) -> bool:
-        """Whether somebody else subscribes to all that the node under test needs."""
-        needed = (INPUTS[key].name for key in ('image', 'camera_info', 'points'))
-        return all(self._node.count_subscribers(name) > 1 for name in needed)
-
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.endswith(': completion'):

@@ -77,11 +77,12 @@ def _wait_until_ready(
 ) -> None:
     task = progress.add_task('starting the node', total=None)
     deadline = monotonic() + config.start_timeout_s
-    while not recorder.others_listen():
+    # The node subscribes once the player publishes; its diagnostics say that it is active.
+    while not recorder.hardware:
         _check_alive(node)
         if monotonic() > deadline:
             raise DemoError(
-                f'the node did not listen within {config.start_timeout_s:.0f} s:\n'
+                f'the node was not ready within {config.start_timeout_s:.0f} s:\n'
                 f'{node.log_tail()}'
             )
         sleep(_POLL_S)
