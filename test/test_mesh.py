@@ -5,7 +5,7 @@ import pytest
 
 from dmd3c_ros.core.camera import Camera
 from training.casting import HeightField, mesh_caster
-from training.mesh import CutConfig, GridSurface, PoissonConfig, poisson_mesh
+from training.mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
 
 
 def camera_of(width: int = 96, height: int = 64, focal: float = 70.0) -> Camera:
@@ -178,3 +178,23 @@ def test_poisson_reconstruction_stays_near_the_pixels_and_leaves_the_sky_open():
     assert met.sum() > 0.8 * (depth > 0).sum()
     assert np.median(np.abs(z - depth)[met] / depth[met]) < 0.01
     assert np.isinf(z[:20]).all() and not depth[:20].any()
+
+
+def test_the_background_goes_on_behind_the_edges_of_what_stands_before_it():
+    camera = camera_of()
+    depth = plane_depth(camera, (0, 1, 0), 1.6)
+    depth = np.where(depth > 0, np.minimum(depth, 20), 20).astype(np.float32)
+    depth[:30, 40:46] = 5
+    surface = GridSurface.of(depth, camera)
+    hidden = behind(surface, 8)
+    assert hidden.upper[:25, 39:45].all() and hidden.lower[:25, 39:45].all()
+    assert not hidden.upper[:25, :39].any() and not hidden.upper[:25, 46:].any()
+    without = plane_depth(camera, (0, 1, 0), 1.6)
+    without = np.where(without > 0, np.minimum(without, 20), 20)
+    np.testing.assert_allclose(1 / hidden.inverse[:25, 40:46], without[:25, 40:46], rtol=1e-5)
+
+
+def test_nothing_goes_on_behind_a_surface_without_edges():
+    camera = camera_of()
+    hidden = behind(GridSurface.of(plane_depth(camera, (0.2, 0.1, 1), 5), camera), 8)
+    assert not hidden.upper.any() and not hidden.lower.any()

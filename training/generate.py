@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dmd3c_ros.io.atomic import write_bytes
 
 from .config import load
-from .generation import GenerateConfig, Rejected
+from .generation import Batch, GenerateConfig, Rejected
 from .shards import ShardWriter, shard_path
 from .sources import Mixture, open_source
 from .stages import in_order, open_stages
@@ -41,7 +41,7 @@ class _Shard(NamedTuple):
     """What is left to do of a shard."""
 
     number: int
-    batches: list[list[int]]
+    batches: list[Batch]
 
 
 def generate(config: GenerateConfig) -> Summary:
@@ -78,8 +78,15 @@ def generate(config: GenerateConfig) -> Summary:
 def _remaining(out: Path, number: int, indices: range, config: GenerateConfig) -> _Shard:
     with ShardWriter(out, number) as writer:
         done = writer.keys
-    left = [index for index in indices if _key(index) not in done]
-    return _Shard(number, [left[i : i + config.batch] for i in range(0, len(left), config.batch)])
+    batches = []
+    for first in range(0, len(indices), config.batch):
+        # Whole batches, although some of it may be done: what a teacher says of a picture depends,
+        # in the last digits, on those beside it.
+        together = tuple(indices[first : first + config.batch])
+        wanted = tuple(index for index in together if _key(index) not in done)
+        if wanted:
+            batches.append(Batch(together, wanted))
+    return _Shard(number, batches)
 
 
 def _write(
@@ -94,14 +101,14 @@ def _write(
     written = 0
     with ShardWriter(out, shard.number) as writer:
         for batch in shard.batches:
-            for index, result in zip(batch, next(results), strict=True):
+            for index, result in zip(batch.wanted, next(results), strict=True):
                 if isinstance(result, Rejected):
                     rejected[source.name(index)] = result.reason
                     log.warning('%s: left out: %s', source.name(index), result.reason)
                 else:
                     writer.add(_key(index), result)
                     written += 1
-            advance(len(batch))
+            advance(len(batch.wanted))
         writer.finish(rejected)
     return written, len(rejected)
 
@@ -142,7 +149,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 @contextmanager
 def _progress(total: int, todo: Sequence[_Shard]) -> Iterator[Callable[[int], None]]:
-    left = sum(len(batch) for shard in todo for batch in shard.batches)
+    left = sum(len(batch.wanted) for shard in todo for batch in shard.batches)
     columns = (TextColumn('samples'), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task('samples', total=total, completed=total - left)

@@ -27,8 +27,8 @@ class GenerateConfig:
     lidar: 'generation' stores the sparse depth of one sensor in each sample; 'load' leaves it to
         training, which then draws another sensor each time it reads the sample.
     shard_size: pictures per shard. jpeg_quality: 0..100.
-    batch: pictures per task. workers: processes (or Ray tasks at a time); 1 works in this process,
-        0 takes all CPUs.
+    batch: pictures per task, which the teacher sees together. workers: processes (or Ray tasks at
+        a time); 1 works in this process, 0 takes all CPUs.
     backend: 'processes', or 'ray' with the cluster at ray_address (empty: a local one) and so many
         teachers, each on teacher_gpus GPUs.
     """
@@ -63,10 +63,17 @@ class GenerateConfig:
     def content(self) -> dict:
         """What decides about the samples: all but where and how fast they are made."""
         content = asdict(self)
-        for name in ('out', 'batch', 'workers', 'backend', 'ray_address', 'teachers'):
+        for name in ('out', 'workers', 'backend', 'ray_address', 'teachers'):
             del content[name]
         del content['teacher_gpus'], content['teacher']['device'], content['teacher']['cache']
         return content
+
+
+class Batch(NamedTuple):
+    """Numbers of the pictures that the teacher sees together, and of the samples still wanted."""
+
+    together: tuple[int, ...]
+    wanted: tuple[int, ...]
 
 
 class Rejected(NamedTuple):
@@ -130,22 +137,24 @@ def _maker(config: GenerateConfig) -> Maker:
     return _MAKERS[key]
 
 
-def read_pictures(config: GenerateConfig, indices: Sequence[int]) -> list[Picture | Rejected]:
+def read_pictures(config: GenerateConfig, batch: Batch) -> list[Picture | Rejected]:
     """First step, in a worker."""
     maker = _maker(config)
-    return [maker.read(index) for index in indices]
+    return [maker.read(index) for index in batch.together]
 
 
 def make_samples(
     config: GenerateConfig,
-    indices: Sequence[int],
+    batch: Batch,
     pictures: Sequence[Picture | Rejected],
     predictions: Sequence[Prediction | None],
 ) -> list[dict[str, bytes] | Rejected]:
     """Last step, in a worker: encoded samples."""
     maker = _maker(config)
     made: list[dict[str, bytes] | Rejected] = []
-    for index, picture, prediction in zip(indices, pictures, predictions, strict=True):
+    for index, picture, prediction in zip(batch.together, pictures, predictions, strict=True):
+        if index not in batch.wanted:
+            continue
         result = picture
         if not isinstance(picture, Rejected):
             result = maker.sample(index, picture, prediction)

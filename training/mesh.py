@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
@@ -80,6 +81,65 @@ class GridSurface:
         upper = [image[self.upper] for image in (a, c, b)]
         lower = [image[self.lower] for image in (d, b, c)]
         return np.concatenate([np.stack(upper, 1), np.stack(lower, 1)])
+
+
+def behind(surface: GridSurface, reach: int, cut: CutConfig | None = None) -> GridSurface:
+    """What the camera cannot see: the farther surface going on behind the edges of nearer ones.
+
+    A LiDAR beside the camera looks there, and its points then lie on the nearer surface in the
+    image. Behind an edge the farther surface keeps the inverse depth of its last pixel; that is
+    exact for a plane along the nearest way out, which on a pole before a road is the same row.
+
+    reach: of that surface behind the edges, pixels. Returns its triangles alone.
+    """
+    cut = cut or CutConfig()
+    inverse = surface.inverse
+    hidden = _hiding(inverse, surface, 2 * reach, cut)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (hidden | np.isnan(inverse)).astype(np.uint8),
+        cv2.DIST_L2,
+        cv2.DIST_MASK_3,
+        labelType=cv2.DIST_LABEL_PIXEL,
+    )
+    open_pixels = np.zeros(nearest.max() + 1, np.float32)
+    outside = ~hidden & np.isfinite(inverse)
+    open_pixels[nearest[outside]] = inverse[outside]
+    farther = np.where(hidden, open_pixels[nearest], inverse)
+    # Only what lies behind: the nearest way out of a thick object may lead to its own front.
+    new = hidden & (farther < (1 - cut.jump) * inverse) & (farther > 0)
+    farther = np.where(new, farther, inverse)
+    rows, columns = _joined(farther, cut), _joined(farther.T, cut).T
+    touched = new[:-1, :-1] | new[:-1, 1:] | new[1:, :-1] | new[1:, 1:]
+    return GridSurface(
+        surface.camera,
+        farther,
+        rows[:-1] & columns[:, :-1] & touched,
+        rows[1:] & columns[:, 1:] & touched,
+    )
+
+
+def _hiding(inverse: np.ndarray, surface: GridSurface, reach: int, cut: CutConfig) -> np.ndarray:
+    """Pixels of nearer surfaces within so many pixels of an edge behind which it goes on."""
+    beyond = np.full(inverse.shape, np.inf, np.float32)  # inverse depth on the far side of an edge
+    for axis in (0, 1):
+        near, far = (np.moveaxis(inverse, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+        broken = ~np.moveaxis(
+            _joined(inverse.T, cut).T if axis == 0 else _joined(inverse, cut), axis, 0
+        )
+        target = np.moveaxis(beyond, axis, 0)
+        for here, there, part in ((near, far, np.s_[:-1]), (far, near, np.s_[1:])):
+            edge = broken & (here > there)
+            target[part][edge] = np.minimum(target[part][edge], there[edge])
+    seeds = np.isfinite(beyond)
+    if not seeds.any():
+        return seeds
+    distance, nearest = cv2.distanceTransformWithLabels(
+        (~seeds).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of_seed = np.zeros(nearest.max() + 1, np.float32)
+    of_seed[nearest[seeds]] = beyond[seeds]
+    with np.errstate(invalid='ignore'):
+        return (distance <= reach) & ((1 - cut.jump) * inverse > of_seed[nearest])
 
 
 def _joined(inverse: np.ndarray, cut: CutConfig) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
 
 from .casting import Caster, HeightField, mesh_caster
-from .mesh import CutConfig, GridSurface, PoissonConfig, poisson_mesh
+from .mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
 from .random_camera import CameraDistribution, DepthDistribution
 from .sensors import PAPER, SensorConfig, SensorSweep, draw_sweep
 from .sources import Picture, Prediction
@@ -26,6 +26,8 @@ class SimulationConfig:
     height, width: of the samples, pixels.
     zoom_max: the picture is enlarged to cover the sample, and by a random factor up to this.
     surface: 'grid' (triangles between neighbouring pixels) or 'poisson'.
+    behind: how far the farther surface of a grid goes on behind the edges of nearer ones, pixels;
+        it is what a LiDAR beside the camera sees past them. 0: nowhere.
     """
 
     height: int = 352
@@ -34,6 +36,7 @@ class SimulationConfig:
     camera: CameraDistribution = field(default_factory=CameraDistribution)
     depth: DepthDistribution = field(default_factory=DepthDistribution)
     surface: str = 'grid'
+    behind: int = 32
     cut: CutConfig = field(default_factory=CutConfig)
     poisson: PoissonConfig = field(default_factory=PoissonConfig)
     sensor: SensorConfig = field(default_factory=SensorConfig)
@@ -43,6 +46,8 @@ class SimulationConfig:
             raise ValueError(
                 f'size: expected at least 32x32 pixels, got {self.width}x{self.height}'
             )
+        if self.behind < 0:
+            raise ValueError(f'behind: expected 0 pixels or more, got {self.behind}')
         if self.zoom_max < 1:
             raise ValueError(f'zoom_max: expected at least 1, got {self.zoom_max}')
         if self.surface not in SURFACES:
@@ -62,6 +67,7 @@ SIMULATIONS = {
         zoom_max=1.0,
         camera=CameraDistribution(aspect=0.0, centre=0.0),
         surface='poisson',
+        behind=0,
         sensor=PAPER,
     ),
 }
@@ -126,7 +132,15 @@ def surface_caster(view: View, config: SimulationConfig) -> Caster:
     surface = GridSurface.of(view.depth, view.camera, config.cut)
     if config.surface == 'poisson':
         return mesh_caster(*poisson_mesh(surface, config.poisson))
-    return HeightField(surface).cast
+    front = HeightField(surface).cast
+    if not config.behind:
+        return front
+    back = HeightField(behind(surface, config.behind, config.cut)).cast
+
+    def cast(origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        return np.minimum(front(origin, directions), back(origin, directions))
+
+    return cast
 
 
 def scan_view(view: View, config: SimulationConfig, rng: np.random.Generator) -> SensorSweep:
@@ -138,8 +152,3 @@ def scan_view(view: View, config: SimulationConfig, rng: np.random.Generator) ->
 def sparse_depth(sweep: SensorSweep, camera: Camera) -> np.ndarray:
     """Sparse depth (H, W) float32, m, 0 = unknown, of a sweep."""
     return project_points(sweep.points, sweep.T_camera_lidar, camera)
-
-
-def with_lines(config: SimulationConfig, pattern: str) -> SimulationConfig:
-    """The configuration with one sensor only, all of its lines and nothing else changed."""
-    return replace(config, sensor=replace(config.sensor, patterns={pattern: 1.0}, line_steps=(1,)))

@@ -6,12 +6,12 @@ import multiprocessing
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from .generation import GenerateConfig, Rejected, make_samples, read_pictures, teach
+from .generation import Batch, GenerateConfig, Rejected, make_samples, read_pictures, teach
 from .teacher import open_teacher
 
 T, R = TypeVar('T'), TypeVar('R')
@@ -27,8 +27,8 @@ class Stages(ABC):
     window: int
 
     @abstractmethod
-    def make(self, indices: Sequence[int]) -> Made:
-        """The encoded samples of these numbers."""
+    def make(self, batch: Batch) -> Made:
+        """The encoded samples that are wanted of a batch."""
 
     @abstractmethod
     def close(self) -> None:
@@ -50,10 +50,10 @@ class _Local(Stages):
         self._lock = Lock()
         self.window = 1
 
-    def make(self, indices: Sequence[int]) -> Made:
-        pictures = read_pictures(self._config, indices)
+    def make(self, batch: Batch) -> Made:
+        pictures = read_pictures(self._config, batch)
         predictions = self._teach(pictures)
-        return make_samples(self._config, indices, pictures, predictions)
+        return make_samples(self._config, batch, pictures, predictions)
 
     def _teach(self, pictures: list) -> list:
         with self._lock:
@@ -73,10 +73,10 @@ class _Processes(_Local):
         self._pool = ProcessPoolExecutor(workers, context)
         self.window = 2 * workers + 2
 
-    def make(self, indices: Sequence[int]) -> Made:
-        pictures = self._pool.submit(read_pictures, self._config, indices).result()
+    def make(self, batch: Batch) -> Made:
+        pictures = self._pool.submit(read_pictures, self._config, batch).result()
         predictions = self._teach(pictures)
-        task = self._pool.submit(make_samples, self._config, indices, pictures, predictions)
+        task = self._pool.submit(make_samples, self._config, batch, pictures, predictions)
         return task.result()
 
     def close(self) -> None:
@@ -115,13 +115,13 @@ class _Ray(Stages):
         self._lock = Lock()
         self.window = 2 * workers + 2 * config.teachers
 
-    def make(self, indices: Sequence[int]) -> Made:
+    def make(self, batch: Batch) -> Made:
         with self._lock:
             teacher = self._teachers[self._turn % len(self._teachers)]
             self._turn += 1
-        pictures = self._read.remote(self._config, indices)
+        pictures = self._read.remote(self._config, batch)
         predictions = teacher.teach.remote(pictures)
-        return self._ray.get(self._simulate.remote(self._config, indices, pictures, predictions))
+        return self._ray.get(self._simulate.remote(self._config, batch, pictures, predictions))
 
     def close(self) -> None:
         if self._started:

@@ -211,6 +211,8 @@ def _decode(data: bytes) -> Prediction:
     with np.load(io.BytesIO(data)) as content:
         code = cv2.imdecode(content['png'], cv2.IMREAD_UNCHANGED)
         low, step, metric = (content[name].item() for name in ('low', 'step', 'metric'))
+    if code is None:
+        raise ValueError('expected a PNG inside')
     values = np.where(code > 0, low + (code - 1.0) * step, np.nan)
     return Prediction(values.astype(np.float32), metric)
 
@@ -220,7 +222,7 @@ def _load(path: Path) -> Prediction | None:
         return _decode(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         log.warning('%s: not readable, made anew (%s)', path, error)
         return None
 
