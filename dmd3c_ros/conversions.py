@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
-from std_msgs.msg import Header
 
 from .core.camera import Camera
 from .image_decoding import MessageError, image_to_rgb, rows_of
+from .message_types import CameraInfo, Header, Image, PointCloud2, PointField
 from .node.settings import DEPTH_ENCODINGS
 
 __all__ = [

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+
+from .message_types import Image
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli import complete, demo, evaluate, miniature, weights
+from dmd3c_ros.cli import bag, benchmark, complete, demo, evaluate, export, miniature, weights
 
 app = typer.Typer(
     name='dmd3c',
@@ -16,10 +16,15 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+complete.app.command(name='bag')(bag.complete_bag)
 app.add_typer(complete.app, name='complete')
+app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')
+app.command(name='bag-info')(bag.bag_info)
+app.command(name='benchmark')(benchmark.benchmark)
 app.command(name='demo')(demo.demo)
 app.command(name='evaluate')(evaluate.evaluate)
+app.command(name='kitti-to-bag')(bag.kitti_to_bag)
 app.command(name='miniature')(miniature.miniature)
 
 

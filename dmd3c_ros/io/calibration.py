@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.transforms import rotation_from_quaternion, transform
 
 _YAML = ('.yaml', '.yml')
 _KEYS_OF_POSE = {'translation', 'rotation'}
@@ -131,16 +132,9 @@ def _pose_from_yaml(path: Path) -> np.ndarray:
             f'{path}: unknown entries {", ".join(map(repr, sorted(map(str, unknown))))}; '
             'expected translation and rotation'
         )
-    x, y, z, w = rotation = _vector(content, 'rotation', 4, path)
+    rotation = _vector(content, 'rotation', 4, path)
     norm = np.linalg.norm(rotation)
     if abs(norm - 1) > 1e-2:
         raise ValueError(f'{path}: rotation: expected a unit quaternion, got one of norm {norm:g}')
-    x, y, z, w = rotation / norm
-    T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    T[:3, 3] = _vector(content, 'translation', 3, path)
-    return T
+    translation = _vector(content, 'translation', 3, path)
+    return transform(rotation_from_quaternion(rotation), translation)

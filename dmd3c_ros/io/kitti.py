@@ -8,13 +8,14 @@ Layout, as the benchmark ships it (Geiger et al., "Vision meets robotics", IJRR 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.transforms import transform
 from dmd3c_ros.io.images import read_rgb
 
 CAMERAS = ('image_00', 'image_01', 'image_02', 'image_03')
@@ -56,10 +57,10 @@ class KittiDrive:
         if not self.names:
             raise ValueError(f'{self.path}: no picture in {camera} has a sweep of the same name')
         self._images, self._sweeps = images, sweeps
-        self._image_stamps = _stamps(self.path / camera / 'timestamps.txt', images)
-        self._sweep_stamps = _stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
-        self.camera = rectified_camera(self._calibration('calib_cam_to_cam.txt'), camera)
-        self.T_camera_lidar = _extrinsics(self._calibration('calib_velo_to_cam.txt'))
+        self._image_stamps = read_stamps(self.path / camera / 'timestamps.txt', images)
+        self._sweep_stamps = read_stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
+        self.camera = rectified_camera(self.calibration('calib_cam_to_cam.txt'), camera)
+        self.T_camera_lidar = read_rigid_transform(self.calibration('calib_velo_to_cam.txt'))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -84,11 +85,16 @@ class KittiDrive:
     def __iter__(self) -> Iterator[KittiFrame]:
         return (self[index] for index in range(len(self)))
 
+    @property
+    def sweep_names(self) -> tuple[str, ...]:
+        """Names of all sweeps, those without a picture too."""
+        return tuple(self._sweeps)
+
     def stamp_ns(self, index: int) -> int:
         """Time of a frame's picture, without reading the frame."""
         return self._image_stamps[self.names[index]]
 
-    def _calibration(self, name: str) -> Path:
+    def calibration(self, name: str) -> Path:
         """The file beside the drive's folders, or in one of the two folders above."""
         drive = self.path.resolve()
         folders = (drive, drive.parent, drive.parent.parent)
@@ -140,8 +146,8 @@ def _unpaired(drive: Path, camera: str, images: dict, sweeps: dict) -> tuple[str
     return tuple(missing)
 
 
-def _stamps(path: Path, files: dict[str, Path]) -> dict[str, int]:
-    """Time in ns of each file.
+def read_stamps(path: Path, files: Collection[str]) -> dict[str, int]:
+    """Time in ns of each of the files, named without suffix.
 
     One line belongs to one file in order; where the drive lacks files, as some of KITTI's own do,
     or was cut, the file's number counts the lines.
@@ -203,9 +209,7 @@ def rectified_camera(path: Path, camera: str) -> Camera:
     return Camera.from_matrices(P, int(width), int(height), R)
 
 
-def _extrinsics(path: Path) -> np.ndarray:
+def read_rigid_transform(path: Path) -> np.ndarray:
+    """The transform (4, 4), m, of a calib_A_to_B.txt: T_B_A."""
     entries = _read_calibration(path)
-    T_camera_lidar = np.eye(4)
-    T_camera_lidar[:3, :3] = _entry(entries, 'R', (3, 3), path)
-    T_camera_lidar[:3, 3] = _entry(entries, 'T', (3,), path)
-    return T_camera_lidar
+    return transform(_entry(entries, 'R', (3, 3), path), _entry(entries, 'T', (3,), path))

@@ -1,11 +1,13 @@
-"""Rigid transforms as numbers in a parameter; (4, 4) float64 matrices named T_target_source."""
+"""Rigid transforms as numbers in a parameter; (4, 4) float64 matrices named T_target_source.
+
+tf_transformations is imported where it is used: settings can be read without ROS.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from tf_transformations import quaternion_from_matrix, quaternion_matrix
 
 
 def matrix_from_numbers(numbers: Sequence[float]) -> np.ndarray:
@@ -24,6 +26,8 @@ def matrix_from_numbers(numbers: Sequence[float]) -> np.ndarray:
         length = np.linalg.norm(values[3:])
         if length == 0:
             raise ValueError('expected a quaternion qx qy qz qw that is not zero')
+        from tf_transformations import quaternion_matrix
+
         T = np.asarray(quaternion_matrix(values[3:] / length))
         T[:3, 3] = values[:3]
         return T
@@ -38,4 +42,6 @@ def matrix_from_numbers(numbers: Sequence[float]) -> np.ndarray:
 
 def numbers_from_matrix(T: np.ndarray) -> tuple[float, ...]:
     """The 7 numbers x y z qx qy qz qw of a transform."""
+    from tf_transformations import quaternion_from_matrix
+
     return (*T[:3, 3].tolist(), *np.asarray(quaternion_from_matrix(T)).tolist())

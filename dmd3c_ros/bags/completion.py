@@ -1,0 +1,97 @@
+"""`dmd3c complete bag`: dense depth for a recording, written as a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import conversions
+from .frames import Frame, FrameSource
+from .records import BagError
+from .selection import CLOUD, IMAGE, INFO
+from .writer import BagWriter
+
+# The node's topics; the first two are what consumers of depth take.
+OUTPUTS = {
+    'depth_registered/image_rect': IMAGE,
+    'depth_registered/camera_info': INFO,
+    'depth_registered/points': CLOUD,
+    'depth_registered/color': IMAGE,
+    'confidence': IMAGE,
+    'sparse/image_rect': IMAGE,
+}
+DEFAULT_OUTPUTS = ('depth_registered/image_rect', 'depth_registered/camera_info', 'confidence')
+
+
+def output_names(prefix: str, outputs: Sequence[str]) -> dict[str, str]:
+    """Topic in the bag of each output; ValueError for one that the node does not have."""
+    unknown = [name for name in outputs if name not in OUTPUTS]
+    if unknown:
+        raise ValueError(
+            f'outputs: expected some of {", ".join(OUTPUTS)}; got {", ".join(unknown)}'
+        )
+    start = '/' + prefix.strip('/')
+    return {name: f'{start.rstrip("/")}/{name}' for name in outputs}
+
+
+def complete_bag(
+    source: FrameSource,
+    out: Path,
+    *,
+    storage: str,
+    prefix: str = '',
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    only_new: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Complete every set of a bag into the bag folder `out`, which appears when it is whole.
+
+    only_new: write the new topics alone; otherwise everything else is copied byte by byte.
+    advance: told the number of records read. What became of the frames is in source.report.
+    Raises BagError where `out` exists, a topic would be there twice, or no frame was completed.
+    """
+    bag, names = source.bag, output_names(prefix, outputs)
+    taken = sorted({topic.name for topic in bag.topics} & set(names.values()))
+    if taken and not only_new:
+        raise BagError(
+            f'{bag.path} has {", ".join(taken)} already; choose another --prefix or --only-new'
+        )
+    topics = [topic for topic in source.inputs if topic is not None] if only_new else None
+    with BagWriter(out, storage) as writer:
+        for name, topic in names.items():
+            writer.add_topic(topic, OUTPUTS[name])
+        for record in bag.records(topics):
+            if not only_new:
+                writer.copy(record, bag.typestore)
+            frame = source.take(record)
+            if frame is not None:
+                _write(writer, names, frame, source)
+            advance(1)
+        if not source.report.completed:
+            raise BagError(f'{bag.path}: no frame could be completed')
+
+
+def _write(writer: BagWriter, names: dict[str, str], frame: Frame, source: FrameSource) -> None:
+    settings = source.settings
+    depth = frame.depth(settings.min_confidence)
+    make: dict[str, Callable[[], Any]] = {
+        'depth_registered/image_rect': lambda: conversions.depth_to_image(
+            depth, frame.header, settings.depth_encoding
+        ),
+        'depth_registered/camera_info': lambda: frame.info,
+        'depth_registered/points': lambda: conversions.depth_to_cloud(
+            depth, frame.rgb, frame.camera, frame.header
+        ),
+        'depth_registered/color': lambda: conversions.rgb_to_image(
+            conversions.color_map(depth, settings.color_near, settings.color_far), frame.header
+        ),
+        'confidence': lambda: conversions.float_to_image(
+            frame.completion.confidence, frame.header
+        ),
+        'sparse/image_rect': lambda: conversions.depth_to_image(
+            frame.sparse, frame.header, settings.depth_encoding
+        ),
+    }
+    for name, topic in names.items():
+        writer.write(topic, OUTPUTS[name], frame.record_ns, make[name]())

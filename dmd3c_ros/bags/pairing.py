@@ -1,0 +1,148 @@
+"""Which messages belong together: the node's synchronizer, for recorded messages.
+
+Decides as message_filters.ApproximateTimeSynchronizer does, which the node uses, when the
+messages come in the order in which they were recorded.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+T = TypeVar('T')
+_BAR = 40
+
+
+class Synchronizer(Generic[T]):
+    """Takes messages of several inputs one by one and gives sets with one of each.
+
+    slop_s: stamps of a set lie less than this apart, s. queue_size: messages of each input that
+    wait for their partners; of more, the oldest goes.
+    """
+
+    def __init__(self, inputs: int, queue_size: int, slop_s: float) -> None:
+        self._queues: list[dict[int, T]] = [{} for _ in range(inputs)]
+        self._queue_size = queue_size
+        self._slop_ns = round(slop_s * 1e9)
+
+    def add(self, index: int, stamp_ns: int, message: T) -> tuple[T, ...] | None:
+        """The set that this message of input `index` completes, or None."""
+        queue = self._queues[index]
+        queue[stamp_ns] = message
+        while len(queue) > self._queue_size:
+            del queue[min(queue)]
+        candidates = [
+            [stamp_ns] if i == index else self._near(other, stamp_ns)
+            for i, other in enumerate(self._queues)
+        ]
+        for stamps in itertools.product(*candidates):
+            # A full queue may have thrown the newcomer itself out again.
+            if max(stamps) - min(stamps) < self._slop_ns and stamp_ns in queue:
+                return tuple(q.pop(s) for q, s in zip(self._queues, stamps, strict=True))
+        return None
+
+    def _near(self, queue: dict[int, T], stamp_ns: int) -> list[int]:
+        near = [stamp for stamp in queue if abs(stamp - stamp_ns) <= self._slop_ns]
+        return sorted(near, key=lambda stamp: abs(stamp - stamp_ns))
+
+
+@dataclass
+class PairingReport:
+    """What became of the messages of each input.
+
+    names: the inputs' topics, that of the images first. stamps: header stamps of each input, ns.
+    gaps_s: stamp of the sweep less that of the image, for each set. completed: frames written.
+    drops: frames that paired and were not written, by reason.
+    """
+
+    names: tuple[str, ...]
+    slop_s: float
+    stamps: list[list[int]] = field(default_factory=list)
+    paired: list[set[int]] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
+    completed: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.stamps = [[] for _ in self.names]
+        self.paired = [set() for _ in self.names]
+
+    def add_set(self, stamps_ns: Sequence[int]) -> None:
+        """Count a set, by the stamps of its messages."""
+        for known, stamp in zip(self.paired, stamps_ns, strict=True):
+            known.add(stamp)
+        self.gaps_s.append((stamps_ns[-1] - stamps_ns[0]) * 1e-9)
+
+    def unpaired(self) -> Counter[str]:
+        """Images that found no partners, by reason."""
+        reasons: Counter[str] = Counter()
+        others = [
+            (name, sorted(s)) for name, s in zip(self.names[1:], self.stamps[1:], strict=True)
+        ]
+        for stamp in self.stamps[0]:
+            if stamp not in self.paired[0]:
+                reasons[self._reason(stamp, others)] += 1
+        return reasons
+
+    def _reason(self, stamp: int, others: list[tuple[str, list[int]]]) -> str:
+        for name, stamps in others:
+            gap = _nearest_gap_s(stamp, stamps)
+            if gap is None:
+                return f'nothing on {name}'
+            if gap >= self.slop_s:
+                return f'no message on {name} within {self.slop_s:g} s'
+        return 'another image took the partner, or it left a full queue'
+
+    def to_dict(self) -> dict:
+        """Everything as plain values, for a JSON file."""
+        counts, edges = self._histogram()
+        return {
+            'slop_s': self.slop_s,
+            'inputs': {
+                name: {'messages': len(stamps), 'paired': len(paired)}
+                for name, stamps, paired in zip(self.names, self.stamps, self.paired, strict=True)
+            },
+            'sets': len(self.gaps_s),
+            'completed': self.completed,
+            'unpaired_images': dict(self.unpaired()),
+            'dropped_frames': dict(self.drops),
+            'gap_histogram': {'edges_s': edges.tolist(), 'counts': counts.tolist()},
+        }
+
+    def to_text(self) -> str:
+        """The report for a person."""
+        lines = [f'{len(self.gaps_s)} sets, {self.completed} frames completed']
+        for name, stamps, paired in zip(self.names, self.stamps, self.paired, strict=True):
+            lines.append(f'  {name}: {len(paired)} of {len(stamps)} messages paired')
+        for reason, number in self.unpaired().most_common():
+            lines.append(f'  {number} images unpaired: {reason}')
+        for reason, number in self.drops.most_common():
+            lines.append(f'  {number} frames dropped: {reason}')
+        if self.gaps_s:
+            lines.append('  stamp of the sweep less that of the image:')
+            counts, edges = self._histogram()
+            for number, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+                bar = '#' * -(-int(number) * _BAR // int(counts.max()))
+                lines.append(f'  {low * 1e3:8.1f} to {high * 1e3:6.1f} ms {number:6d} {bar}')
+        return '\n'.join(lines)
+
+    def _histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ten bins over the differences; one where all are the same."""
+        gaps = np.array(self.gaps_s)
+        if not gaps.size:
+            return np.zeros(0, int), np.zeros(0)
+        if np.ptp(gaps) < 1e-6:
+            return np.array([gaps.size]), np.array([gaps.min(), gaps.max()])
+        return np.histogram(gaps, bins=10)
+
+
+def _nearest_gap_s(stamp: int, stamps: list[int]) -> float | None:
+    place = bisect_left(stamps, stamp)
+    near = stamps[max(0, place - 1) : place + 1]
+    return min(abs(other - stamp) for other in near) * 1e-9 if near else None

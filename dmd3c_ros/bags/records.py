@@ -1,0 +1,71 @@
+"""What a bag holds: topics and serialized messages."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+
+_FOREVER = QosTime(2147483647, 4294967295)
+
+
+class BagError(ValueError):
+    """A bag that cannot be read or written; the text names it and says why."""
+
+
+class Topic(NamedTuple):
+    """One topic of a bag.
+
+    definition, digest: text and RIHS01 hash of its message type; empty where the bag lacks them.
+    """
+
+    name: str
+    type: str
+    count: int = 0
+    qos: tuple[Qos, ...] = ()
+    definition: str = ''
+    digest: str = ''
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells topics apart: a name may carry two types."""
+        return self.name, self.type
+
+
+class Record(NamedTuple):
+    """One message: when it was recorded (ns) and its CDR bytes."""
+
+    topic: Topic
+    time_ns: int
+    data: bytes | memoryview
+
+
+def stamp_ns(data: bytes | memoryview) -> int:
+    """header.stamp, ns, of the CDR bytes of a message that starts with a std_msgs/Header."""
+    if len(data) < 12:
+        raise BagError(f'message: expected a header, got {len(data)} bytes')
+    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
+    return seconds * 10**9 + nanoseconds
+
+
+def reliable(depth: int = 10, *, latched: bool = False) -> Qos:
+    """Quality of service that players offer for a topic; latched: late subscribers get it too."""
+    return Qos(
+        QosHistory.KEEP_LAST,
+        depth,
+        QosReliability.RELIABLE,
+        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        _FOREVER,
+        _FOREVER,
+        QosLiveliness.AUTOMATIC,
+        _FOREVER,
+        avoid_ros_namespace_conventions=False,
+    )

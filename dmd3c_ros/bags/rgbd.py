@@ -1,0 +1,85 @@
+"""RGB-D frames of a bag: with the depth that it holds, or completed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..conversions import MessageError, camera_from_info, depth_from_image
+from ..node.settings import NodeSettings
+from ..slam.droid import RgbdFrame
+from .frames import FrameSource, decode_picture
+from .pairing import PairingReport, Synchronizer
+from .reader import Bag
+from .records import BagError, Record, Topic, stamp_ns
+from .selection import IMAGE, find_camera
+
+DEPTH_TOPIC = '/depth_registered/image_rect'
+
+
+def completed_frames(source: FrameSource) -> Iterator[RgbdFrame]:
+    """Frames completed by the source's model."""
+    for frame in source.frames():
+        depth = frame.depth(source.settings.min_confidence)
+        yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frame.camera)
+
+
+class RecordedFrames:
+    """Frames of a bag that has depth images already: `complete bag` wrote it, or an RGB-D camera.
+
+    Image, CameraInfo and depth are paired as the node pairs its inputs. What became of them is in
+    `report`. Raises BagError where a topic is missing.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        depth: str = DEPTH_TOPIC,
+        image: str = '',
+        info: str = '',
+        settings: NodeSettings | None = None,
+    ) -> None:
+        settings = settings or NodeSettings()
+        self._bag = bag
+        depth_topic = bag.topic(depth)
+        image_topic, info_topic = find_camera(bag, image=image, info=info, leave=(depth,))
+        self._topics = (image_topic, info_topic, depth_topic)
+        self.report = PairingReport(tuple(t.name for t in self._topics), settings.sync_slop)
+        self._pairing = settings.sync_queue_size, settings.sync_slop
+
+    def __iter__(self) -> Iterator[RgbdFrame]:
+        order = {topic.key: index for index, topic in enumerate(self._topics)}
+        synchronizer: Synchronizer[Record] = Synchronizer(len(order), *self._pairing)
+        for record in self._bag.records(self._topics):
+            index, stamp = order[record.topic.key], stamp_ns(record.data)
+            self.report.stamps[index].append(stamp)
+            found = synchronizer.add(index, stamp, record)
+            if found is None:
+                continue
+            self.report.add_set([stamp_ns(member.data) for member in found])
+            try:
+                frame = self._frame(found)
+            except (MessageError, BagError) as error:
+                self.report.drops[str(error)] += 1
+                continue
+            self.report.completed += 1
+            yield frame
+
+    def _frame(self, found: tuple[Record, ...]) -> RgbdFrame:
+        image, info, depth = found
+        rgb = decode_picture(self._bag.decode(image), image.topic.type)
+        camera = camera_from_info(self._bag.decode(info))
+        metres = depth_from_image(self._bag.decode(depth))
+        if metres.shape != rgb.shape[:2]:
+            raise MessageError(
+                f'depth: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
+                f'got {metres.shape[1]}x{metres.shape[0]}'
+            )
+        return RgbdFrame(stamp_ns(image.data), rgb, metres, camera)
+
+
+def depth_topic(bag: Bag, name: str) -> Topic | None:
+    """The depth topic to take: the one named, else what `complete bag` writes, else None."""
+    if name:
+        return bag.topic(name)
+    found = [topic for topic in bag.of_type(IMAGE) if topic.name == DEPTH_TOPIC]
+    return found[0] if found else None

@@ -1,0 +1,136 @@
+"""Finding the camera and the LiDAR among the topics of a bag."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from .reader import Bag
+from .records import BagError, Topic
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
+# Endings of image topics, the best first: rectified before raw, colour before grey.
+_PREFERRED = (
+    'image_rect_color',
+    'image_rect',
+    'image_rect_raw',
+    'image_color_rect',
+    'image_color',
+    'image_raw',
+    'image',
+    'image_mono',
+)
+_NO_PICTURE = ('32F', '64F', '16UC1', '16SC')
+
+
+class Inputs(NamedTuple):
+    """The topics to complete; info is None where the camera comes from a file."""
+
+    image: Topic
+    info: Topic | None
+    points: Topic
+
+
+def find_inputs(
+    bag: Bag,
+    *,
+    image: str = '',
+    info: str = '',
+    points: str = '',
+    info_from_file: bool = False,
+    leave: Collection[str] = (),
+) -> Inputs:
+    """Topics by the names given, the others by their types.
+
+    leave: names that are no inputs (outputs of an earlier run). Raises BagError where a topic is
+    missing, or where several could be meant: the text names them and the option to choose.
+    """
+    points_topic = bag.topic(points) if points else _only(bag, (CLOUD,), '--points', leave)
+    _expect(points_topic, CLOUD)
+    if info_from_file:
+        image_topic = bag.topic(image) if image else _find_image(bag, leave)
+        _expect(image_topic, IMAGE, COMPRESSED)
+        return Inputs(image_topic, None, points_topic)
+    return Inputs(*find_camera(bag, image=image, info=info, leave=leave), points_topic)
+
+
+def find_camera(
+    bag: Bag, *, image: str = '', info: str = '', leave: Collection[str] = ()
+) -> tuple[Topic, Topic]:
+    """Image and CameraInfo topic, as `find_inputs` finds them."""
+    image_topic = bag.topic(image) if image else _find_image(bag, leave)
+    _expect(image_topic, IMAGE, COMPRESSED)
+    info_topic = bag.topic(info) if info else _find_info(bag, image_topic, leave)
+    _expect(info_topic, INFO)
+    return image_topic, info_topic
+
+
+def info_name(image: str) -> str:
+    """Name of the CameraInfo that belongs to an image, by image_transport's convention."""
+    path = PurePosixPath(image)
+    if path.name in ('compressed', 'compressedDepth', 'theora'):
+        path = path.parent
+    return str(path.parent / 'camera_info')
+
+
+def _find_image(bag: Bag, leave: Collection[str]) -> Topic:
+    topics = [t for t in bag.of_type(IMAGE) if t.name not in leave]
+    # Only where there is a choice: it costs a look at the first message of each.
+    if len(topics) > 1:
+        topics = [t for t in topics if _is_picture(bag, t)]
+    if not topics:
+        topics = [
+            t
+            for t in bag.of_type(COMPRESSED)
+            if t.name not in leave and not t.name.endswith('compressedDepth')
+        ]
+    return _choose(bag, topics, '--image', 'an image')
+
+
+def _find_info(bag: Bag, image: Topic, leave: Collection[str]) -> Topic:
+    beside = info_name(image.name)
+    topics = [t for t in bag.of_type(INFO) if t.name not in leave]
+    for topic in topics:
+        if topic.name == beside:
+            return topic
+    if not topics:
+        raise BagError(
+            f'{bag.path}: expected a CameraInfo topic, found none; give a calibration file '
+            'with --camera-info'
+        )
+    return _choose(bag, topics, '--info', 'a CameraInfo')
+
+
+def _only(bag: Bag, types: tuple[str, ...], option: str, leave: Collection[str]) -> Topic:
+    topics = [t for t in bag.of_type(*types) if t.name not in leave]
+    return _choose(bag, topics, option, f'a {types[0]}')
+
+
+def _choose(bag: Bag, topics: list[Topic], option: str, what: str) -> Topic:
+    if not topics:
+        raise BagError(f'{bag.path}: expected {what} topic with messages, found none')
+    if len(topics) > 1 and option == '--image':
+        best = min(map(_rank, topics))
+        topics = [topic for topic in topics if _rank(topic) == best]
+    if len(topics) > 1:
+        names = ', '.join(topic.name for topic in topics)
+        raise BagError(f'{bag.path}: several topics could be meant: {names}; choose by {option}')
+    return topics[0]
+
+
+def _rank(topic: Topic) -> int:
+    name = PurePosixPath(topic.name).name
+    return _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
+
+
+def _is_picture(bag: Bag, topic: Topic) -> bool:
+    """False for depth and confidence, which share the type."""
+    record = next(bag.records([topic]), None)
+    return record is not None and not bag.decode(record).encoding.startswith(_NO_PICTURE)
+
+
+def _expect(topic: Topic, *types: str) -> None:
+    if topic.type not in types:
+        raise BagError(f'{topic.name}: expected {" or ".join(types)}, got {topic.type}')

@@ -1,0 +1,146 @@
+"""`dmd3c export`: frames in the layouts that other programs read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmd3c_ros.cli.bag import (
+    CameraFile,
+    Extrinsics,
+    HiddenPoints,
+    Image,
+    Info,
+    MinConfidence,
+    Points,
+    QueueSize,
+    Slop,
+    open_source,
+)
+from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given, make_completer
+
+if TYPE_CHECKING:
+    from dmd3c_ros.slam.droid import RgbdFrame
+
+app = typer.Typer(help='Write frames as other programs read them.', no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `tum` a command of its own while it is the only one."""
+
+
+@app.command()
+def tum(
+    source: Annotated[
+        Path, typer.Argument(help='Bag, or folder of a KITTI raw drive (..._sync).')
+    ],
+    out: Annotated[Path, typer.Argument(help='Folder to write; it must not exist.')],
+    depth_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            help='Units of the depth pictures a metre: 5000 (default; up to 13.1 m, the only one '
+            'that DROID-SLAM reads), 256 (up to 255 m).',
+        ),
+    ] = None,
+    depth: Annotated[
+        str,
+        typer.Option(
+            help='Depth topic to take from the bag; else the one that `complete bag` wrote; '
+            'else frames are completed.',
+            rich_help_panel='Inputs',
+        ),
+    ] = '',
+    image: Image = '',
+    info: Info = '',
+    points: Points = '',
+    camera_info: CameraFile = None,
+    extrinsics: Extrinsics = None,
+    sync_slop: Slop = None,
+    sync_queue_size: QueueSize = None,
+    filter_hidden_points: HiddenPoints = None,
+    min_confidence: MinConfidence = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Write a sequence like those of the TUM RGB-D benchmark, for ORB-SLAM3 and DROID-SLAM.
+
+    OUT has rgb/, depth/ (16-bit), associations.txt, calibration.txt and orbslam3.yaml.
+    """
+    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.io.depth_png import TUM_SCALE
+    from dmd3c_ros.io.tum import TumWriter
+
+    topics = {'image': image, 'info': info, 'points': points}
+    settings = {
+        'sync_slop': sync_slop,
+        'sync_queue_size': sync_queue_size,
+        'filter_hidden_points': filter_hidden_points,
+        'min_confidence': min_confidence,
+    }
+    options = {'model': model, 'weights': weights, 'device': device, 'precision': precision}
+    frames = (
+        _drive_frames(source, settings, options)
+        if (source / 'velodyne_points').is_dir()
+        else _bag_frames(source, depth, topics, (camera_info, extrinsics), settings, options)
+    )
+    try:
+        scale = TUM_SCALE if depth_scale is None else depth_scale
+        with TumWriter(out, scale) as writer, progress_bar() as progress:
+            task = progress.add_task('frames', total=None)
+            for frame in frames:
+                writer.add(*frame)
+                progress.advance(task)
+    except (OSError, ValueError) as error:
+        raise fail(error) from error
+    say(f'{out}: {len(writer)} frames')
+    if writer.too_far:
+        say(
+            f'{writer.too_far / len(writer):.0f} pixels a frame lie past '
+            f'{65535 / writer.depth_scale:.1f} m, which the format cannot hold at this '
+            '--depth-scale; they are written as unknown'
+        )
+
+
+def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdFrame]':
+    import numpy as np
+
+    from dmd3c_ros.core.projection import project_points, remove_hidden_points
+    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.node.settings import NodeSettings
+    from dmd3c_ros.slam.droid import RgbdFrame
+
+    chosen, frames = NodeSettings(**given(**settings)), KittiDrive(drive)
+    completer = make_completer(**options)
+    for frame in frames:
+        sparse = project_points(frame.points, frames.T_camera_lidar, frames.camera)
+        if chosen.filter_hidden_points:
+            sparse = remove_hidden_points(sparse)
+        completion = completer.complete(frame.rgb, sparse, frames.camera.K)
+        sure = completion.confidence >= chosen.min_confidence
+        depth = np.where(sure, completion.depth, np.float32(0))
+        yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frames.camera)
+
+
+def _bag_frames(
+    path: Path, depth: str, topics: dict, files: tuple, settings: dict, options: dict
+) -> 'Iterator[RgbdFrame]':
+    from dmd3c_ros.bags.reader import Bag
+    from dmd3c_ros.bags.rgbd import RecordedFrames, completed_frames, depth_topic
+    from dmd3c_ros.cli.console import say
+    from dmd3c_ros.node.settings import NodeSettings
+
+    with Bag(path) as bag:
+        recorded = depth_topic(bag, depth)
+        if recorded is None:
+            source = open_source(bag, topics=topics, files=files, settings=settings, model=options)
+            yield from completed_frames(source)
+        else:
+            chosen = NodeSettings(**given(**settings))
+            source = RecordedFrames(bag, recorded.name, topics['image'], topics['info'], chosen)
+            yield from source
+        say(source.report.to_text())

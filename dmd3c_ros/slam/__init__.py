@@ -1,0 +1,1 @@
+"""Feeding SLAM systems; none of them is imported here."""

@@ -1,0 +1,149 @@
+"""RGB-D frames for DROID-SLAM (Teed and Deng, NeurIPS 2021), by its own interface.
+
+`Droid.track(t, image, depth, intrinsics)` takes:
+
+- t: number of the frame. It is stored as float32, so seconds since 1970 would be rounded to two
+  minutes.
+- image: (1, 3, H, W) uint8, H and W multiples of 8. The first axis counts cameras. Before its
+  network DROID-SLAM reverses the three channels and normalizes them as RGB: what it is given is
+  blue first, as OpenCV reads pictures, for the network to see red first.
+- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel and inverts what is
+  above 0; a NaN would stay and spoil the bundle adjustment.
+- intrinsics: (4,) float32, fx, fy, cx, cy in pixels of that image.
+
+A mapping from frames to poses comes from `Droid.terminate(stream)`, where the stream gives
+(t, image, intrinsics) of all frames once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from ..core.camera import Camera
+
+_MULTIPLE = 8
+CHANNEL_ORDERS = ('bgr', 'rgb')
+
+
+@dataclass(frozen=True)
+class DroidSettings:
+    """How frames are made ready for DROID-SLAM.
+
+    pixels: area that pictures are resized to, about; 384x512 is what DROID-SLAM's own readers use.
+        Smaller pictures are not enlarged.
+    max_depth: larger depth is passed as unknown, m.
+    channels: order of the image's channels, 'bgr' as DROID-SLAM's own readers give them, or 'rgb'
+        for a fork that does not reverse them.
+    """
+
+    pixels: int = 384 * 512
+    max_depth: float = 80.0
+    channels: str = 'bgr'
+
+    def __post_init__(self) -> None:
+        if self.pixels < _MULTIPLE**2:
+            raise ValueError(f'pixels: expected at least {_MULTIPLE**2}, got {self.pixels}')
+        if not self.max_depth > 0:
+            raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
+        if self.channels not in CHANNEL_ORDERS:
+            raise ValueError(
+                f'channels: expected {" or ".join(CHANNEL_ORDERS)}, got {self.channels!r}'
+            )
+
+
+class RgbdFrame(NamedTuple):
+    """rgb (H, W, 3) uint8; depth (H, W) float32, m, 0 or NaN = unknown; stamp in ns."""
+
+    stamp_ns: int
+    rgb: np.ndarray
+    depth: np.ndarray
+    camera: Camera
+
+
+class DroidInputs(NamedTuple):
+    """Arguments of `Droid.track` after t."""
+
+    image: torch.Tensor
+    depth: torch.Tensor
+    intrinsics: torch.Tensor
+
+
+class Tracker(Protocol):
+    """What a feeder needs of DROID-SLAM's class Droid."""
+
+    def track(self, tstamp, image, depth=None, intrinsics=None) -> None: ...
+
+
+def droid_inputs(frame: RgbdFrame, settings: DroidSettings | None = None) -> DroidInputs:
+    """One frame in DROID-SLAM's layout; ValueError for depth of another size than the picture.
+
+    The picture is resized with its aspect ratio kept and cut at the right and the bottom to a
+    multiple of 8; depth takes the nearest pixel, so that no value between two surfaces arises.
+    """
+    settings = settings or DroidSettings()
+    height, width = frame.depth.shape
+    if frame.rgb.shape != (height, width, 3):
+        raise ValueError(f'rgb: expected {(height, width, 3)} as the depth, got {frame.rgb.shape}')
+    scale = min(1.0, np.sqrt(settings.pixels / (height * width)))
+    size = max(_MULTIPLE, round(width * scale)), max(_MULTIPLE, round(height * scale))
+    cut_width, cut_height = (side // _MULTIPLE * _MULTIPLE for side in size)
+    camera = frame.camera.scaled(*size)
+    image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)[:cut_height, :cut_width]
+    if settings.channels == 'bgr':
+        image = image[..., ::-1]
+    known = np.isfinite(frame.depth) & (frame.depth > 0) & (frame.depth <= settings.max_depth)
+    depth = np.where(known, frame.depth, 0).astype(np.float32)
+    rows, columns = (
+        _nearest(new, old) for new, old in zip(size[::-1], (height, width), strict=True)
+    )
+    depth = depth[rows[:cut_height, None], columns[:cut_width]]
+    return DroidInputs(
+        torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]),
+        torch.from_numpy(np.ascontiguousarray(depth)),
+        torch.tensor([camera.fx, camera.fy, camera.cx, camera.cy], dtype=torch.float32),
+    )
+
+
+def _nearest(new: int, old: int) -> np.ndarray:
+    """Index of the old pixel under the centre of each new one."""
+    return np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.intp), old - 1)
+
+
+class DroidFeeder:
+    """Passes frames on to a `Droid`, numbered from 0, and remembers their stamps (ns).
+
+    Works with frames from wherever they come: a node calls `add` for each, a recording goes
+    through `add_all`.
+    """
+
+    def __init__(self, droid: Tracker, settings: DroidSettings | None = None) -> None:
+        self._droid, self._settings = droid, settings or DroidSettings()
+        self.stamps_ns: list[int] = []
+
+    def add(self, frame: RgbdFrame) -> None:
+        """Track one frame."""
+        inputs = droid_inputs(frame, self._settings)
+        self._droid.track(
+            len(self.stamps_ns), inputs.image, inputs.depth, intrinsics=inputs.intrinsics
+        )
+        self.stamps_ns.append(frame.stamp_ns)
+
+    def add_all(self, frames: Iterable[RgbdFrame]) -> None:
+        """Track a sequence."""
+        for frame in frames:
+            self.add(frame)
+
+
+def image_stream(
+    frames: Iterable[RgbdFrame], settings: DroidSettings | None = None
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """(t, image, intrinsics) of the frames, for `Droid.terminate`."""
+    for number, frame in enumerate(frames):
+        inputs = droid_inputs(frame, settings)
+        yield number, inputs.image, inputs.intrinsics
