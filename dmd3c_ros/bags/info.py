@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from .completion import OUTPUTS, output_names
@@ -16,39 +15,28 @@ _STAMPED = (IMAGE, COMPRESSED, INFO, CLOUD)
 
 def describe(bag: Bag) -> str:
     """The bag in some lines of text."""
-    times, firsts = _read(bag)
-    kept = [time for span in times.values() for time in span]
-    seconds = (max(kept) - min(kept)) * 1e-9 if kept else 0.0
+    first, last = bag.span_ns()
+    seconds = (last - first) * 1e-9
     lines = [f'{bag.path}: {bag.format}, {bag.count} messages, {seconds:.1f} s']
     if bag.damage:
         lines.append(f'damaged: {bag.damage}; the figures are of what can be read')
     width = max((len(topic.name) for topic in bag.topics), default=0)
     for topic in bag.topics:
-        first, last = times.get(topic.key, (0, 0))
-        rate = (topic.count - 1) / (last - first) * 1e9 if last > first else 0.0
-        about = firsts.get(topic.key, '')
-        line = f'  {topic.name:{width}}  {topic.count:6d}  {rate:7.2f} Hz  {topic.type}  {about}'
-        lines.append(line.rstrip())
+        rate = (
+            f'{(topic.count - 1) / seconds:8.2f} Hz' if topic.count > 1 and seconds else ' ' * 11
+        )
+        line = f'  {topic.name:{width}}  {topic.count:6d} {rate}  {topic.type}  '
+        lines.append((line + _first_words(bag, topic)).rstrip())
     lines.append(_inputs(bag))
     return '\n'.join(lines)
 
 
-def _read(bag: Bag) -> tuple[dict[tuple, tuple[int, int]], dict[tuple, str]]:
-    """First and last time of each topic, ns, and what its first message says."""
-    spans: dict[tuple, list[int]] = defaultdict(list)
-    firsts: dict[tuple, str] = {}
-    for record in bag.records():
-        key = record.topic.key
-        if key not in firsts:
-            spans[key] = [record.time_ns, record.time_ns]
-            firsts[key] = _first_words(bag, record)
-        spans[key][0] = min(spans[key][0], record.time_ns)
-        spans[key][1] = max(spans[key][1], record.time_ns)
-    return {key: (span[0], span[1]) for key, span in spans.items()}, firsts
-
-
-def _first_words(bag: Bag, record) -> str:
-    if record.topic.type not in _STAMPED:
+def _first_words(bag: Bag, topic: Topic) -> str:
+    """What the first message of a camera's or a LiDAR's topic says."""
+    if topic.type not in _STAMPED:
+        return ''
+    record = next(bag.records([topic]), None)
+    if record is None:
         return ''
     try:
         message = bag.decode(record)
@@ -56,7 +44,7 @@ def _first_words(bag: Bag, record) -> str:
     except BagError as error:
         return str(error)
     frame = message.header.frame_id
-    return f'{_content(record.topic, message)} in {frame!r}, recorded {delay_ms:+.1f} ms later'
+    return f'{_content(topic, message)} in {frame!r}, recorded {delay_ms:+.1f} ms later'
 
 
 def _content(topic: Topic, message: Any) -> str:

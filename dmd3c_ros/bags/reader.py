@@ -141,6 +141,15 @@ class Bag:
                 f'{record.topic.name}: {name} does not parse: {_text(error)}'
             ) from error
 
+    def span_ns(self) -> tuple[int, int]:
+        """Times of the first and the last message; (0, 0) without messages."""
+        if not self.count:
+            return 0, 0
+        if self._reader is not None:
+            return self._reader.start_time, self._reader.end_time - 1
+        times = [record.time_ns for record in self.records()]
+        return min(times), max(times)
+
     @property
     def typestore(self) -> Typestore:
         """The message definitions that the bag itself carries, as ROS 2 has them."""

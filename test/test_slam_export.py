@@ -1,0 +1,283 @@
+"""Frames as SLAM systems take them: TUM folders and DROID-SLAM's arguments."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from bag_data import CAMERA, START_NS, picture, wall, write_bag
+from synthetic_drive import HEIGHT, WIDTH, make_drive
+from typer.testing import CliRunner
+
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.rgbd import RecordedFrames
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_quaternion
+from dmd3c_ros.io.depth_png import read_depth_png
+from dmd3c_ros.io.images import read_rgb
+from dmd3c_ros.io.tum import TumWriter
+from dmd3c_ros.slam.droid import (
+    DroidFeeder,
+    DroidSettings,
+    RgbdFrame,
+    droid_inputs,
+    image_stream,
+)
+
+STAMP_NS = 1_317_042_272_300_000_000
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '400')
+    monkeypatch.setenv('TERM', 'dumb')
+
+
+def invoke(*arguments: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+# ---------------------------------------------------------------------------- TUM
+
+
+def associated(folder: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Frames as ORB-SLAM3's RGB-D example reads them: by the lines of associations.txt."""
+    frames = []
+    for line in (folder / 'associations.txt').read_text().splitlines():
+        stamp, rgb, depth_stamp, depth = line.split()
+        assert stamp == depth_stamp
+        values = cv2.imread(str(folder / depth), cv2.IMREAD_UNCHANGED)
+        assert values.dtype == np.uint16
+        frames.append((stamp, read_rgb(folder / rgb), values))
+    return frames
+
+
+def test_a_sequence_is_read_as_the_benchmark_lays_it_out(tmp_path):
+    depth = np.zeros((HEIGHT, WIDTH), np.float32)
+    depth[3, 4], depth[5, 6] = 2.5, 20.0
+    with TumWriter(tmp_path / 'seq') as writer:
+        writer.add(STAMP_NS, picture(1), depth, CAMERA, np.eye(4))
+        writer.add(STAMP_NS + 100_000_000, picture(2), depth, CAMERA, np.eye(4))
+        assert not (tmp_path / 'seq').exists()
+    frames = associated(tmp_path / 'seq')
+    assert [stamp for stamp, _, _ in frames] == ['1317042272.300000000', '1317042272.400000000']
+    _, rgb, values = frames[1]
+    np.testing.assert_array_equal(rgb, picture(2))
+    # 20 m lies past what 16 bits hold at 5000 units a metre.
+    assert (values[3, 4], values[5, 6], np.count_nonzero(values)) == (12500, 0, 1)
+    assert writer.too_far == 2
+    numbers = np.loadtxt(tmp_path / 'seq' / 'calibration.txt')
+    np.testing.assert_allclose(numbers, [30, 30, 20, 12])
+    settings = cv2.FileStorage(str(tmp_path / 'seq' / 'orbslam3.yaml'), cv2.FILE_STORAGE_READ)
+    assert settings.getNode('RGBD.DepthMapFactor').real() == 5000
+    assert settings.getNode('Camera1.fx').real() == 30
+    assert settings.getNode('Camera.width').real() == WIDTH
+    assert settings.getNode('Camera.fps').real() == 10
+    assert (tmp_path / 'seq/groundtruth.txt').read_text().splitlines()[1].split()[1:] == [
+        '0', '0', '0', '0', '0', '0', '1',
+    ]  # fmt: skip
+    assert (tmp_path / 'seq/rgb.txt').read_text().splitlines()[1].endswith('300000000.png')
+
+
+def test_a_sequence_that_fails_leaves_nothing(tmp_path):
+    depth = np.ones((HEIGHT, WIDTH), np.float32)
+    other = Camera.from_K(CAMERA.K * [[2], [2], [1]], WIDTH, HEIGHT)
+    with pytest.raises(ValueError, match='camera changes'), TumWriter(tmp_path / 'seq') as writer:
+        writer.add(STAMP_NS, picture(1), depth, CAMERA)
+        writer.add(STAMP_NS + 1, picture(1), depth, other)
+    with (
+        pytest.raises(ValueError, match='stamps that grow'),
+        TumWriter(tmp_path / 'seq') as writer,
+    ):
+        writer.add(STAMP_NS, picture(1), depth, CAMERA)
+        writer.add(STAMP_NS, picture(1), depth, CAMERA)
+    with pytest.raises(ValueError, match='no frame'), TumWriter(tmp_path / 'seq'):
+        pass
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'seq').mkdir()
+    with pytest.raises(FileExistsError, match='seq'):
+        TumWriter(tmp_path / 'seq')
+
+
+def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
+    bag = write_bag(tmp_path / 'bag')
+    options = ('--depth-scale', '256')
+    invoke('export', 'tum', bag, tmp_path / 'one', '--model', 'nearest', *options)
+    invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest')
+    # No model is needed for depth that is there.
+    text = invoke(
+        'export', 'tum', tmp_path / 'dense', tmp_path / 'two', '--weights', 'absent.pth', *options
+    )
+    assert '3 frames' in text
+    first, second = associated(tmp_path / 'one'), associated(tmp_path / 'two')
+    assert [stamp for stamp, _, _ in first] == [stamp for stamp, _, _ in second]
+    assert first[0][0] == f'{START_NS // 10**9}.000000000'
+    for number, (one, two) in enumerate(zip(first, second, strict=True)):
+        np.testing.assert_array_equal(one[1], picture(number))
+        np.testing.assert_array_equal(one[2], two[2])
+        assert np.median(one[2]) == 256 * (5 + number)
+    depth = read_depth_png(tmp_path / 'one' / 'depth' / f'{first[0][0]}.png')
+    assert depth.max() == 5.0
+    assert 'exists already' in invoke('export', 'tum', bag, tmp_path / 'one', exit_code=1)
+
+
+def test_a_drive_is_exported(tmp_path):
+    drive = make_drive(tmp_path)
+    for path in (drive / 'velodyne_points' / 'data').iterdir():
+        wall(6).tofile(path)
+    (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 0\n')
+    (drive.parent / 'calib_cam_to_cam.txt').write_text(
+        f'S_rect_02: {WIDTH} {HEIGHT}\nR_rect_00: 1 0 0 0 1 0 0 0 1\n'
+        'P_rect_02: 30 0 20 0 0 30 12 0 0 0 1 0\n'
+    )
+    invoke('export', 'tum', drive, tmp_path / 'seq', '--model', 'nearest')
+    frames = associated(tmp_path / 'seq')
+    assert len(frames) == 3
+    assert frames[2][1][0, 0, 0] == 2
+    assert np.median(frames[0][2]) == 30000
+
+
+# ---------------------------------------------------------------------------- DROID-SLAM
+
+
+class StandInDroid:
+    """Takes what DROID-SLAM's Droid.track takes and does with it what its motion filter and
+    its video do before their networks, so that a wrong layout fails as it would there.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.images = torch.zeros(8, 3, height, width, dtype=torch.uint8)
+        self.disparities = torch.zeros(8, height // 8, width // 8)
+        self.intrinsics = torch.zeros(8, 4)
+        self.stamps = torch.zeros(8)
+        self.seen: list[torch.Tensor] = []
+
+    def track(self, tstamp, image, depth=None, intrinsics=None) -> None:
+        count = len(self.seen)
+        self.stamps[count] = tstamp
+        self.images[count] = image[0]
+        self.intrinsics[count] = intrinsics / 8.0
+        sampled = depth[3::8, 3::8]
+        self.disparities[count] = torch.where(sampled > 0, 1.0 / sampled, sampled)
+        self.seen.append(image[None, :, [2, 1, 0]] / 255.0)
+
+
+def frame(height: int = 375, width: int = 1242, number: int = 0) -> RgbdFrame:
+    """Red above, green below; depth 10 m left, 20 m right, with holes of every kind."""
+    rgb = np.zeros((height, width, 3), np.uint8)
+    rgb[: height // 2, :, 0] = 255
+    rgb[height // 2 :, :, 1] = 255
+    depth = np.full((height, width), 10, np.float32)
+    depth[:, width // 2 :] = 20
+    depth[::7], depth[1::7], depth[2::7], depth[3::7] = 0, np.nan, np.inf, 500
+    K = np.array([[720, 0, width / 2 - 0.5], [0, 710, height / 2 - 0.5], [0, 0, 1.0]])
+    stamp = STAMP_NS + number * 100_000_000
+    return RgbdFrame(stamp, rgb, depth, Camera.from_K(K, width, height))
+
+
+def test_frames_have_the_layout_that_droid_slam_takes():
+    inputs = droid_inputs(frame())
+    _, channels, height, width = inputs.image.shape
+    assert inputs.image.shape[0] == 1
+    assert (channels, height % 8, width % 8) == (3, 0, 0)
+    assert inputs.image.dtype == torch.uint8
+    assert 0.85 < height * width / (384 * 512) <= 1
+    assert (inputs.depth.shape, inputs.depth.dtype) == ((height, width), torch.float32)
+    assert (inputs.intrinsics.shape, inputs.intrinsics.dtype) == ((4,), torch.float32)
+
+
+def test_the_network_of_droid_slam_sees_red_first():
+    inputs = droid_inputs(frame())
+    droid = StandInDroid(*inputs.image.shape[-2:])
+    feeder = DroidFeeder(droid)
+    feeder.add(frame())
+    seen = droid.seen[0]
+    assert seen.shape[:3] == (1, 1, 3)
+    torch.testing.assert_close(seen[0, 0, :, 0, 0], torch.tensor([1.0, 0, 0]))
+    torch.testing.assert_close(seen[0, 0, :, -1, 0], torch.tensor([0, 1.0, 0]))
+    as_rgb = droid_inputs(frame(), DroidSettings(channels='rgb')).image
+    torch.testing.assert_close(as_rgb, inputs.image[:, [2, 1, 0]])
+
+
+def test_depth_stays_metric_without_mixed_values_and_without_nan():
+    depth = droid_inputs(frame()).depth
+    assert set(depth.unique().tolist()) == {0.0, 10.0, 20.0}
+    inputs = droid_inputs(frame())
+    droid = StandInDroid(*inputs.image.shape[-2:])
+    DroidFeeder(droid).add(frame())
+    assert torch.isfinite(droid.disparities).all()
+    expected = torch.tensor([0, 0.05, 0.1])
+    torch.testing.assert_close(droid.disparities[0].unique(), expected)
+
+
+def test_intrinsics_follow_the_picture():
+    source = frame()
+    fx, fy, cx, cy = droid_inputs(source).intrinsics.tolist()
+    height, width = source.depth.shape
+    scale = np.sqrt(384 * 512 / (height * width))
+    assert fx == pytest.approx(720 * scale, rel=3e-3)
+    assert fy == pytest.approx(710 * scale, rel=3e-3)
+    # The principal point was the centre, and cutting takes from the right and the bottom only.
+    assert cx == pytest.approx(round(width * scale) / 2 - 0.5, abs=1e-3)
+    assert cy == pytest.approx(round(height * scale) / 2 - 0.5, abs=1e-3)
+    small = frame(height=21, width=44)
+    inputs = droid_inputs(small)
+    assert inputs.depth.shape == (16, 40)
+    torch.testing.assert_close(inputs.intrinsics[:2], torch.tensor([720.0, 710.0]))
+    np.testing.assert_array_equal(inputs.image[0, 1].numpy(), small.rgb[:16, :40, 1])
+
+
+def test_the_feeder_numbers_frames_and_keeps_their_stamps():
+    frames = [frame(number=number) for number in range(3)]
+    droid = StandInDroid(*droid_inputs(frames[0]).image.shape[-2:])
+    feeder = DroidFeeder(droid)
+    feeder.add_all(frames)
+    assert droid.stamps[:3].tolist() == [0, 1, 2]
+    assert feeder.stamps_ns == [f.stamp_ns for f in frames]
+    for number, image, intrinsics in image_stream(frames):
+        torch.testing.assert_close(image[0], droid.images[number])
+        torch.testing.assert_close(intrinsics / 8, droid.intrinsics[number])
+
+
+def test_a_completed_bag_feeds_droid_slam(tmp_path):
+    bag = write_bag(tmp_path / 'bag')
+    invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest')
+    droid = StandInDroid(HEIGHT, WIDTH)
+    feeder = DroidFeeder(droid)
+    with Bag(tmp_path / 'dense') as recording:
+        feeder.add_all(RecordedFrames(recording))
+    assert feeder.stamps_ns == [START_NS + k * 100_000_000 for k in range(3)]
+    torch.testing.assert_close(droid.disparities[2], torch.full((3, 5), 1 / 7))
+    assert droid.images[1, :, 0, 0].tolist() == [200, 100, 1]
+
+
+def test_settings_and_frames_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="channels: expected bgr or rgb, got 'hsv'"):
+        DroidSettings(channels='hsv')
+    with pytest.raises(ValueError, match='pixels'):
+        DroidSettings(pixels=3)
+    source = frame()
+    with pytest.raises(ValueError, match='as the depth'):
+        droid_inputs(source._replace(rgb=source.rgb[:-1]))
+
+
+def test_quaternions_and_rotations_are_inverse_at_every_angle():
+    rng = np.random.default_rng(0)
+    quaternions = [
+        *rng.normal(size=(50, 4)),
+        [1, 0, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+    ]
+    for quaternion in quaternions:
+        R = rotation_from_quaternion(quaternion)
+        np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
+        again = rotation_from_quaternion(quaternion_from_rotation(R))
+        np.testing.assert_allclose(again, R, atol=1e-12)
+    with pytest.raises(ValueError, match='other than zero'):
+        rotation_from_quaternion([0, 0, 0, 0])
