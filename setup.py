@@ -42,7 +42,7 @@ setup(
         'pillow',
         'PyYAML',
         'rich',
-        'rosbags>=0.10',
+        'rosbags>=0.11',
         'rosbags-image',
         'scipy>=1.8',
         'torch>=2.1',

@@ -25,12 +25,12 @@ from typer.testing import CliRunner
 
 from dmd3c_ros.bags import recovery
 from dmd3c_ros.bags.completion import OUTPUTS
-from dmd3c_ros.bags.frames import read_static_transforms
+from dmd3c_ros.bags.frames import FrameSource, read_static_transforms
 from dmd3c_ros.bags.kitti import Turn, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
-from dmd3c_ros.bags.selection import IMAGE
+from dmd3c_ros.bags.selection import IMAGE, INFO, find_inputs
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import depth_from_image, rgb_to_image
@@ -228,6 +228,22 @@ def test_static_transforms_are_chained_both_ways(tmp_path):
     )
     with pytest.raises(BagError, match=r"'mast' to 'camera'.*base, camera, lidar"):
         transforms.find('camera', 'mast')
+
+
+def test_a_raw_image_of_a_camera_with_distortion_is_warned_about_once(tmp_path, caplog):
+    with Bag(write_bag(tmp_path / 'in')) as bag, BagWriter(tmp_path / 'raw') as writer:
+        for record in bag.records():
+            message = bag.decode(record)
+            name = record.topic.name.replace('image_rect', 'image_raw')
+            if record.topic.type == INFO:
+                message.d = np.array([-0.3, 0.1, 0, 0, 0])
+            writer.write(name, record.topic.type, record.time_ns, message)
+    with Bag(tmp_path / 'raw') as bag:
+        completer = DepthCompleter(CompleterConfig(model='nearest'))
+        assert len(list(FrameSource(bag, find_inputs(bag), completer).frames())) == 3
+    warnings = [r.getMessage() for r in caplog.records if 'distortion' in r.getMessage()]
+    assert len(warnings) == 1
+    assert '/camera/image_raw' in warnings[0]
 
 
 def test_info_says_what_is_there_and_what_would_be_completed(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ from .reader import Bag
 from .records import BagError, Record, stamp_ns
 from .selection import COMPRESSED, Inputs
 from .static_transforms import TF_TYPE, StaticTransforms
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class FrameSource:
         self._synchronizer: Synchronizer[Record] = Synchronizer(
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )
+        self._warned = False
         self._transforms: StaticTransforms | None = None
         self._T_camera_lidar: np.ndarray | None = None
         if self.rig.extrinsics_file is not None:
@@ -153,6 +157,7 @@ class FrameSource:
                 raise MessageError(str(error)) from error
             return camera_to_info(camera, header), camera
         info = self.bag.decode(record)
+        self._warn_of_distortion(info)
         camera = camera_from_info(info)
         if (camera.height, camera.width) != (height, width):
             raise MessageError(
@@ -161,6 +166,16 @@ class FrameSource:
             )
         info.header = header
         return info, camera
+
+    def _warn_of_distortion(self, info: Any) -> None:
+        name = self.inputs.image.name
+        if not self._warned and 'rect' not in name and any(info.d):
+            _log.warning(
+                '%s is taken as rectified, but its camera has distortion; points will not fall '
+                'where they belong unless it is (image_proc makes image_rect)',
+                name,
+            )
+            self._warned = True
 
     def _extrinsics(self, camera_frame: str, lidar_frame: str) -> np.ndarray:
         if self._T_camera_lidar is not None:
