@@ -2,6 +2,7 @@
 
 import json
 import random
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from bag_data import (
     write_bag,
     write_ros1_bag,
 )
+from rosbags.highlevel import AnyReader
 from synthetic_drive import POINTS, make_drive
 from typer.testing import CliRunner
 
@@ -129,6 +131,31 @@ def test_a_ros1_bag_becomes_a_ros2_bag_with_the_same_depth(tmp_path):
     with Bag(tmp_path / 'out1') as one, Bag(tmp_path / 'out2') as two:
         assert one.format == 'mcap'
         assert contents(one) == contents(two)
+
+
+def test_messages_of_types_that_nobody_knows_are_copied(tmp_path):
+    source = write_bag(tmp_path / 'in', 'sqlite3')
+    with BagWriter(tmp_path / 'odd', 'sqlite3') as writer, Bag(source) as bag:
+        for record in bag.records():
+            writer.copy(record, bag.typestore)
+        writer.write('/thing', 'std_msgs/msg/String', START_NS, {'data': 'known to its maker'})
+    # As recorded by Humble: no definitions, here of a type of somebody's own.
+    database = sqlite3.connect(tmp_path / 'odd' / 'odd.db3')
+    database.execute('DELETE FROM message_definitions')
+    database.execute("UPDATE topics SET type='mine/msg/Thing' WHERE name='/thing'")
+    database.commit()
+    database.close()
+    metadata = tmp_path / 'odd' / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('std_msgs/msg/String', 'mine/msg/Thing'))
+    complete(tmp_path / 'odd', tmp_path / 'out')
+    with Bag(tmp_path / 'odd') as before, Bag(tmp_path / 'out') as after:
+        assert after.topic('/thing').type == 'mine/msg/Thing'
+        old, new = contents(before), contents(after)
+        assert old.items() <= new.items()
+        assert b'known to its maker' in new['/thing'][0][2]
+    # Other readers of rosbags open it too.
+    with AnyReader([tmp_path / 'out']) as reader:
+        assert reader.message_count == 11 + 9
 
 
 def test_calibration_from_files_stands_in_for_topics(tmp_path):
