@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given, make_completer
+from dmd3c_ros.cli.options import (
+    Device,
+    HiddenPoints,
+    Model,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+)
 
 if TYPE_CHECKING:
     from dmd3c_ros.bags.frames import FrameSource
@@ -59,14 +67,6 @@ QueueSize = Annotated[
         '--sync-queue-size',
         help='Messages of each topic that wait for their partners.',
         rich_help_panel=_PAIRING,
-    ),
-]
-HiddenPoints = Annotated[
-    bool | None,
-    typer.Option(
-        '--filter-hidden-points/--keep-hidden-points',
-        help='Drop points that the camera cannot see.',
-        rich_help_panel='Completion',
     ),
 ]
 MinConfidence = Annotated[

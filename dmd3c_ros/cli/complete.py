@@ -9,11 +9,13 @@ import typer
 from dmd3c_ros.cli.options import (
     DepthScale,
     Device,
+    HiddenPoints,
     Model,
     Out,
     Precision,
     Resume,
     Weights,
+    drop_hidden,
     make_completer,
 )
 
@@ -33,6 +35,7 @@ def kitti(
     camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',
     resume: Resume = False,
     depth_scale: DepthScale = None,
+    filter_hidden_points: HiddenPoints = None,
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
@@ -48,7 +51,7 @@ def kitti(
     except (OSError, ValueError) as error:
         raise fail(error) from error
     jobs = [
-        Job(name, out / f'{name}.png', _kitti_loader(frames, index))
+        Job(name, out / f'{name}.png', _kitti_loader(frames, index, filter_hidden_points))
         for index, name in enumerate(frames.names)
     ]
     completer = make_completer(model=model, weights=weights, device=device, precision=precision)
@@ -67,6 +70,7 @@ def frames(
     out: Out,
     resume: Resume = False,
     depth_scale: DepthScale = None,
+    filter_hidden_points: HiddenPoints = None,
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
@@ -80,7 +84,7 @@ def frames(
     from dmd3c_ros.cli.console import fail
 
     try:
-        jobs, failures = _pair_files(images, sparse, intrinsics, out)
+        jobs, failures = _pair_files(images, sparse, intrinsics, out, filter_hidden_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(model=model, weights=weights, device=device, precision=precision)
@@ -106,6 +110,7 @@ def one(
         Path | None, typer.Option(help='Also write the dense coloured cloud here (PLY).')
     ] = None,
     depth_scale: DepthScale = None,
+    filter_hidden_points: HiddenPoints = None,
     model: Model = None,
     weights: Weights = None,
     device: Device = None,
@@ -117,7 +122,7 @@ def one(
     from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
 
     try:
-        inputs, lens = _load_one(image, points, intrinsics, extrinsics)
+        inputs, lens = _load_one(image, points, intrinsics, extrinsics, filter_hidden_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(model=model, weights=weights, device=device, precision=precision)
@@ -132,20 +137,22 @@ def one(
     say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
 
 
-def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
+def _kitti_loader(
+    drive: 'KittiDrive', index: int, filter_hidden: bool | None
+) -> 'Callable[[], Inputs]':
     from dmd3c_ros.cli.batch import Inputs
-    from dmd3c_ros.core.projection import project_points, remove_hidden_points
+    from dmd3c_ros.core.projection import project_points
 
     def load() -> Inputs:
         frame = drive[index]
         sparse = project_points(frame.points, drive.T_camera_lidar, drive.camera)
-        return Inputs(frame.rgb, remove_hidden_points(sparse), drive.camera.K)
+        return Inputs(frame.rgb, drop_hidden(sparse, filter_hidden), drive.camera.K)
 
     return load
 
 
 def _pair_files(
-    images: Path, sparse: Path, intrinsics: Path, out: Path
+    images: Path, sparse: Path, intrinsics: Path, out: Path, filter_hidden: bool | None
 ) -> 'tuple[list[Job], dict[str, str]]':
     """Jobs of the pictures that have all their files, and the reasons for the others."""
     from dmd3c_ros.cli.batch import Job
@@ -165,7 +172,8 @@ def _pair_files(
             failures[pictures[key].name] = f'no intrinsics of this name in {intrinsics}'
         else:
             output = out / f'{pictures[key].stem}.png'
-            load = _frame_loader(pictures[key], depths[key], Ks.get(key), shared_K)
+            K = (Ks.get(key), shared_K)
+            load = _frame_loader(pictures[key], depths[key], *K, filter_hidden)
             jobs.append(Job(pictures[key].name, output, load))
     return jobs, failures
 
@@ -184,7 +192,9 @@ def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_key
 
 
-def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
+def _frame_loader(
+    picture: Path, depth: Path, K_path: Path | None, K, filter_hidden: bool | None
+) -> 'Callable[[], Inputs]':
     from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.io.calibration import read_intrinsics
     from dmd3c_ros.io.depth_png import read_depth_png
@@ -197,17 +207,24 @@ def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callab
                 f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {picture.name}, '
                 f'got {sparse.shape[1]}x{sparse.shape[0]}'
             )
+        sparse = drop_hidden(sparse, filter_hidden)
         return Inputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
 
     return load
 
 
-def _load_one(image: Path, points: Path, intrinsics: Path, extrinsics: Path | None):
+def _load_one(
+    image: Path,
+    points: Path,
+    intrinsics: Path,
+    extrinsics: Path | None,
+    filter_hidden: bool | None,
+):
     """Inputs of one completion, and the camera."""
     import numpy as np
 
     from dmd3c_ros.cli.batch import Inputs
-    from dmd3c_ros.core.projection import project_points, remove_hidden_points
+    from dmd3c_ros.core.projection import project_points
     from dmd3c_ros.io.calibration import read_camera, read_extrinsics
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
@@ -220,4 +237,4 @@ def _load_one(image: Path, points: Path, intrinsics: Path, extrinsics: Path | No
         raise ValueError(
             f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
         )
-    return Inputs(rgb, remove_hidden_points(sparse), camera.K), camera
+    return Inputs(rgb, drop_hidden(sparse, filter_hidden), camera.K), camera

@@ -9,7 +9,6 @@ import typer
 from dmd3c_ros.cli.bag import (
     CameraFile,
     Extrinsics,
-    HiddenPoints,
     Image,
     Info,
     MinConfidence,
@@ -18,7 +17,15 @@ from dmd3c_ros.cli.bag import (
     Slop,
     open_source,
 )
-from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given, make_completer
+from dmd3c_ros.cli.options import (
+    Device,
+    HiddenPoints,
+    Model,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+)
 
 if TYPE_CHECKING:
     from dmd3c_ros.slam.droid import RgbdFrame

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dmd3c_ros.core.completer import DepthCompleter
 
 Model = Annotated[
@@ -38,6 +40,14 @@ Precision = Annotated[
         rich_help_panel='Completion',
     ),
 ]
+HiddenPoints = Annotated[
+    bool | None,
+    typer.Option(
+        '--filter-hidden-points/--keep-hidden-points',
+        help='Drop points that the camera cannot see.',
+        rich_help_panel='Completion',
+    ),
+]
 Out = Annotated[
     Path, typer.Option('--out', help='Folder for the depth pictures; made if missing.')
 ]
@@ -55,6 +65,16 @@ DepthScale = Annotated[
 def given(**options: object) -> dict[str, object]:
     """The options that were given on the command line."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def drop_hidden(sparse: 'np.ndarray', wanted: bool | None) -> 'np.ndarray':
+    """Sparse depth (H, W), m, without hidden points, unless told to keep them."""
+    from dmd3c_ros.core.projection import remove_hidden_points
+    from dmd3c_ros.node.settings import NodeSettings
+
+    if wanted is None:
+        wanted = NodeSettings().filter_hidden_points
+    return remove_hidden_points(sparse) if wanted else sparse
 
 
 def make_completer(**options: object) -> 'DepthCompleter':
