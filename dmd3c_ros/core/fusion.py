@@ -9,14 +9,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Fold each batch norm into the convolution before it, where both follow each other in a
-    Sequential; in place. The network must be in eval mode; its outputs stay the same.
+    """Fold each batch norm into the convolution before it; in place.
+
+    Folded are neighbours in a Sequential and the pairs of attributes (convolution, norm) that a
+    module names in its class attribute ``FOLDS``. The network must be in eval mode; its outputs
+    stay the same.
     """
     for module in network.modules():
-        if not isinstance(module, nn.Sequential):
-            continue
-        for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, name, fuse_conv_bn_eval(conv, norm))
+        pairs = getattr(module, 'FOLDS', ())
+        if isinstance(module, nn.Sequential):
+            pairs = pairwise([name for name, _ in module.named_children()])
+        for conv_name, norm_name in pairs:
+            conv, norm = getattr(module, conv_name), getattr(module, norm_name)
+            transposed = isinstance(conv, nn.ConvTranspose2d)
+            if isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(
+                norm, nn.BatchNorm2d
+            ):
+                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm, transposed))
                 setattr(module, norm_name, nn.Identity())
     return network

@@ -11,6 +11,7 @@ __all__ = ['CompletionNetwork', 'Convention', 'NetworkOutput', 'build', 'names']
 # name -> (module, factory); a module is imported only when one of its networks is built.
 _REGISTRY = {
     'light': ('light', 'LightNet'),
+    'bpnet': ('bpnet', 'BPNet'),
     'lrru_mini': ('lrru', 'lrru_mini'),
     'lrru_tiny': ('lrru', 'lrru_tiny'),
     'lrru_small': ('lrru', 'lrru_small'),

@@ -1,7 +1,7 @@
 """Convolutional blocks of BP-Net: residual stages, the fusion U-Net, weight initialization.
 
-Attribute names are those of the released checkpoints. Modules that run one after the other are
-registered in that order, which `folding.fold_batch_norms` relies on.
+Attribute names are those of the released checkpoints. `FOLDS` names the pairs that
+`fusion.fold_batch_norms` may fold for inference.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +43,8 @@ class ConvBlock(nn.Module):
 
 class UpConvBlock(nn.Module):
     """Transposed convolution to twice the size, batch normalization, ReLU."""
+
+    FOLDS = (('conv', 'bn'),)
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -80,6 +83,8 @@ class DropPath(nn.Module):
 
 class ResidualBlock(nn.Module):
     """The basic block of ResNet (He et al., CVPR 2016) with stochastic depth."""
+
+    FOLDS = (('conv1', 'bn1'), ('conv2', 'bn2'))
 
     def __init__(self, in_channels: int, channels: int, stride: int, drop_rate: float) -> None:
         super().__init__()
@@ -123,7 +128,7 @@ def residual_stage(
 
 def drop_rates(highest: float, blocks: int) -> Iterator[float]:
     """Rates of stochastic depth that rise linearly from 0 over the blocks of an encoder."""
-    return iter(torch.linspace(0.0, highest, blocks, dtype=torch.float64).tolist())
+    return iter(np.linspace(0.0, highest, blocks).tolist())
 
 
 class UpMerge(nn.Module):

@@ -20,6 +20,11 @@ NEIGHBOURS = 4
 _EPS = 1e-6
 
 
+def _wide(x: Tensor) -> Tensor:
+    """Raise the reduced types of autocast to float32, the type of all depth."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def backproject(depth: Tensor, K: Tensor) -> Tensor:
     """Return the points of a depth map in the camera's optical frame.
 
@@ -71,7 +76,7 @@ class WeightedPool(nn.Module):
 
     def forward(self, sparse: Tensor, features: Tensor) -> Tensor:
         """(B, 1, H, W) depth, (B, C, h, w) features -> (B, 1, h, w) depth, 0 = unknown."""
-        logits = self.permute['conv'](features).float()
+        logits = _wide(self.permute['conv'](features))
         # Channel i * cell + j of the logits belongs to pixel (i, j) of the cell.
         depth = F.pixel_unshuffle(sparse, self.cell)
         measured = depth > MIN_DEPTH
@@ -92,7 +97,6 @@ class BilateralPropagation(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels = channels
         self.convXF = nn.Sequential(
             ConvBlock(2 * channels + 3 + 2, channels, kernel_size=1, activation=nn.GELU()),
             ConvBlock(channels, channels, kernel_size=1, activation=nn.GELU()),
@@ -103,71 +107,56 @@ class BilateralPropagation(nn.Module):
         )
         self.coef = nn.ModuleDict({'conv': nn.Conv2d(channels, 3, kernel_size=1)})
 
-    # Pixels handled at once on a CPU without gradients: what they need then stays in the caches.
-    _CHUNK = 8192
+    # Values handled at once on a CPU without gradients: the caches hold what they need.
+    _CHUNK = 2**19
 
     def forward(self, features: Tensor, sparse: Tensor, K: Tensor) -> Tensor:
         """(B, C, h, w) features, (B, 1, h, w) depth, (B, 3, 3) of this size -> (B, 1, h, w)."""
-        batch, _, height, width = features.shape
+        batch, channels, height, width = features.shape
         index = nearest_valid(sparse > MIN_DEPTH, NEIGHBOURS)
         first = torch.arange(batch, device=index.device).view(-1, 1, 1, 1) * (height * width)
         neighbours = (index + first).permute(0, 2, 3, 1).reshape(-1, NEIGHBOURS)
-
         with torch.autocast(features.device.type, enabled=False):
-            own, near = self._linear_parts(features.float(), backproject(sparse, K))
-        offsets = self._offsets(index).permute(0, 3, 4, 1, 2).reshape(-1, NEIGHBOURS, 2)
+            own, near = self._first_layer(_wide(features), backproject(sparse, K))
         depth = sparse.reshape(-1)
-        rows = own.shape[0]
         whole = self.training or torch.is_grad_enabled() or features.is_cuda
-        chunk = rows if whole else self._CHUNK
+        chunk = len(own) if whole else self._CHUNK // (channels * NEIGHBOURS)
         parts = [
-            self._propagate(
-                own[start : start + chunk],
-                near,
-                depth,
-                neighbours[start : start + chunk],
-                offsets[start : start + chunk],
-            )
-            for start in range(0, rows, chunk)
+            self._propagate(own[start : start + chunk], near, depth, part)
+            for start, part in zip(range(0, len(own), chunk), neighbours.split(chunk), strict=True)
         ]
         return torch.cat(parts).reshape(batch, 1, height, width)
 
-    def _linear_parts(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the first layer, which is linear, to pixels before they become neighbours.
+    def _first_layer(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the first convolution, which is linear, to pixels instead of pairs of pixels.
 
-        Its sum over the features of i, the features and the point of j, and the offset needs each
-        part only once per pixel, not once per pair. Returns two (B * h * w, C).
+        Its input is the features of i, the features and the point of j, and the offset from i to
+        j, the difference of their positions: its output is a sum of a part of i and a part of j.
+        Returns these, each (B * h * w, C).
         """
-        weight = self.convXF[0].conv.conv.weight.flatten(1)
-        weight_own, weight_near, _ = weight.split([self.channels, self.channels + 3, 2], dim=1)
+        convolution = self.convXF[0].conv.conv
+        weight = convolution.weight.flatten(1)
+        batch, channels, height, width = features.shape
+        of_own, of_near, of_point, of_offset = weight.split([channels, channels, 3, 2], dim=1)
+        column = torch.arange(width, device=weight.device, dtype=weight.dtype).expand(height, -1)
+        row = torch.arange(height, device=weight.device, dtype=weight.dtype)[:, None]
+        position = torch.stack([column, row.expand(-1, width)], dim=-1).flatten(0, 1)
+        position = (position @ of_offset.t()).repeat(batch, 1)
+
         rows = features.permute(0, 2, 3, 1).flatten(0, 2)
         points = points.permute(0, 2, 3, 1).flatten(0, 2)
-        near = torch.cat([rows, points], dim=1)
-        return (
-            F.linear(rows, weight_own, self.convXF[0].conv.conv.bias),
-            F.linear(near, weight_near),
-        )
+        own = F.linear(rows, of_own, convolution.bias) - position
+        near = F.linear(rows, of_near) + F.linear(points, of_point) + position
+        return own, near
 
-    @staticmethod
-    def _offsets(index: Tensor) -> Tensor:
-        """(B, N, h, w) raster indices -> (B, N, 2, h, w): columns, rows from the pixel to them."""
-        height, width = index.shape[-2:]
-        column = torch.arange(width, device=index.device)
-        row = torch.arange(height, device=index.device)[:, None]
-        return torch.stack([index % width - column, index // width - row], dim=2).float()
-
-    def _propagate(
-        self, own: Tensor, near: Tensor, depth: Tensor, neighbours: Tensor, offsets: Tensor
-    ) -> Tensor:
-        """(n, C), (N, C), (N), (n, 4), (n, 4, 2) -> (n) depths."""
-        weight_offset = self.convXF[0].conv.conv.weight.flatten(1)[:, -2:]
-        with torch.autocast(near.device.type, enabled=False):
-            first = near[neighbours] + own[:, None] + F.linear(offsets, weight_offset)
+    def _propagate(self, own: Tensor, near: Tensor, depth: Tensor, neighbours: Tensor) -> Tensor:
+        """(n, C), (N, C), (N), (n, 4) indices into the two before -> (n) depths."""
+        first = F.embedding(neighbours, near) + own[:, None]
         x = _pointwise(self.convXF[0], first.flatten(0, 1), convolved=True)
         x = _pointwise(self.convXF[1], x)
         x = F.gelu(x + _pointwise(self.convXL[1], _pointwise(self.convXL[0], x)))
         last = self.coef['conv']
-        coefficients = F.linear(x, last.weight.flatten(1), last.bias).float()
+        coefficients = _wide(F.linear(x, last.weight.flatten(1), last.bias))
         alpha, beta, omega = coefficients.unflatten(0, (-1, NEIGHBOURS)).unbind(dim=-1)
         return (((alpha + 1) * depth[neighbours] + beta) * omega.softmax(dim=1)).sum(dim=1)
 
@@ -196,7 +185,7 @@ class AffinityKernels(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, k * k, h, w) float32, contiguous."""
-        around = self.conv(features).float().contiguous()
+        around = _wide(self.conv(features)).contiguous()
         around = around / (around.abs().sum(dim=1, keepdim=True) + _EPS)
         centre = 1 - around.sum(dim=1, keepdim=True)
         before, after = around.chunk(2, dim=1)
@@ -223,8 +212,8 @@ class Refinement(nn.Module):
 
     def forward(self, features: Tensor, depth: Tensor, sparse: Tensor) -> Tensor:
         """(B, C, h, w), (B, 1, h, w), (B, 1, h, w) -> (B, 1, h, w)."""
-        masks = (self.convmask(features).float() * (sparse > MIN_DEPTH)).split(1, dim=1)
-        shares = self.convck(features).float().split(1, dim=1)
+        masks = (_wide(self.convmask(features)) * (sparse > MIN_DEPTH)).split(1, dim=1)
+        shares = _wide(self.convck(features)).split(1, dim=1)
         halfway = final = 0.0
         for side, mask, share in zip(self.SIDES, masks, shares, strict=True):
             kernels = getattr(self, f'weight{side}x{side}')(features)
@@ -236,7 +225,7 @@ class Refinement(nn.Module):
                     halfway = halfway + share * current
             final = final + share * current
         stages = torch.cat([depth, halfway, final], dim=1)
-        weights = self.convct(torch.cat([features, stages.to(features.dtype)], dim=1)).float()
+        weights = _wide(self.convct(torch.cat([features, stages.to(features.dtype)], dim=1)))
         return (weights * stages).sum(dim=1, keepdim=True)
 
 
@@ -281,5 +270,5 @@ class Scale(nn.Module):
         K = scale_intrinsics(K, self.level)
         depth = self.prop(features, sparse, K)
         features = self.fuse(features, backproject(depth, K))
-        depth = depth + self.conv(features).float()
+        depth = depth + _wide(self.conv(features))
         return features, self.cspn(features, depth, sparse)
