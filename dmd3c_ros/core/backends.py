@@ -42,8 +42,10 @@ class Prediction(NamedTuple):
 class Runner(Protocol):
     """Runs one network; arguments as of ``CompletionNetwork.forward``, on ``device``."""
 
+    backend: str
     convention: Convention
     device: torch.device
+    dtype: torch.dtype
 
     def __call__(self, image: Tensor, sparse: Tensor, K: Tensor) -> Prediction: ...
 
@@ -63,13 +65,14 @@ class TorchRunner:
         compiled: bool = False,
     ) -> None:
         network = network.to(device, memory_format=torch.channels_last)
-        self.convention, self.device, self._dtype = network.convention, device, dtype
+        self.backend = 'compile' if compiled else 'eager'
+        self.convention, self.device, self.dtype = network.convention, device, dtype
         self._forward = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
     def __call__(self, image: Tensor, sparse: Tensor, K: Tensor) -> Prediction:
         image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             output = self._forward(image, sparse, K)
         return Prediction(output.depth, output.confidence)
 
@@ -80,6 +83,9 @@ class OnnxRunner:
     device: CUDA needs onnxruntime-gpu. Raises ImportError without ONNX Runtime, ValueError for a
     device it was not built for or a file that is not such an export.
     """
+
+    backend = 'onnx'
+    dtype = torch.float32
 
     def __init__(self, path: str | Path, device: torch.device) -> None:
         runtime = _onnxruntime()

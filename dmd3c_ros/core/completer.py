@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,20 +11,20 @@ import torch
 import torch.nn.functional as F
 
 from . import networks
-from .backends import BACKENDS, OnnxRunner, Runner, TorchRunner, cached_export
+from .backends import BACKENDS, Runner
 from .baselines import BASELINES
-from .checkpoint import CheckpointError, load_weights, read_checkpoint
-from .fusion import fold_batch_norms
+from .loading import PRECISIONS, WEIGHTS_FOLDER, load_runner
 from .networks.base import CompletionNetwork, Convention
-from .release import RELEASES, WEIGHTS_FOLDER, recognize, release, weights_path
+
+__all__ = [
+    'WEIGHTS_FOLDER',
+    'CompleterConfig',
+    'Completion',
+    'DepthCompleter',
+    'model_names',
+]
 
 log = logging.getLogger(__name__)
-
-PRECISIONS = {
-    'float32': torch.float32,
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -90,45 +89,23 @@ class DepthCompleter:
     CheckpointError for weights that are missing or do not fit, ImportError without ONNX Runtime.
     """
 
-    def __init__(self, config: CompleterConfig | None = None) -> None:
+    def __init__(
+        self, config: CompleterConfig | None = None, network: CompletionNetwork | None = None
+    ) -> None:
+        """Load what ``config`` names; ``network``, of ``config.model``, stands in for its weights.
+
+        Such a network is rewritten for inference and moved to the device.
+        """
         self.config = config or CompleterConfig()
         self._runner: Runner | None = None
-        self.name, self.backend = self.config.model, self.config.backend
+        self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
         if self.name in BASELINES:
-            self.backend = 'eager'
             return
-        if Path(self.config.weights).suffix == '.onnx':
-            self.backend = 'onnx'
-        self._runner = self._onnx() if self.backend == 'onnx' else self._torch()
-        self.device = str(self._runner.device)
+        self.name, self._runner = load_runner(self.config, network)
+        self.device, self.backend = str(self._runner.device), self._runner.backend
+        self.precision = str(self._runner.dtype).removeprefix('torch.')
         log.info('model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend)
-
-    def _torch(self) -> TorchRunner:
-        device = _device(self.config.device)
-        dtype = _dtype(self.config.precision, device)
-        self.precision = str(dtype).removeprefix('torch.')
-        self.name, network = _network(self.config)
-        return TorchRunner(network, device, dtype, compiled=self.backend == 'compile')
-
-    def _onnx(self) -> OnnxRunner:
-        if self.config.precision not in ('auto', 'float32'):
-            raise ValueError(
-                f'precision: expected float32 with the onnx back end, got {self.config.precision}'
-            )
-        device = (
-            torch.device('cpu') if self.config.device == 'auto' else _device(self.config.device)
-        )
-        if Path(self.config.weights).suffix != '.onnx':
-            self.name, network = _network(self.config)
-            return OnnxRunner(cached_export(network, self.name), device)
-        runner = OnnxRunner(self.config.weights, device)
-        if self.name not in ('auto', runner.name):
-            raise CheckpointError(
-                f'{self.config.weights}: expected the network {self.name}, got {runner.name}'
-            )
-        self.name = runner.name
-        return runner
 
     def complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """Complete one image.
@@ -205,70 +182,3 @@ def _check(rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> None:
         )
     if np.shape(K) != (3, 3):
         raise ValueError(f'K: expected (3, 3), got {np.shape(K)}')
-
-
-def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
-    """Name and network, with its weights, ready for inference on the CPU."""
-    name = config.model
-    if name == 'auto' and not config.weights:
-        name = 'light'
-    checkpoint = read_checkpoint(_weights_file(config.weights, name))
-    if name == 'auto':
-        name = recognize(checkpoint.state)
-        if name is None:
-            raise CheckpointError(
-                f'{checkpoint.path}: its parameters are those of no known network '
-                f'({", ".join(networks.names())}); `dmd3c weights inspect` tells more'
-            )
-    network = networks.build(name)
-    load_weights(network, checkpoint)
-    return name, fold_batch_norms(network.eval().requires_grad_(False))
-
-
-def _weights_file(weights: str, model: str) -> Path:
-    if not weights:
-        return _default_weights(model)
-    path = Path(weights)
-    if path.exists() or weights not in (item.name for item in RELEASES):
-        return path
-    path = weights_path(release(weights))
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'weights: no file {weights}, and the checkpoint of that name is not here yet; fetch '
-            f'it with `dmd3c weights get {weights}`'
-        )
-    return path
-
-
-def _default_weights(model: str) -> Path:
-    path = WEIGHTS_FOLDER / f'{model}.pth'
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'{model}: no weights come with the package for this network; name a checkpoint file'
-        )
-    return path
-
-
-def _device(name: str) -> torch.device:
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f'device: expected auto, cpu, cuda or cuda:N; got {name!r}') from error
-    if device.type not in ('cpu', 'cuda'):
-        raise ValueError(f'device: expected auto, cpu, cuda or cuda:N; got {name!r}')
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'device: {name} is not there; {torch.cuda.device_count()} GPUs found')
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name != 'auto':
-        return PRECISIONS[name]
-    if device.type == 'cuda':
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # A CPU that only emulates bfloat16 is slower in it than in float32.
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32

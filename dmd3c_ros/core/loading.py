@@ -1,0 +1,128 @@
+"""From settings to a network that runs: which file, which device, which type, which back end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from . import networks
+from .backends import OnnxRunner, Runner, TorchRunner, cached_export
+from .checkpoint import CheckpointError, load_weights, read_checkpoint
+from .fusion import fold_batch_norms
+from .networks.base import CompletionNetwork
+from .release import RELEASES, WEIGHTS_FOLDER, recognize, release, weights_path
+
+if TYPE_CHECKING:
+    from .completer import CompleterConfig
+
+PRECISIONS = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+}
+
+
+def load_runner(
+    config: CompleterConfig, network: CompletionNetwork | None = None
+) -> tuple[str, Runner]:
+    """Name of the network that ``config`` asks for, and what runs it.
+
+    network: stands in for the weights, where given. Errors as of ``DepthCompleter``.
+    """
+    if config.backend == 'onnx' or Path(config.weights).suffix == '.onnx':
+        return _onnx(config, network)
+    device = _device(config.device)
+    dtype = _dtype(config.precision, device)
+    name, network = _network(config) if network is None else (config.model, network)
+    compiled = config.backend == 'compile'
+    return name, TorchRunner(_for_inference(network), device, dtype, compiled)
+
+
+def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
+    if config.precision not in ('auto', 'float32'):
+        raise ValueError(
+            f'precision: expected float32 with the onnx back end, got {config.precision}'
+        )
+    device = torch.device('cpu') if config.device == 'auto' else _device(config.device)
+    if network is None and Path(config.weights).suffix == '.onnx':
+        runner = OnnxRunner(config.weights, device)
+        if config.model not in ('auto', runner.name):
+            raise CheckpointError(
+                f'{config.weights}: expected the network {config.model}, got {runner.name}'
+            )
+        return runner.name, runner
+    name, network = _network(config) if network is None else (config.model, network)
+    return name, OnnxRunner(cached_export(_for_inference(network), name), device)
+
+
+def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
+    """Name and network, with its weights."""
+    name = config.model
+    if name == 'auto' and not config.weights:
+        name = 'light'
+    checkpoint = read_checkpoint(_weights_file(config.weights, name))
+    if name == 'auto':
+        name = recognize(checkpoint.state)
+        if name is None:
+            raise CheckpointError(
+                f'{checkpoint.path}: its parameters are those of no known network '
+                f'({", ".join(networks.names())}); `dmd3c weights inspect` tells more'
+            )
+    network = networks.build(name)
+    load_weights(network, checkpoint)
+    return name, network
+
+
+def _for_inference(network: CompletionNetwork) -> CompletionNetwork:
+    return fold_batch_norms(network.eval().requires_grad_(False))
+
+
+def _weights_file(weights: str, model: str) -> Path:
+    if not weights:
+        return _default_weights(model)
+    path = Path(weights)
+    if path.exists() or weights not in (item.name for item in RELEASES):
+        return path
+    path = weights_path(release(weights))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'weights: no file {weights}, and the checkpoint of that name is not here yet; fetch '
+            f'it with `dmd3c weights get {weights}`'
+        )
+    return path
+
+
+def _default_weights(model: str) -> Path:
+    path = WEIGHTS_FOLDER / f'{model}.pth'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{model}: no weights come with the package for this network; name a checkpoint file'
+        )
+    return path
+
+
+def _device(name: str) -> torch.device:
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'device: expected auto, cpu, cuda or cuda:N; got {name!r}') from error
+    if device.type not in ('cpu', 'cuda'):
+        raise ValueError(f'device: expected auto, cpu, cuda or cuda:N; got {name!r}')
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f'device: {name} is not there; {torch.cuda.device_count()} GPUs found')
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != 'auto':
+        return PRECISIONS[name]
+    if device.type == 'cuda':
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # A CPU that only emulates bfloat16 is slower in it than in float32.
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
