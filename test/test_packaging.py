@@ -188,17 +188,22 @@ def test_the_manifest_and_the_distribution_are_one_package(manifest, metadata):
     assert 'Apache License' in licence.read_text()
 
 
-def imported_modules() -> set[str]:
-    """Top-level names of everything that the package and its launch files import from outside."""
+def imported_modules(*folders: str) -> set[str]:
+    """Top-level names of everything that the modules of these folders import from outside."""
     modules = set()
-    for folder in ('dmd3c_ros', 'launch'):
+    for folder in folders:
         for path in (REPOSITORY / folder).rglob('*.py'):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Import):
                     modules.update(alias.name.split('.')[0] for alias in node.names)
                 elif isinstance(node, ast.ImportFrom) and node.level == 0:
                     modules.add(node.module.split('.')[0])
-    return modules - set(sys.stdlib_module_names) - {'dmd3c_ros'}
+    return modules - set(sys.stdlib_module_names) - {'dmd3c_ros', 'training'}
+
+
+def requirement_lines(path: str) -> list[str]:
+    lines = (REPOSITORY / path).read_text().splitlines()
+    return [line for line in lines if line and line[0] != '#']
 
 
 def names_of(requirements: list[str]) -> set[str]:
@@ -206,7 +211,7 @@ def names_of(requirements: list[str]) -> set[str]:
 
 
 def test_every_import_is_a_named_dependency(manifest, metadata):
-    modules = imported_modules()
+    modules = imported_modules('dmd3c_ros', 'launch')
     rosdep = {e.text for tag in ('depend', 'exec_depend') for e in manifest.iter(tag)}
     assert {PACKAGES.get(m, (m,))[0] for m in modules} - rosdep == set()
     needed_by_pip = {PACKAGES[m][1] for m in modules if m in PACKAGES}
@@ -215,8 +220,8 @@ def test_every_import_is_a_named_dependency(manifest, metadata):
 
 def test_every_requirement_is_pinned_once_for_every_python(metadata):
     requirements = pytest.importorskip('packaging.requirements')
-    lines = (REPOSITORY / 'requirements.txt').read_text().splitlines()
-    pins = [requirements.Requirement(line) for line in lines if line and line[0] != '#']
+    lines = requirement_lines('requirements.txt') + requirement_lines('training/requirements.txt')
+    pins = [requirements.Requirement(line) for line in lines]
     assert all(re.fullmatch(r'==[\d.]+', str(pin.specifier)) for pin in pins)
     for version in ('3.10', '3.11', '3.12', '3.13', '3.14'):
         environment = {'python_version': version}
@@ -224,3 +229,10 @@ def test_every_requirement_is_pinned_once_for_every_python(metadata):
         names = [p.name.lower() for p in chosen]
         assert len(names) == len(set(names)), f'Python {version}: a package is pinned twice'
         assert names_of(metadata['requires']) - set(names) == set(), f'Python {version}'
+
+
+def test_everything_that_training_imports_is_pinned():
+    pinned = names_of(requirement_lines('requirements.txt'))
+    pinned |= names_of(requirement_lines('training/requirements.txt'))
+    modules = imported_modules('training')
+    assert {PACKAGES.get(m, (m, m))[1] for m in modules} - pinned == set()
