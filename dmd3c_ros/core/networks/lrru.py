@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.deform import propagate, sampling_grid
@@ -54,7 +55,7 @@ class UpUnit(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.bn(self.conv(x)))
+        return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -92,8 +93,8 @@ class ResidualBlock(nn.Module):
         out = self.downsample(x)
         scale = self._residual_scale()
         if scale != 0.0:
-            residual = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-            out = torch.add(out, residual, alpha=scale)
+            hidden = F.relu(self.bn1(self.conv1(x)), inplace=True)
+            out = torch.add(out, self.bn2(self.conv2(hidden)), alpha=scale)
         return torch.relu(out) if self.final_relu else out
 
     def _residual_scale(self) -> float:
