@@ -34,6 +34,7 @@ class LightConfig:
 
     scenes: folder of ``python -m training.scenes``. out: folder of checkpoints and the weights.
     iterations, batch: length of the run; learning_rate: peak of OneCycle (AdamW).
+    stop_at: end the run early, at this iteration; 0 for the whole schedule.
     l1_weight, l2_weight: of absolute and squared error relative to the image's mean depth.
     far_weight: of pixels that lie far from every LiDAR point in the image.
     validation: frames held out of training; validate_every: iterations between two validations.
@@ -43,6 +44,7 @@ class LightConfig:
     out: str
     seed: int = 1
     iterations: int = 20_000
+    stop_at: int = 0
     batch: int = 4
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -181,18 +183,19 @@ class Trainer:
     def run(self) -> None:
         """Train to the end; ``last.pth`` holds everything, ``light.pth`` the averaged weights."""
         c = self.config
-        numbers = range(self.step * c.batch, c.iterations * c.batch)
+        end = c.stop_at or c.iterations
+        numbers = range(self.step * c.batch, end * c.batch)
         loader = DataLoader(
             self.samples, c.batch, sampler=numbers, num_workers=c.workers, prefetch_factor=4
         )
         columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
         mean = 0.0
         with Progress(*columns, TimeRemainingColumn()) as progress:
-            task = progress.add_task('light', total=c.iterations, completed=self.step)
+            task = progress.add_task('light', total=end, completed=self.step)
             for batch in loader:
                 mean += (self._iterate(batch) - mean) * 0.02
                 progress.update(task, completed=self.step, description=f'loss {mean:.4f}')
-                if self.step % c.validate_every == 0 or self.step == c.iterations:
+                if self.step % c.validate_every == 0 or self.step == end:
                     scores = validate(self.ema.module, self.held_out)
                     shown = '  '.join(f'{k} {v:.3f}' for k, v in scores.items())
                     log.info('%d  loss %.4f  %s', self.step, mean, shown)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
-from dmd3c_ros.core.projection import project_points, remove_hidden_points
+from dmd3c_ros.core.projection import project_points
 
 _DEPTH_STEPS_PER_M = 256
 
@@ -24,8 +24,6 @@ class SamplingConfig:
     height, width: crop, pixels. ring_steps: one is drawn; of the sweep every n-th ring stays.
     point_drop: largest share of points dropped at random. tilt: standard deviation, in rad, of a
     calibration error that tilt_share of the samples have. colour: strength of colour changes.
-    filter_hidden_points: drop points that the camera cannot see, as the node does. holes: largest
-    number of rectangles without points, as dark and glass surfaces leave them.
     """
 
     height: int = 288
@@ -35,20 +33,11 @@ class SamplingConfig:
     tilt: float = 1.5e-3
     tilt_share: float = 0.5
     colour: float = 1.0
-    filter_hidden_points: bool = False
-    holes: int = 0
 
     def for_validation(self) -> SamplingConfig:
         """Whole frames, half of the rings, nothing else changed."""
         return replace(
-            self,
-            height=0,
-            width=0,
-            ring_steps=(2,),
-            point_drop=0.0,
-            tilt_share=0.0,
-            colour=0.0,
-            holes=0,
+            self, height=0, width=0, ring_steps=(2,), point_drop=0.0, tilt_share=0.0, colour=0.0
         )
 
 
@@ -66,9 +55,6 @@ def draw_sample(file: Path, rng: np.random.Generator, config: SamplingConfig) ->
     camera = Camera.from_K(K, width, height)
     sweep = project_points(points, T_camera_lidar, camera)
     sparse = project_points(*_thin(points, ring, T_camera_lidar, rng, config), camera)
-    if config.filter_hidden_points:
-        sparse = remove_hidden_points(sparse)
-    _punch_holes(sparse, rng, config.holes)
     h, w = (config.height or height), (config.width or width)
     h, w = min(h, height) // 4 * 4, min(w, width) // 4 * 4
     # The lower part holds what a LiDAR sees; the sky needs fewer looks.
@@ -112,15 +98,6 @@ def _thin(
         x, y, z = rng.normal(0, config.tilt, 3)
         T = np.array([[1, -z, y, 0], [z, 1, -x, 0], [-y, x, 1, 0], [0, 0, 0, 1]]) @ T
     return points[keep], T
-
-
-def _punch_holes(sparse: np.ndarray, rng: np.random.Generator, most: int) -> None:
-    """Remove the points of up to ``most`` rectangles, in place."""
-    height, width = sparse.shape
-    for _ in range(rng.integers(most + 1)):
-        h, w = rng.integers(10, 90), rng.integers(15, 160)
-        top, left = rng.integers(height), rng.integers(width)
-        sparse[top : top + h, left : left + w] = 0
 
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
