@@ -158,6 +158,8 @@ def _environment() -> Iterator[None]:
         # The name before and since Fast DDS 3.
         'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
         'FASTDDS_DEFAULT_PROFILES_FILE': profile,
+        # Threads of the network that wait must leave the core to the middleware and the player.
+        'OMP_WAIT_POLICY': 'PASSIVE',
     }
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)

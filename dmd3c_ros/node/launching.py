@@ -89,6 +89,8 @@ def completion_node(context, topics: Sequence[str] = ()) -> Node:
         executable='completion_node',
         namespace=options.get('namespace'),
         output='screen',
+        # Threads of the network that wait must leave the core to others.
+        additional_env={'OMP_WAIT_POLICY': 'PASSIVE'},
         parameters=[source for source in parameters if source],
         remappings=[(_TOPICS[name], topic) for name, topic in given(context, topics).items()],
     )
