@@ -54,6 +54,7 @@ class Node:
     parameters: list = ()
     remappings: list = ()
     arguments: list = ()
+    additional_env: dict | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +194,12 @@ def test_a_profile_of_the_users_own_is_left_alone(monkeypatch, variable):
 
 def test_the_profile_can_be_turned_off():
     assert profiles(start('completion', fastdds_profile='none')) == {}
+
+
+def test_waiting_threads_of_the_network_leave_the_core():
+    nodes = [action for action in start('completion') if isinstance(action, Node)]
+    (node,) = [node for node in nodes if node.executable == 'completion_node']
+    assert node.additional_env == {'OMP_WAIT_POLICY': 'PASSIVE'}
 
 
 def test_the_profile_holds_large_messages():
