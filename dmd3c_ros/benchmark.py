@@ -97,6 +97,11 @@ class Case:
     times: list[float] = field(default_factory=list)
     ratio: float = 1.0
 
+    def same(self, other: Case) -> bool:
+        """Whether two cases came to the same, as baselines do in every precision."""
+        names = ('model', 'weights', 'size', 'device', 'precision', 'backend')
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def as_dict(self) -> dict:
         """Numbers for a JSON file, with latencies in ms in place of single times."""
         values = {key: value for key, value in asdict(self).items() if key != 'times'}
@@ -124,6 +129,9 @@ def run(config: BenchmarkConfig, on_progress: Callable[[str], None] = log.info) 
             case, completer = _prepare(*combination, config.points)
         except (ValueError, OSError, ImportError) as error:
             log.warning('not measured: %s (%s)', label, error)
+            continue
+        if any(case.same(other) for other in cases):
+            completer.close()
             continue
         cases.append(case)
         completers.append(completer)
@@ -175,7 +183,7 @@ def completer_of(settings: CompleterConfig) -> tuple[DepthCompleter, str]:
     if settings.weights or settings.model in ('auto', *BASELINES):
         return DepthCompleter(settings), Path(settings.weights).name
     try:
-        return DepthCompleter(settings), 'of the package'
+        return DepthCompleter(settings), 'bundled'
     except FileNotFoundError:
         torch.manual_seed(0)
         network = networks.build(settings.model)
@@ -287,8 +295,3 @@ def machine() -> dict[str, object]:
     if torch.cuda.is_available():
         found['gpu'] = torch.cuda.get_device_name()
     return found
-
-
-def use_threads(count: int) -> None:
-    """Let networks compute with so many CPU threads."""
-    torch.set_num_threads(count)

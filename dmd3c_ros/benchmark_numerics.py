@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
@@ -11,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmd3c_ros.benchmark import Inputs, completer_of, synthetic
-from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.benchmark import Inputs, synthetic
+from dmd3c_ros.core.baselines import BASELINES
+from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.ops.nearest import nearest_valid
-
-log = logging.getLogger(__name__)
 
 _NEIGHBOURS = 4
 _ROWS_TIMED = 4096  # pixels whose neighbours the brute force searches; its time is linear in them
@@ -26,12 +24,10 @@ _CHUNK = 512
 class Deviation:
     """How far depth in a lower precision is from depth in float32, over all pixels of frames.
 
-    rmse_mm, mean_mm, p99_mm: of the differences. frames: their number. weights: 'random' makes
-    the differences those of no use.
+    rmse_mm, mean_mm, p99_mm: of the differences. frames: their number.
     """
 
     model: str
-    weights: str
     device: str
     precision: str
     frames: int
@@ -69,13 +65,19 @@ class NearestTiming:
 def deviations(
     settings: CompleterConfig, precisions: Sequence[str], frames: Sequence[Inputs]
 ) -> list[Deviation]:
-    """Complete frames in float32 and in each of ``precisions``, one network after the other."""
-    reference, _ = completer_of(replace(settings, precision='float32'))
+    """Complete frames in float32 and in each of ``precisions``.
+
+    Nothing for a baseline, which has none. Raises FileNotFoundError without weights: what random
+    ones do in lower precision says nothing.
+    """
+    if settings.model in BASELINES:
+        return []
+    reference = DepthCompleter(replace(settings, precision='float32'))
     expected = [reference.complete(*frame).depth for frame in frames]
     reference.close()
     found = []
     for precision in precisions:
-        completer, weights = completer_of(replace(settings, precision=precision))
+        completer = DepthCompleter(replace(settings, precision=precision))
         difference = np.concatenate(
             [
                 np.abs(completer.complete(*frame).depth - depth)[depth > 0]
@@ -86,7 +88,6 @@ def deviations(
         found.append(
             Deviation(
                 completer.name,
-                weights,
                 completer.device,
                 completer.precision,
                 len(frames),

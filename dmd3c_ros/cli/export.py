@@ -1,4 +1,4 @@
-"""`dmd3c export`: frames in the layouts that other programs read."""
+"""`dmd3c export`: frames, or a network, in the forms that other programs read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +30,35 @@ from dmd3c_ros.cli.options import (
 if TYPE_CHECKING:
     from dmd3c_ros.slam.droid import RgbdFrame
 
-app = typer.Typer(help='Write frames as other programs read them.', no_args_is_help=True)
+app = typer.Typer(
+    help='Write frames, or a network, as other programs read them.', no_args_is_help=True
+)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `tum` a command of its own while it is the only one."""
+@app.command()
+def onnx(
+    out: Annotated[Path, typer.Argument(help='ONNX file to write.')],
+    model: Model = None,
+    weights: Weights = None,
+) -> None:
+    """Write a network for ONNX Runtime, for images of any size, checked against PyTorch.
+
+    The light network can be exported. Its inputs are image (1, 3, H, W), RGB normalized as
+    `weights inspect` says; sparse (1, 1, H, W), m, 0 = unknown; and K (1, 3, 3), pixels; H and W
+    are multiples of 4. Its outputs are depth and confidence (1, 1, H, W).
+    """
+    from dmd3c_ros.cli.console import console, fail, say
+    from dmd3c_ros.core.backends import export_onnx
+    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.core.loading import load_network
+
+    try:
+        name, network = load_network(CompleterConfig(**given(model=model, weights=weights)))
+        with console().status('exporting'):
+            difference = export_onnx(network, name, out)
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise fail(error) from error
+    say(f'{out}: {name}, at most {difference * 1e3:.2g} mm from PyTorch')
 
 
 @app.command()

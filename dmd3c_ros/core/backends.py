@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import logging
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -182,18 +183,26 @@ def _exported(network: CompletionNetwork) -> torch.onnx.ONNXProgram:
     height = torch.export.Dim('h', min=low, max=high)
     width = torch.export.Dim('w', min=low, max=high)
     sizes = {2: multiple * height, 3: multiple * width}
+    # The exporter warns of torchvision, which is not needed, and of names that it changes itself.
+    exporter = logging.getLogger('torch.onnx')
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
     try:
-        return torch.onnx.export(
-            _Outputs(network).eval(),
-            _example(multiple * 3 * low, multiple * 4 * low),
-            dynamo=True,
-            dynamic_shapes={'image': sizes, 'sparse': sizes, 'K': None},
-            input_names=ONNX_INPUTS,
-            output_names=ONNX_OUTPUTS,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return torch.onnx.export(
+                _Outputs(network).eval(),
+                _example(multiple * 3 * low, multiple * 4 * low),
+                dynamo=True,
+                dynamic_shapes={'image': sizes, 'sparse': sizes, 'K': None},
+                input_names=ONNX_INPUTS,
+                output_names=ONNX_OUTPUTS,
+                verbose=False,
+            )
     except ImportError as error:
         raise ImportError(f'export needs the packages onnx and onnxscript ({error})') from error
+    finally:
+        exporter.setLevel(level)
 
 
 def _example(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,9 +35,9 @@ def load_runner(
         return _onnx(config, network)
     device = _device(config.device)
     dtype = _dtype(config.precision, device)
-    name, network = _network(config) if network is None else (config.model, network)
+    name, network = _ready(config, network)
     compiled = config.backend == 'compile'
-    return name, TorchRunner(_for_inference(network), device, dtype, compiled)
+    return name, TorchRunner(network, device, dtype, compiled)
 
 
 def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
@@ -53,12 +53,19 @@ def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[s
                 f'{config.weights}: expected the network {config.model}, got {runner.name}'
             )
         return runner.name, runner
-    name, network = _network(config) if network is None else (config.model, network)
-    return name, OnnxRunner(cached_export(_for_inference(network), name), device)
+    name, network = _ready(config, network)
+    return name, OnnxRunner(cached_export(network, name), device)
 
 
-def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
-    """Name and network, with its weights."""
+def _ready(
+    config: CompleterConfig, network: CompletionNetwork | None
+) -> tuple[str, CompletionNetwork]:
+    """The given network, else the one that ``config`` names."""
+    return load_network(config) if network is None else (config.model, _for_inference(network))
+
+
+def load_network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
+    """Name and network, with its weights, ready for inference on the CPU."""
     name = config.model
     if name == 'auto' and not config.weights:
         name = 'light'
@@ -72,7 +79,7 @@ def _network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
             )
     network = networks.build(name)
     load_weights(network, checkpoint)
-    return name, network
+    return name, _for_inference(network)
 
 
 def _for_inference(network: CompletionNetwork) -> CompletionNetwork:
