@@ -45,7 +45,7 @@ setup(
         'rosbags>=0.11',
         'rosbags-image',
         'scipy>=1.8',
-        'torch>=2.1',
+        'torch>=2.5',
         'typer>=0.9',
     ],
     extras_require={
