@@ -498,6 +498,11 @@ def test_the_setting_of_the_paper_is_a_configuration_by_name():
     sensor = config.simulation.sensor
     assert sensor.forward_m == sensor.left_m == sensor.up_m == (0.0, 0.0)
     assert config.simulation.surface == 'poisson'
+    changed = {'like': 'paper', 'surface': 'grid', 'sensor': {'patterns': {'vlp16': 1}}}
+    other = from_dict(SimulationConfig, changed)
+    assert other == replace(
+        config.simulation, surface='grid', sensor=replace(sensor, patterns={'vlp16': 1.0})
+    )
     with pytest.raises(ValueError, match='simulation: expected one of field, paper'):
         from_dict(GenerateConfig, {**asdict(config), 'simulation': 'papers'})
 

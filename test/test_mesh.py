@@ -152,6 +152,35 @@ def test_casting_on_the_image_gives_what_ray_casting_against_the_triangles_gives
     assert close.mean() > 0.998
 
 
+def test_each_ray_may_have_an_origin_of_its_own():
+    pytest.importorskip('open3d')
+    camera = camera_of()
+    surface = GridSurface.of(rough_depth(camera, 3), camera)
+    rng = np.random.default_rng(1)
+    origins, directions = rng.uniform(-0.5, 0.5, (4000, 3)), fan(rng)
+    mine = HeightField(surface).cast(origins, directions)
+    reference = mesh_caster(surface.vertices(), surface.triangles())(origins, directions)
+    both = np.isfinite(mine) & np.isfinite(reference)
+    assert both.sum() > 500 and (np.isfinite(mine) == np.isfinite(reference)).mean() > 0.998
+    assert (np.abs(mine[both] - reference[both]) < 1e-3 * reference[both]).mean() > 0.998
+
+
+def test_rays_through_the_very_pixels_meet_every_pixel_of_the_surface():
+    camera = camera_of()
+    depth = rough_depth(camera, 4)
+    surface = GridSurface.of(depth, camera)
+    part = np.zeros(depth.shape, bool)
+    part[:-1, :-1] |= surface.upper
+    part[1:, :-1] |= surface.upper | surface.lower
+    part[:-1, 1:] |= surface.upper | surface.lower
+    part[1:, 1:] |= surface.lower
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(camera.K).T
+    length = np.linalg.norm(rays, axis=1, keepdims=True)
+    z = (HeightField(surface).cast(np.zeros(3), rays / length) / length[:, 0]).reshape(depth.shape)
+    np.testing.assert_allclose(z[part], depth[part], rtol=1e-4)
+
+
 def test_an_empty_surface_is_met_by_nothing():
     camera = camera_of()
     field = HeightField(GridSurface.of(np.zeros((64, 96), np.float32), camera))

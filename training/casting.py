@@ -18,6 +18,7 @@ from .mesh import GridSurface
 
 Caster = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _SLACK = 1e-4  # relative, of the bounds in inverse depth; float32 must not miss a grazing hit
+_BESIDE = 1e-3  # pixels; a ray through a corner or along an edge touches the cells beside it too
 _EDGE = 1e-6  # of a cell, so that rays do not slip between two triangles
 
 
@@ -51,14 +52,16 @@ class HeightField:
         self._cells = cells.any()
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Distance (N,) float32, m, to the first hit of rays from one origin; inf for none.
+        """Distance (N,) float32, m, to the first hit of each ray; inf for none.
 
-        origin: (3,), m, and directions: (N, 3) unit vectors, in the camera's optical frame.
+        origin: (3,) of all rays or (N, 3), m, and directions: (N, 3) unit vectors, in the camera's
+        optical frame.
         """
         distance = np.full(len(directions), np.inf, np.float32)
         if not self._cells or not len(directions):
             return distance
-        rays, first, last = self._lines(np.asarray(origin, float), np.asarray(directions, float))
+        origin = np.broadcast_to(np.asarray(origin, float), directions.shape)
+        rays, first, last = self._lines(origin, np.asarray(directions, float))
         if not len(rays):
             return distance
         share = self._first_hits(first, last)
@@ -67,7 +70,8 @@ class HeightField:
         K = self.surface.camera.K
         z = 1 / place[:, 2]
         x, y = (place[:, 0] - K[0, 2]) / K[0, 0] * z, (place[:, 1] - K[1, 2]) / K[1, 1] * z
-        distance[rays[hit]] = np.linalg.norm(np.stack([x, y, z], 1) - origin, axis=1)
+        points = np.stack([x, y, z], 1)
+        distance[rays[hit]] = np.linalg.norm(points - origin[rays[hit]], axis=1)
         return distance
 
     def _lines(
@@ -77,14 +81,15 @@ class HeightField:
 
         A ray is a + t b in homogeneous pixels; the view's bounds are linear in t (Liang-Barsky).
         """
-        a, b = self.surface.camera.K @ origin, directions @ self.surface.camera.K.T
+        a, b = origin @ self.surface.camera.K.T, directions @ self.surface.camera.K.T
         height, width = self.surface.inverse.shape
         near, far = 1 / self._high[-1], 1 / self._low[-1]
         enter, leave = np.zeros(len(b)), np.full(len(b), np.inf)
-        bounds = [(a[2] - near, b[:, 2]), (far - a[2], -b[:, 2])]
+        bounds = [(a[:, 2] - near, b[:, 2]), (far - a[:, 2], -b[:, 2])]
         for axis, size in ((0, width), (1, height)):
-            bounds.append((a[axis], b[:, axis]))
-            bounds.append(((size - 1) * a[2] - a[axis], (size - 1) * b[:, 2] - b[:, axis]))
+            last = size - 1 + _BESIDE
+            bounds.append((a[:, axis] + _BESIDE * a[:, 2], b[:, axis] + _BESIDE * b[:, 2]))
+            bounds.append((last * a[:, 2] - a[:, axis], last * b[:, 2] - b[:, axis]))
         with np.errstate(divide='ignore', invalid='ignore'):
             for value, slope in bounds:  # value + t slope >= 0
                 t = -value / slope
@@ -94,7 +99,7 @@ class HeightField:
         rays = np.flatnonzero((enter < leave) & np.isfinite(leave))
         ends = []
         for t in (enter[rays], leave[rays]):
-            h = a + t[:, None] * b[rays]
+            h = a[rays] + t[:, None] * b[rays]
             ends.append(np.concatenate([h[:, :2], np.ones((len(h), 1))], 1) / h[:, 2:])
         return rays, ends[0], ends[1]
 
@@ -122,8 +127,8 @@ class HeightField:
         height, width = self.surface.inverse.shape
         ends = h[:, :2] + start[:, None] * r[:, :2], h[:, :2] + end[:, None] * r[:, :2]
         limit = np.array([width - 2, height - 2])
-        lo = np.clip(np.minimum(*ends).astype(np.int64), 0, limit)
-        hi = np.clip(np.maximum(*ends).astype(np.int64), 0, limit)
+        lo = np.clip((np.minimum(*ends) - _BESIDE).astype(np.int64), 0, limit)
+        hi = np.clip((np.maximum(*ends) + _BESIDE).astype(np.int64), 0, limit)
         # The level whose texels are as large as the segment: it touches two of them an axis.
         level = np.frexp((hi - lo).max(1).astype(np.float32))[1]
         offset, stride = self._offset[level], self._width[level]
@@ -153,13 +158,12 @@ class HeightField:
         if not len(ray):
             return
         height, width = self.surface.inverse.shape
-        slack = 1e-3 / np.maximum(np.abs(run[ray, :2]).max(1), 1e-3)
+        slack = _BESIDE / np.maximum(np.abs(run[ray, :2]).max(1), 1e-3)
         start, end = start - slack, end + slack
         ends = (first[ray] + s[:, None] * run[ray] for s in (start, end))
         (u0, v0), (u1, v1) = (e[:, :2].T for e in ends)
-        low_u, high_u = (np.clip(f(u0, u1), 0, width - 2) for f in (np.minimum, np.maximum))
-        low_v, high_v = (np.clip(f(v0, v1), 0, height - 2) for f in (np.minimum, np.maximum))
-        low_u, high_u, low_v, high_v = (x.astype(np.int64) for x in (low_u, high_u, low_v, high_v))
+        low_u, high_u = _cells(u0, u1, width - 2)
+        low_v, high_v = _cells(v0, v1, height - 2)
         for du in (0, 1):
             for dv in (0, 1):
                 touched = np.flatnonzero((low_u + du <= high_u) & (low_v + dv <= high_v))
@@ -196,6 +200,12 @@ class HeightField:
                 inside = (np.minimum(px, py) >= -_EDGE) & (np.maximum(px, py) <= 1 + _EDGE)
                 hit = (has & bit > 0) & inside & (side <= _EDGE) & (s >= start) & (s <= end)
             np.minimum.at(best, ray[hit], s[hit])
+
+
+def _cells(a: np.ndarray, b: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last cell of an axis that segments between a and b touch."""
+    low, high = np.minimum(a, b) - _BESIDE, np.maximum(a, b) + _BESIDE
+    return np.clip(low, 0, last).astype(np.int64), np.clip(high, 0, last).astype(np.int64)
 
 
 def _pyramid(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,8 +57,8 @@ def from_dict(cls: type[T], content: dict, where: str = '') -> T:
     the known ones) or a value of another type.
     """
     if 'like' in content and hasattr(cls, 'named'):
-        base = asdict(cls.named(content['like']))
-        content = _merged(base, {k: v for k, v in content.items() if k != 'like'})
+        changes = {key: value for key, value in content.items() if key != 'like'}
+        content = _merged(cls.named(content['like']), changes)
     known = {field.name for field in fields(cls)}
     unknown = sorted(str(key) for key in content.keys() - known)
     if unknown:
@@ -74,14 +74,12 @@ def from_dict(cls: type[T], content: dict, where: str = '') -> T:
         raise ValueError(f'{where or cls.__name__}: {error}') from error
 
 
-def _merged(base: dict, changes: dict) -> dict:
-    merged = dict(base)
+def _merged(base: Any, changes: dict) -> dict:
+    """Fields of a dataclass as a dictionary, with changes to it and to those inside it."""
+    merged = {field.name: getattr(base, field.name) for field in fields(base)}
     for key, value in changes.items():
-        # A group whose keys are data, such as shares by name, is replaced as a whole.
-        inner = base.get(key)
-        nested = (
-            isinstance(inner, dict) and isinstance(value, dict) and value.keys() <= inner.keys()
-        )
+        inner = merged.get(key)
+        nested = is_dataclass(inner) and isinstance(value, dict)
         merged[key] = _merged(inner, value) if nested else value
     return merged
 
@@ -92,6 +90,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if is_dataclass(kind) and isinstance(value, kind):
+        return value
     if hasattr(kind, 'named') and isinstance(value, str):
         return kind.named(value)
     if is_dataclass(kind) and isinstance(value, dict):

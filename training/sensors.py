@@ -26,6 +26,7 @@ class SensorConfig:
     line_steps: one is drawn; every n-th line stays, where 4 lines or more remain (128 lines
         become 64, 32 ...).
     forward_m, left_m, up_m: bounds of the LiDAR's place seen from the camera, m.
+    one_origin: all lasers fire from the frame's origin, whatever the real sensor's optics.
     tilt_deg: standard deviation of its yaw, pitch and roll against the camera.
     miscalibration_deg: standard deviation of the error of the rotation that is used to project.
     range_sigma_m: standard deviation of the range noise; range_sigma_share: the same as a share
@@ -49,6 +50,7 @@ class SensorConfig:
     forward_m: tuple[float, float] = (-0.5, 0.2)
     left_m: tuple[float, float] = (-0.5, 0.5)
     up_m: tuple[float, float] = (-0.1, 0.5)
+    one_origin: bool = False
     tilt_deg: float = 2.0
     miscalibration_deg: float = 0.05
     range_sigma_m: float = 0.02
@@ -80,6 +82,7 @@ PAPER = SensorConfig(
     forward_m=(0.0, 0.0),
     left_m=(0.0, 0.0),
     up_m=(0.0, 0.0),
+    one_origin=True,
     tilt_deg=0.0,
     miscalibration_deg=0.0,
     range_sigma_m=0.0,
@@ -123,10 +126,11 @@ def draw_sweep(
     kept = rng.random(len(ring)) >= rng.uniform(0, config.drop_max)
     kept &= (rng.random(ring.max(initial=0) + 1) >= config.line_drop)[ring]
     directions = directions[kept]
-    distance = caster(T[:3, 3], directions @ T[:3, :3].T)
+    origins = rays.origins[kept] * (not config.one_origin)
+    distance = caster(origins @ T[:3, :3].T + T[:3, 3], directions @ T[:3, :3].T)
     distance = distance + rng.normal(0, config.range_sigma_m, len(distance))
     seen = (distance >= pattern.min_range_m) & (distance <= pattern.max_range_m)
-    points = (directions[seen] * distance[seen, None]).astype(np.float32)
+    points = (origins[seen] + directions[seen] * distance[seen, None]).astype(np.float32)
     return SensorSweep(points, _miscalibrated(T, config, rng), name, lines)
 
 

@@ -1,0 +1,186 @@
+"""Measure the generator: ``python -m training.measure {stages,surfaces,sweeps} ...``.
+
+stages: CPU time of each step of a sample, on one core.
+surfaces: time, and deviation from the depth image, of the grid mesh and of Poisson reconstruction.
+sweeps: density, line spacing and ranges of simulated HDL-64E sweeps beside real ones of KITTI.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .casting import HeightField, mesh_caster
+from .config import load
+from .generation import GenerateConfig, Maker, Rejected
+from .mesh import GridSurface, poisson_mesh
+from .sensors import draw_sweep
+from .shards import StoredSample, decode_sample, encode_sample
+from .simulate import View, sparse_depth, surface_caster
+from .teacher import open_teacher
+
+log = logging.getLogger(__name__)
+
+
+class Stopwatch:
+    """CPU time of this process by step, s."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.spent[step].append(time.process_time() - start)
+
+
+def measure_stages(config: GenerateConfig, count: int) -> Table:
+    """CPU time a sample and samples a second and core of each step."""
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    maker, teacher, watch = Maker(config), open_teacher(config.teacher), Stopwatch()
+    for index in range(min(count, len(maker.source))):
+        with watch('read'):
+            picture = maker.read(index)
+        if isinstance(picture, Rejected):
+            continue
+        with watch('teacher'):
+            prediction = teacher.predict([picture])[0]
+        with watch('crop, depth, camera'):
+            view = maker.view(index, picture, prediction)
+        if not isinstance(view, Rejected):
+            _measure_view(view, config, index, watch)
+    table = Table('step', 'ms', 'samples/s/core', 'share')
+    means = {step: float(np.mean(times)) for step, times in watch.spent.items()}
+    total = sum(means.values())
+    for step, mean in (*means.items(), ('all', total)):
+        table.add_row(step, f'{1e3 * mean:.1f}', f'{1 / mean:.1f}', f'{100 * mean / total:.0f} %')
+    return table
+
+
+def _measure_view(view: View, config: GenerateConfig, index: int, watch: Stopwatch) -> None:
+    rng = np.random.default_rng([config.seed, index, 1])
+    simulation = config.simulation
+    with watch(f'surface ({simulation.surface})'):
+        caster = surface_caster(view, simulation)
+    with watch('sensor: rays, casting'):
+        sweep = draw_sweep(view.rgb, view.depth, view.camera, caster, simulation.sensor, rng)
+    with watch('project'):
+        sparse = sparse_depth(sweep, view.camera)
+    with watch('encode'):
+        sample = StoredSample(view.rgb, view.depth, sparse, view.camera.K, {})
+        members = encode_sample(sample, config.jpeg_quality)
+    with watch('decode (in training)'):
+        decode_sample(members)
+
+
+def measure_surfaces(config: GenerateConfig, count: int) -> Table:
+    """Grid and Poisson surfaces: CPU time, and what a ray through each pixel meets."""
+    maker, teacher, watch = Maker(config), open_teacher(config.teacher), Stopwatch()
+    deviations: dict[str, list[np.ndarray]] = defaultdict(list)
+    for index in range(min(count, len(maker.source))):
+        picture = maker.read(index)
+        if isinstance(picture, Rejected):
+            continue
+        view = maker.view(index, picture, teacher.predict([picture])[0])
+        if isinstance(view, Rejected):
+            continue
+        for name, build in _surfaces(view, config).items():
+            with watch(name):
+                caster = build()
+            deviations[name].append(_deviation(view, caster))
+    table = Table('surface', 'ms', 'met', 'median', 'p90', 'p99', 'above 5 %')
+    for name, rows in deviations.items():
+        met, *quantiles, far = np.mean(rows, axis=0)
+        table.add_row(
+            name,
+            f'{1e3 * np.mean(watch.spent[name]):.0f}',
+            *(f'{100 * value:.2f} %' for value in (met, *quantiles, far)),
+        )
+    return table
+
+
+def _surfaces(view: View, config: GenerateConfig) -> dict[str, Callable[[], Callable]]:
+    simulation = config.simulation
+    surface = GridSurface.of(view.depth, view.camera, simulation.cut)
+
+    def tree() -> Callable:
+        caster = mesh_caster(surface.vertices(), surface.triangles())
+        caster(np.zeros(3), np.array([[0, 0, 1.0]]))  # Open3D builds its tree at the first ray
+        return caster
+
+    return {
+        'grid, on the image': lambda: (
+            HeightField(GridSurface.of(view.depth, view.camera, simulation.cut)).cast
+        ),
+        'grid, tree of triangles': tree,
+        'Poisson': lambda: mesh_caster(*poisson_mesh(surface, simulation.poisson)),
+    }
+
+
+def _deviation(view: View, caster: Callable) -> np.ndarray:
+    """Share of the known pixels whose ray meets the surface; median, 90 and 99 % quantile of the
+    relative error there, and the share above 5 %."""
+    camera = view.camera
+    rays = camera.backproject(np.ones(view.depth.shape, np.float32)).reshape(-1, 3).astype(float)
+    length = np.linalg.norm(rays, axis=1)
+    z = caster(np.zeros(3), rays / length[:, None]) / length
+    known = view.depth.ravel() > 0
+    met = known & np.isfinite(z)
+    error = np.abs(z[met] - view.depth.ravel()[met]) / view.depth.ravel()[met]
+    if not len(error):
+        return np.zeros(5)
+    return np.r_[
+        met.sum() / known.sum(), np.quantile(error, [0.5, 0.9, 0.99]), (error > 0.05).mean()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog='python -m training.measure', description=__doc__)
+    parser.add_argument('what', choices=('stages', 'surfaces', 'sweeps'))
+    parser.add_argument('--config', help='YAML file of a GenerateConfig, for stages and surfaces')
+    parser.add_argument(
+        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
+    )
+    parser.add_argument('--count', type=int, default=20, help='number of samples or sweeps')
+    parser.add_argument('--drive', help='a real KITTI drive, for sweeps')
+    parser.add_argument('--figure', help='PNG to write, for sweeps')
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    try:
+        table = _run(args)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'measure: {error}') from error
+    Console().print(table)
+
+
+def _run(args: argparse.Namespace) -> Table:
+    if args.what == 'sweeps':
+        from .sweep_statistics import compare
+
+        if not args.drive:
+            raise ValueError('sweeps: expected --drive, the folder of a KITTI drive')
+        return compare(args.drive, args.count, args.figure)
+    if not args.config:
+        raise ValueError(f'{args.what}: expected --config')
+    config = replace(load(GenerateConfig, args.config, args.set), workers=1)
+    measure = measure_stages if args.what == 'stages' else measure_surfaces
+    return measure(config, args.count)
+
+
+if __name__ == '__main__':
+    main()
