@@ -45,8 +45,7 @@ def scale_intrinsics(K: Tensor, level: int) -> Tensor:
     Focal lengths and principal point are divided alike (pixel centres at whole numbers would ask
     for a further shift by half a pixel less half a small one).
     """
-    factors = K.new_tensor([0.5**level, 0.5**level, 1.0])
-    return K * factors[:, None]
+    return torch.cat([K[:, :2] * 0.5**level, K[:, 2:]], dim=1)
 
 
 class WeightedPool(nn.Module):

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from . import gpu_kernels
+
 
 def local_conv(x: Tensor, kernel: Tensor) -> Tensor:
     """Weigh the k x k neighbourhood of each pixel of a map with that pixel's own kernel.
@@ -38,7 +40,16 @@ def local_conv(x: Tensor, kernel: Tensor) -> Tensor:
     return _forward(x, kernel)
 
 
+def _on_gpu(x: Tensor, kernel: Tensor) -> bool:
+    """Whether Triton's kernels take these; the compiler fuses the plain operations itself."""
+    if not x.is_cuda or torch.compiler.is_compiling() or gpu_kernels() is None:
+        return False
+    return x.dtype == kernel.dtype == torch.float32
+
+
 def _forward(x: Tensor, kernel: Tensor) -> Tensor:
+    if _on_gpu(x, kernel):
+        return gpu_kernels().local_conv(x.contiguous(), kernel.contiguous())
     height, width = x.shape[-2:]
     side = math.isqrt(kernel.shape[1])
     padded = F.pad(x, (side // 2,) * 4)
@@ -62,6 +73,9 @@ class _LocalConv(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, kernel = ctx.saved_tensors
+        if _on_gpu(x, kernel):
+            inputs = (grad.contiguous(), x.contiguous(), kernel.contiguous())
+            return gpu_kernels().local_conv_backward(*inputs)
         height, width = x.shape[-2:]
         side = math.isqrt(kernel.shape[1])
         border = side // 2
