@@ -6,6 +6,7 @@ convolution written out from its definition. Gradients are those of one step in 
 without stochastic depth, whose draws differ between machines.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from parity import Sketch, draw_weights, relative_error, sketch, sketch_error
 from parity_scene import Scene, scene, supervision
 
 from dmd3c_ros.core import networks
+from dmd3c_ros.core.fusion import fold_batch_norms
 from dmd3c_ros.core.networks.completionformer import CompletionFormer
 from dmd3c_ros.core.networks.nlspn import NonLocalPropagation
 from dmd3c_ros.core.networks.pvt import DropPath
@@ -93,6 +95,14 @@ def test_any_size_equals_the_authors(single) -> None:
     output = single(*data.inputs)
     assert output.depth.shape == (1, 1, 76, 100)
     assert _error('depth', output.depth, GOLDEN['odd_size']) < TOLERANCE
+
+
+@torch.no_grad()
+def test_folding_batch_norms_changes_nothing(single) -> None:
+    data = _scene(1, dtype=torch.float32)
+    folded = fold_batch_norms(copy.deepcopy(single))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert relative_error(folded(*data.inputs).depth, single(*data.inputs).depth) < TOLERANCE
 
 
 @torch.no_grad()

@@ -44,6 +44,8 @@ class CbamBlock(nn.Module):
     ratio: channels over channels of the hidden layer of the channel attention.
     """
 
+    FOLDS = (('conv1', 'bn1'), ('conv2', 'bn2'))
+
     def __init__(self, channels: int, ratio: int = 16):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)

@@ -49,6 +49,8 @@ class ConvUnit(nn.Module):
 class UpUnit(nn.Module):
     """Transposed convolution that doubles the size, batch normalization, ReLU."""
 
+    FOLDS = (('conv', 'bn'),)
+
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         self.conv = nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1, bias=False)
@@ -66,6 +68,8 @@ class ResidualBlock(nn.Module):
     Stochastic Depth", ECCV 2016, Eq. 5). A skipped block leaves its weights without gradient, so
     DistributedDataParallel needs find_unused_parameters.
     """
+
+    FOLDS = (('conv1', 'bn1'), ('conv2', 'bn2'))
 
     def __init__(
         self,

@@ -31,6 +31,8 @@ _DROP_PATH = 0.1  # of the last block; it rises linearly from 0
 class ResNetBlock(nn.Module):
     """Residual block of ResNet-34 (He et al., CVPR 2016, Fig. 5 left)."""
 
+    FOLDS = (('conv1', 'bn1'), ('conv2', 'bn2'))
+
     def __init__(self, inputs: int, outputs: int, stride: int = 1):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
