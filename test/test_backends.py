@@ -1,0 +1,176 @@
+"""Back ends give the same depth, and ONNX files are checked before they take their name."""
+
+import functools
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.core import backends, networks
+from dmd3c_ros.core.checkpoint import CheckpointError
+from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxscript')
+pytest.importorskip('onnxruntime')
+
+# Exporting and tracing take a quarter of a minute of one core, minutes on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
+K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path: Path) -> Path:
+    """A cache of the test's own, and a terminal that breaks no line."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('COLUMNS', '400')
+    monkeypatch.setenv('TERM', 'dumb')
+    return tmp_path / 'cache' / 'dmd3c_ros' / 'onnx'
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a light network whose heads answer to their input."""
+    torch.manual_seed(5)
+    network = networks.build('light')
+    for head in (network.coarse_head, network.fine_head):
+        torch.nn.init.normal_(head.weight, std=0.05)
+    path = tmp_path_factory.mktemp('weights') / 'light.pth'
+    torch.save({'net': network.state_dict(), 'convention': {'size_multiple': 4}}, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def exported(weights: Path) -> Path:
+    """The same network as an ONNX file; written once, for it takes a while."""
+    path = weights.with_name('light.onnx')
+    result = CliRunner().invoke(app, ['export', 'onnx', str(path), '--weights', str(weights)])
+    assert result.exit_code == 0, result.output
+    assert 'mm from PyTorch' in result.output
+    assert sorted(p.name for p in path.parent.iterdir()) == ['light.onnx', 'light.pth']
+    return path
+
+
+def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(height)
+    rgb = rng.integers(0, 255, (height, width, 3), np.uint8)
+    sparse = np.where(rng.random((height, width)) < 0.05, rng.uniform(3, 70, (height, width)), 0)
+    return rgb, sparse.astype(np.float32)
+
+
+def eager(weights: Path) -> DepthCompleter:
+    return DepthCompleter(CompleterConfig(weights=str(weights), device='cpu', precision='float32'))
+
+
+@pytest.mark.parametrize('size', [(61, 103), (96, 128), (130, 41), (32, 32)])
+def test_an_exported_file_takes_any_size_and_agrees(
+    exported: Path, weights: Path, size: tuple[int, int]
+) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(exported)))
+    found = completer.complete(*scene(*size), K)
+    expected = eager(weights).complete(*scene(*size), K)
+    np.testing.assert_allclose(found.depth, expected.depth, atol=1e-3, rtol=0)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-4)
+    # The rays through the pixels reach the network too.
+    other = completer.complete(*scene(*size), K * [[2, 1, 3], [1, 2, 3], [1, 1, 1]])
+    assert np.abs(other.depth - found.depth).max() > 1e-3
+
+
+def test_an_exported_file_says_which_network_it_is(exported: Path, tmp_path: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(exported)))
+    assert (completer.name, completer.backend) == ('light', 'onnx')
+    assert (completer.device, completer.precision) == ('cpu', 'float32')
+    with pytest.raises(CheckpointError, match='expected the network bpnet, got light'):
+        DepthCompleter(CompleterConfig(model='bpnet', weights=str(exported)))
+    with pytest.raises(ValueError, match='precision: expected float32'):
+        DepthCompleter(CompleterConfig(weights=str(exported), precision='float16'))
+    with pytest.raises(FileNotFoundError, match='no file'):
+        DepthCompleter(CompleterConfig(weights=str(tmp_path / 'none.onnx')))
+
+
+def test_files_that_are_no_export_are_named(exported: Path, tmp_path: Path) -> None:
+    foreign = onnx.load(exported)
+    foreign.metadata_props.clear()
+    onnx.save(foreign, tmp_path / 'foreign.onnx')
+    (tmp_path / 'cut.onnx').write_bytes(exported.read_bytes()[:9999])
+    for name, message in (
+        ('foreign', 'expected a file written by `dmd3c export onnx`'),
+        ('cut', 'not a readable ONNX file'),
+    ):
+        with pytest.raises(ValueError, match=rf'{name}\.onnx: {message}'):
+            DepthCompleter(CompleterConfig(weights=str(tmp_path / f'{name}.onnx')))
+
+
+def test_the_onnx_back_end_exports_each_network_once(
+    exported: Path, weights: Path, cache: Path, tmp_path: Path, monkeypatch
+) -> None:
+    written = []
+
+    def export(network, name: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(exported, path)
+        written.append(path)
+
+    monkeypatch.setattr(backends, 'export_onnx', export)
+    for _ in range(2):
+        completer = DepthCompleter(CompleterConfig(weights=str(weights), backend='onnx'))
+    assert completer.backend == 'onnx'
+    assert [path.parent for path in written] == [cache]
+    found, expected = (c.complete(*scene(48, 64), K) for c in (completer, eager(weights)))
+    np.testing.assert_allclose(found.depth, expected.depth, atol=1e-3, rtol=0)
+    changed = torch.load(weights, weights_only=True)
+    changed['net']['fine_head.bias'] += 1e-3
+    torch.save(changed, tmp_path / 'changed.pth')
+    DepthCompleter(CompleterConfig(weights=str(tmp_path / 'changed.pth'), backend='onnx'))
+    assert len(set(written)) == 2
+
+
+def test_an_export_that_differs_from_pytorch_leaves_no_file(tmp_path: Path, monkeypatch) -> None:
+    program = SimpleNamespace(
+        model=SimpleNamespace(metadata_props={}), save=lambda path: Path(path).write_bytes(b'x')
+    )
+    monkeypatch.setattr(backends, '_exported', lambda network: program)
+    monkeypatch.setattr(backends, '_difference', lambda network, path: 2e-3)
+    (tmp_path / 'a.onnx').write_bytes(b'the one before')
+    with pytest.raises(RuntimeError, match=r'differs from PyTorch by 0\.002 m'):
+        backends.export_onnx(networks.build('light').eval(), 'light', tmp_path / 'a.onnx')
+    assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
+    assert (tmp_path / 'a.onnx').read_bytes() == b'the one before'
+
+
+def test_networks_that_cannot_be_exported_say_so(tmp_path: Path) -> None:
+    torch.save({'net': networks.build('lrru_mini').state_dict()}, tmp_path / 'a.pth')
+    command = ['export', 'onnx', str(tmp_path / 'a.onnx'), '--weights', str(tmp_path / 'a.pth')]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "expected one of light; got 'lrru_mini'" in result.output
+    assert not (tmp_path / 'a.onnx').exists()
+
+
+def test_without_onnx_runtime_the_error_names_it(exported: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ImportError, match='needs the package onnxruntime'):
+        DepthCompleter(CompleterConfig(weights=str(exported)))
+
+
+def test_a_compiled_network_is_one_graph_and_agrees(weights: Path, monkeypatch) -> None:
+    # Without code generation, which takes minutes: that the network can be traced as a whole.
+    traced = functools.partial(torch.compile, backend='eager', fullgraph=True)
+    monkeypatch.setattr(torch, 'compile', traced)
+    config = CompleterConfig(weights=str(weights), device='cpu', backend='compile')
+    completer = DepthCompleter(config)
+    assert completer.backend == 'compile'
+    expected = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    for _ in range(2):
+        np.testing.assert_allclose(
+            completer.complete(*scene(64, 96), K).depth,
+            expected.complete(*scene(64, 96), K).depth,
+            atol=1e-3,
+        )
