@@ -367,7 +367,7 @@ def test_interrupted_demo_leaves_no_process_behind(tmp_path):
     wait_for(lambda: len(children_of(demo.pid)) == 2, 60)
     children = children_of(demo.pid)
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=60)
+    demo.communicate(timeout=120)
     assert demo.returncode == 130
     assert not [pid for pid in children if Path(f'/proc/{pid}').exists()]
 

@@ -169,6 +169,8 @@ def test_offline_says_where_to_put_the_file_and_then_checks_it(
     host: Host, checkpoint: bytes, cache: Path, monkeypatch
 ) -> None:
     item = host.item
+    # Closed while it still serves, it would reset connections instead of refusing them.
+    host.shutdown()
     host.server_close()
     monkeypatch.setattr(release, 'RELEASES', (item,))
     printed = dmd3c('weights', 'get', NAME, exit_code=1)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dmd3c_ros.demo.config import DemoError
@@ -14,6 +14,23 @@ from dmd3c_ros.demo.config import DemoError
 _log = logging.getLogger(__name__)
 _PATIENCE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}
 _TAIL_LINES = 15
+
+
+@contextlib.contextmanager
+def _interrupt_deferred(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C in the block takes effect at its end, after `clean_up`.
+
+    Between the start of a process and the note of its number, an exception would lose it.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        clean_up()
+        raise KeyboardInterrupt
 
 
 class Child:
@@ -30,7 +47,7 @@ class Child:
 
     def __enter__(self) -> 'Child':
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open('wb') as log:
+        with self._log.open('wb') as log, _interrupt_deferred(self.stop):
             # A session of its own keeps the terminal's Ctrl-C away from it: the parent ends its
             # children in order. Unbuffered output keeps the log whole if it has to be killed.
             self._process = subprocess.Popen(

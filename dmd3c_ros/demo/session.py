@@ -82,8 +82,7 @@ def _wait_until_ready(
         _check_alive(node)
         if monotonic() > deadline:
             raise DemoError(
-                f'the node was not ready within {config.start_timeout_s:.0f} s:\n'
-                f'{node.log_tail()}'
+                f'the node was not ready within {config.start_timeout_s:.0f} s:\n{node.log_tail()}'
             )
         sleep(_POLL_S)
     progress.remove_task(task)
