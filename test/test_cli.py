@@ -242,9 +242,7 @@ def test_single_picture_with_ros_calibration_and_pose_as_yaml(scene):
         f'rectification_matrix: {{rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}}\n'
         f'projection_matrix: {{rows: 3, cols: 4, data: {P}}}\n'
     )
-    (scene / 'pose.yaml').write_text(
-        'translation: [0, 0, 0.5]\nrotation: [0.5, -0.5, 0.5, 0.5]\n'
-    )
+    (scene / 'pose.yaml').write_text('translation: [0, 0, 0.5]\nrotation: [0.5, -0.5, 0.5, 0.5]\n')
     complete_one(scene, '--intrinsics', scene / 'camera.yaml', '--extrinsics', scene / 'pose.yaml')
     assert (read_depth_png(scene / 'depth.png') == 6.5).all()
 
