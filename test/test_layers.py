@@ -106,7 +106,9 @@ def test_no_layer_imports_the_one_above(folder):
 
 @pytest.mark.parametrize('folders', ROS_FREE.values(), ids=ROS_FREE)
 def test_everything_below_the_node_imports_without_ros(folders):
-    modules = [module for folder in folders for module in modules_of(folder)]
+    # Triton comes with PyTorch's GPU builds; the module that needs it is imported on a GPU only.
+    optional = {'dmd3c_ros.core.ops.kernels'}
+    modules = [m for folder in folders for m in modules_of(folder) if m not in optional]
     assert modules
     arguments = json.dumps([sorted(ROS), sorted(modules)])
     done = subprocess.run(
