@@ -323,6 +323,8 @@ def start_demo(*arguments: object) -> subprocess.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, 'COLUMNS': '200', 'TERM': 'dumb'},
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -15,7 +15,7 @@ from training_data import made_sample, make_shards
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.checkpoint import load_weights, read_state
 from dmd3c_ros.core.networks import NetworkOutput
-from training.config import from_dict
+from training.config import from_dict, load
 from training.engine import NumberSampler, TrainConfig, Training, pad, train
 from training.objectives import ObjectiveConfig
 
@@ -323,3 +323,50 @@ def test_padding_enlarges_the_inputs_to_what_a_network_takes_and_adds_no_points(
     assert padded['image'].shape == (1, 3, 64, 64) and padded['sparse'].shape == (1, 1, 64, 64)
     assert padded['sparse'].sum() == pytest.approx(batch['sparse'].sum().item())
     np.testing.assert_array_equal(padded['depth'], batch['depth'])
+
+
+def test_stage_two_goes_on_from_stage_one_on_labelled_data(shards, tmp_path):
+    from dmd3c_ros.datasets.miniature import write_miniature
+
+    write_miniature('kitti', tmp_path / 'kitti', frames=2)
+    first = train(from_dict(TrainConfig, settings(shards, tmp_path / 'one', iterations=2)))
+    data = {
+        'name': 'kitti-train',
+        'root': str(tmp_path / 'kitti'),
+        'disparity': True,
+        'augment': {'crop_height': 64, 'crop_width': 128},
+        'validation_limit': 1,
+    }
+    config = settings(
+        shards,
+        tmp_path / 'two',
+        iterations=2,
+        data={'dataset': data},
+        loss={'recipe': 'paper'},
+        initial_weights=str(first),
+        workers=1,
+    )
+    weights = train(from_dict(TrainConfig, config))
+    assert np.isfinite(list(losses(tmp_path / 'two').values())).all()
+    state, before = read_state(weights), read_state(first)
+    assert any((state[name] != before[name]).any() for name in before)
+
+
+def test_a_run_may_stop_early_and_go_on(shards, tmp_path):
+    config = settings(shards, tmp_path / 'run')
+    train(from_dict(TrainConfig, {**config, 'stop_at': 3}))
+    assert torch.load(tmp_path / 'run/last.ckpt', weights_only=True)['global_step'] == 3
+    train(from_dict(TrainConfig, config))
+    train(from_dict(TrainConfig, settings(shards, tmp_path / 'whole')))
+    curve, whole = losses(tmp_path / 'run'), losses(tmp_path / 'whole')
+    assert curve == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    'file', sorted(REPOSITORY.glob('config/stage?_*.yaml')), ids=lambda f: f.stem
+)
+def test_every_shipped_configuration_is_one(file):
+    config = load(TrainConfig, file)
+    assert config.network in file.stem or config.network.startswith('lrru')
+    if file.stem.startswith('stage2'):
+        assert config.iterations == 300_000 and config.loss.recipe == 'paper'

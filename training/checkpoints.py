@@ -59,11 +59,11 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, *_: object
     ) -> None:
-        if trainer.global_step % self._every == 0:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._save(trainer)
+        # At the last iteration too, and not after it: a run that is made longer must not find its
+        # only epoch ended.
+        step = trainer.global_step
+        if step % self._every == 0 or step == trainer.max_steps:
+            trainer.save_checkpoint(self._folder / 'last.ckpt')
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         rmse = float(trainer.callback_metrics[WATCHED])
@@ -75,6 +75,3 @@ class Checkpoints(pl.Callback):
         for name in ('weights.pth', 'best.pth') if better else ('weights.pth',):
             with atomic_write(self._folder / name) as file:
                 torch.save({'net': module.average.module.state_dict()}, file)
-
-    def _save(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self._folder / 'last.ckpt')

@@ -160,14 +160,15 @@ class SceneSamples(Samples):
         rng = np.random.default_rng((self._seed, number))
         files = self._files[self._config.held_out :]
         file = files[rng.integers(len(files))]
-        return draw_sample(file, rng, self._config.sampling)
+        return draw_sample(file, rng, self._config.sampling, self._convention)
 
     @property
     def held_out(self) -> Dataset:
         sampling = self._config.sampling.for_validation()
         files = self._files[: self._config.held_out]
         return _ByIndex(
-            lambda i: draw_sample(files[i], np.random.default_rng(i), sampling), len(files)
+            lambda i: draw_sample(files[i], np.random.default_rng(i), sampling, self._convention),
+            len(files),
         )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 SCHEDULES = ('onecycle', 'constant')
 PRECISIONS = ('32-true', 'bf16-mixed')
 SCORES = ('rmse_mm', 'mae_mm', 'irmse_per_km', 'imae_per_km', 'rel')
+POINT_SCORES = ('points_rmse_mm', 'points_mae_mm')  # at LiDAR points that were kept from the input
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class TrainConfig:
     out: folder of checkpoints, weights and the TensorBoard log.
     network: a name of ``dmd3c_ros.core.networks``; initial_weights: file to begin from, empty for
         random weights.
-    iterations, batch: length of the run; the batch is that of all processes together.
+    iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
+        early, at this iteration, with the learning rate that the whole run would have; 0: never.
     learning_rate: peak of OneCycle (its rise takes the share ``warm_up``), or constant. The paper
         gives none; 1e-3 is BP-Net's.
     clip_norm: largest norm of the gradient. ema_decay: of the averaged weights, which are the
@@ -66,6 +69,7 @@ class TrainConfig:
     initial_weights: str = ''
     seed: int = 0
     iterations: int = 600_000
+    stop_at: int = 0
     batch: int = 16
     learning_rate: float = 1e-3
     schedule: str = 'onecycle'
@@ -105,6 +109,10 @@ class TrainConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f'{name}: expected at least 1, got {getattr(self, name)}')
+        if not 0 <= self.stop_at <= self.iterations:
+            raise ValueError(
+                f'stop_at: expected 0 to {self.iterations} iterations, got {self.stop_at}'
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f'ema_decay: expected 0 to below 1, got {self.ema_decay}')
         if not self.learning_rate > 0:
@@ -113,7 +121,16 @@ class TrainConfig:
     def content(self) -> dict:
         """What decides about the result: all but where, how fast and how talkative a run is."""
         content = asdict(self)
-        for name in ('out', 'workers', 'accelerator', 'devices', 'nodes', 'log_every', 'pictures'):
+        for name in (
+            'out',
+            'stop_at',
+            'workers',
+            'accelerator',
+            'devices',
+            'nodes',
+            'log_every',
+            'pictures',
+        ):
             del content[name]
         return content
 
@@ -160,7 +177,7 @@ class Training(pl.LightningModule):
         ).requires_grad_(False)
         self._objective = config.loss.build()
         self._samples: Samples | None = None
-        self._scores: list[list[float]] = []
+        self._scores: list[dict[str, float]] = []
 
     def setup(self, stage: str) -> None:
         convention = self.network.convention
@@ -250,9 +267,11 @@ class Training(pl.LightningModule):
         height, width = batch['depth'].shape[-2:]
         depth = depth[0, 0, :height, :width].float().cpu().numpy()
         truth = batch['depth'][0, 0].cpu().numpy()
-        scores = depth_metrics(depth, truth * (truth < self.config.max_depth), missing='ignore')
-        if scores is not None:
-            self._scores.append([getattr(scores, name) for name in SCORES])
+        truth = truth * (truth < self.config.max_depth)
+        self._scores.append(_scores(depth, truth, SCORES))
+        if 'sweep' in batch:
+            sweep, sparse = (batch[name][0, 0].cpu().numpy() > 0 for name in ('sweep', 'sparse'))
+            self._scores[-1] |= _scores(depth, truth * (sweep & ~sparse), POINT_SCORES)
         if self.global_rank == 0 and index < self.config.pictures:
             for logger in self.loggers:
                 picture = validation_picture(batch, depth, self.network.convention)
@@ -261,14 +280,20 @@ class Training(pl.LightningModule):
                 )
 
     def on_validation_epoch_end(self) -> None:
-        rows = torch.tensor(self._scores, device=self.device).reshape(-1, len(SCORES))
-        sums = torch.cat([rows.sum(0), rows.new_tensor([len(rows)])])
+        names = SCORES + POINT_SCORES
+        rows = [[row.get(name, np.nan) for name in names] for row in self._scores]
+        rows = torch.tensor(rows, device=self.device).reshape(-1, len(names))
         # Processes may hold different numbers of pictures: sums are shared, not means.
-        sums = self.all_gather(sums).reshape(-1, len(SCORES) + 1).sum(0)
+        sums = torch.stack([rows.nansum(0), rows.isfinite().sum(0)])
+        total, count = self.all_gather(sums).reshape(-1, 2, len(names)).sum(0)
         self._scores = []
-        for name, value in zip(SCORES, sums[:-1] / sums[-1], strict=True):
-            # They are equal in all processes already; Lightning wants to hear it.
-            self.log(f'validation/{name}', value, prog_bar=name == 'rmse_mm', sync_dist=True)
+        if not count[0]:
+            raise ValueError('validation: expected ground truth in a picture, got none in any')
+        for name, value, pictures in zip(names, total / count, count, strict=True):
+            if pictures:
+                # Equal in all processes already; Lightning wants to hear it.
+                shown = name == 'rmse_mm'
+                self.log(f'validation/{name}', value, prog_bar=shown, sync_dist=True)
         self._set_norm()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -282,6 +307,14 @@ class Training(pl.LightningModule):
                 f'{self.config.out} holds a run with other settings of {", ".join(differing)}; '
                 'use another folder, or initial_weights to begin from its result'
             )
+
+
+def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """Errors of one picture under these names, in the order of SCORES; none without truth."""
+    metrics = depth_metrics(depth, truth, missing='ignore')
+    if metrics is None:
+        return {}
+    return {name: getattr(metrics, score) for name, score in zip(names, SCORES, strict=False)}
 
 
 def pad(batch: Mapping[str, Tensor], multiple: int) -> dict[str, Tensor]:
@@ -309,10 +342,10 @@ def train(config: TrainConfig, callbacks: tuple[pl.Callback, ...] = ()) -> Path:
         accelerator=config.accelerator,
         **_processes(config),
         precision=config.precision,
-        max_steps=config.iterations,
+        max_steps=config.stop_at or config.iterations,
         max_epochs=1,
         gradient_clip_val=config.clip_norm,
-        val_check_interval=min(config.validate_every, config.iterations),
+        val_check_interval=min(config.validate_every, config.stop_at or config.iterations),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,

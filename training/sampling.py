@@ -41,11 +41,16 @@ class SamplingConfig:
         )
 
 
-def draw_sample(file: Path, rng: np.random.Generator, config: SamplingConfig) -> dict[str, Tensor]:
+def draw_sample(
+    file: Path,
+    rng: np.random.Generator,
+    config: SamplingConfig,
+    convention: Convention | None = None,
+) -> dict[str, Tensor]:
     """One sample as tensors, depths in m, 0 = unknown.
 
-    image (3, h, w), normalized; sparse (1, h, w), the network's input; sweep (1, h, w), all rings
-    of the sweep; depth (1, h, w), exact; K (3, 3), pixels.
+    image (3, h, w), normalized by the network's convention; sparse (1, h, w), the network's input;
+    sweep (1, h, w), all rings of the sweep; depth (1, h, w), exact; K (3, 3), pixels.
     """
     with np.load(file) as frame:
         rgb, depth = frame['rgb'], frame['depth'].astype(np.float32) / _DEPTH_STEPS_PER_M
@@ -65,7 +70,8 @@ def draw_sample(file: Path, rng: np.random.Generator, config: SamplingConfig) ->
     image = torch.from_numpy(rgb[window].copy()).permute(2, 0, 1).float() / 255
     if config.colour:
         image = _recolour(image, rng, config.colour)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (Convention.mean, Convention.std))
+    convention = convention or Convention()
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (convention.mean, convention.std))
     sample = {
         'image': (image - mean) / std,
         'sparse': torch.from_numpy(sparse[window].copy())[None],
