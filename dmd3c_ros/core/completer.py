@@ -115,19 +115,16 @@ class DepthCompleter:
         a metric scale then. Raises ValueError for other shapes and types.
         """
         _check(rgb, sparse, K)
-        known = np.isfinite(sparse) & (sparse > 0)
+        known = (sparse > 0) & (sparse < np.inf)
         if not known.any():
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0))
         if self.name in BASELINES:
-            depth = BASELINES[self.name](sparse)
-            confidence = known.astype(np.float32)
-        elif self._runner is None:
+            depth = BASELINES[self.name](sparse).clip(0, self.config.max_depth)
+            return Completion(depth.astype(np.float32, copy=False), known.astype(np.float32))
+        if self._runner is None:
             raise RuntimeError('the completer is closed')
-        else:
-            depth, confidence = self._infer(rgb, sparse, K)
-        depth = np.where(np.isfinite(depth), depth.clip(0, self.config.max_depth), 0)
-        return Completion(depth.astype(np.float32, copy=False), confidence)
+        return self._infer(rgb, sparse, K)
 
     def close(self) -> None:
         """Release the network and its memory; the completer cannot be used afterwards."""
@@ -136,9 +133,7 @@ class DepthCompleter:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _infer(
-        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         convention, device = self._runner.convention, self._runner.device
         above = _rows_to_cut(sparse, convention)
         rgb, sparse = rgb[above:], sparse[above:]
@@ -146,22 +141,30 @@ class DepthCompleter:
         # Padding at the right and bottom leaves the intrinsics as they are.
         right, bottom = -width % convention.size_multiple, -height % convention.size_multiple
         image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device)
-        image = image.permute(2, 0, 1)[None].float().div_(255)
+        image = image.permute(2, 0, 1)[None].float()
         mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
         std = image.new_tensor(convention.std).view(1, 3, 1, 1)
-        image = F.pad((image - mean) / std, (0, right, 0, bottom), mode='replicate')
+        image = image.mul_(1 / (255 * std)).sub_(mean / std)
+        image = F.pad(image, (0, right, 0, bottom), mode='replicate')
         depth = torch.from_numpy(np.ascontiguousarray(sparse)).to(device)[None, None]
         depth = F.pad(depth * convention.depth_scale, (0, right, 0, bottom))
         intrinsics = torch.from_numpy(np.array(K, np.float32)).to(device)[None]
         intrinsics[:, 1, 2] -= above
         output = self._runner(image, depth, intrinsics)
-        dense = output.depth[0, 0, :height, :width].float() / convention.depth_scale
+        dense = output.depth[..., :height, :width].float() / convention.depth_scale
+        # In half precision a network can overflow.
+        dense = dense.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, self.config.max_depth)
         if output.confidence is None:
             confidence = torch.ones_like(dense)
         else:
-            confidence = output.confidence[0, 0, :height, :width].float()
-        dense, confidence = (F.pad(x, (0, 0, above, 0)).cpu().numpy() for x in (dense, confidence))
-        return dense, confidence
+            confidence = output.confidence[..., :height, :width].float()
+        return Completion(_whole(dense, above), _whole(confidence, above))
+
+
+def _whole(result: torch.Tensor, above: int) -> np.ndarray:
+    """The image that a (1, 1, H, W) result is of, with the rows that were cut off as zeros."""
+    result = result[0, 0].cpu()
+    return (F.pad(result, (0, 0, above, 0)) if above else result.contiguous()).numpy()
 
 
 def _rows_to_cut(sparse: np.ndarray, convention: Convention) -> int:
