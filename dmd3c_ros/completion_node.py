@@ -41,8 +41,6 @@ _LIVE = {
     'color_near',
     'color_far',
 }
-# Rows and columns; small, because a large network takes long on a CPU.
-_WARM_UP_SIZE = (96, 320)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # Inputs may be silent for hours: said at once, then in every so many reports.
 _REPORTS_PER_SILENCE = 6
@@ -81,11 +79,11 @@ class CompletionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, prepare extrinsics and outputs."""
-        numbers = self._settings.get(NodeSettings).T_camera_lidar
+        settings = self._settings.get(NodeSettings)
         try:
             self._completer = DepthCompleter(self._settings.get(CompleterConfig))
-            self._extrinsics = Extrinsics(self, numbers)
-            _warm_up(self._completer)
+            self._extrinsics = Extrinsics(self, settings.T_camera_lidar)
+            _warm_up(self._completer, settings.warm_up_width, settings.warm_up_height)
         except (ValueError, OSError, RuntimeError, ImportError) as error:
             self.get_logger().error(str(error))
             self._release()
@@ -227,13 +225,13 @@ class CompletionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
-def _warm_up(completer: DepthCompleter) -> None:
-    """Run the model once: a first run loads kernels, for seconds on a GPU, and frames would be
-    dropped meanwhile.
+def _warm_up(completer: DepthCompleter, width: int, height: int) -> None:
+    """Run the model once: a first run of a size prepares kernels, for seconds on a GPU and a
+    minute where they are compiled, and frames would be dropped meanwhile.
     """
-    sparse = np.zeros(_WARM_UP_SIZE, np.float32)
+    sparse = np.zeros((height, width), np.float32)
     sparse[::8, ::8] = 10.0
-    completer.complete(np.zeros((*_WARM_UP_SIZE, 3), np.uint8), sparse, np.eye(3))
+    completer.complete(np.zeros((height, width, 3), np.uint8), sparse, np.eye(3))
 
 
 def _camera_of(frame: FrameSet, rgb: np.ndarray) -> Camera:

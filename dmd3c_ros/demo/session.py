@@ -50,6 +50,8 @@ def _record(
         _ros_arguments(
             {
                 'T_camera_lidar': source.T_camera_lidar.ravel().tolist(),
+                'warm_up_width': source.image_size[0],
+                'warm_up_height': source.image_size[1],
                 'report_period': 1.0,
                 **config.completion,
             }

@@ -17,7 +17,7 @@ class Source:
     """A player and what is known about its drive.
 
     module, parameters: the player's module and ROS parameters.
-    T_camera_lidar: (4, 4) extrinsics of the drive.
+    T_camera_lidar: (4, 4) extrinsics of the drive; image_size: width and height, pixels.
     n_frames: frames that will come.
     truth: from a recording to the true depth of each of its frames.
     title: the drive in a few words; ground_truth: what the errors are measured against.
@@ -26,6 +26,7 @@ class Source:
     module: str
     parameters: dict[str, object]
     T_camera_lidar: np.ndarray
+    image_size: tuple[int, int]
     n_frames: int
     truth: Callable[[Recording], Truth]
     title: str
@@ -38,8 +39,10 @@ def source_of(config: DemoConfig) -> Source:
 
 
 def _simulator(config: DemoConfig) -> Source:
+    from dmd3c_ros.sim_player import SimSettings
     from dmd3c_ros.simulation import lidar_mount
 
+    settings = SimSettings()
     return Source(
         module='dmd3c_ros.sim_player',
         parameters={
@@ -50,6 +53,7 @@ def _simulator(config: DemoConfig) -> Source:
             'lidar': config.lidar,
         },
         T_camera_lidar=lidar_mount(),
+        image_size=(settings.width, settings.height),
         n_frames=config.n_frames,
         truth=simulator_truth,
         title=f'simulated {config.scene}, {config.lidar}',
@@ -70,6 +74,7 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
             'rate': config.rate_hz * _period_s(drive),
         },
         T_camera_lidar=drive.T_camera_lidar,
+        image_size=(drive.camera.width, drive.camera.height),
         n_frames=min(config.n_frames, len(drive)),
         truth=lambda recording: held_out_truth(drive),
         title=f'KITTI {path.resolve().name}, every other laser ring',

@@ -48,6 +48,9 @@ class NodeSettings:
     color_near: depth drawn red in the colour map, m.
     color_far: depth drawn blue in the colour map, m.
     report_period: time between two reports in the log and on /diagnostics, s.
+    warm_up_width: width of the image, pixels, that the model is run on before the node is active;
+        give the camera's, so that the first frames are answered as fast as all others.
+    warm_up_height: its height, pixels.
     """
 
     autostart: bool = True
@@ -60,6 +63,9 @@ class NodeSettings:
     color_near: float = ranged(1.0, 0.01, 1000.0)
     color_far: float = ranged(80.0, 0.01, 1000.0)
     report_period: float = ranged(5.0, 0.1, 3600.0)
+    # Small, because a large network takes long on a CPU.
+    warm_up_width: int = ranged(320, 16, 16384)
+    warm_up_height: int = ranged(96, 16, 16384)
 
     def __post_init__(self) -> None:
         check_ranges(self)
