@@ -95,13 +95,18 @@ class RelativeLossConfig:
 
     l1, l2: weights of the two errors. confidence: of the calibration of the network's confidence
         (that the relative error is below 5 %). far: weight of pixels far from every point of the
-        sweep, 1 near them. max_depth: deeper pixels do not count, m.
+        sweep, 1 near them. returns: of the error at those points of the sweep that are not in the
+        input: what a LiDAR says, where its calibration and motion disagree with the exact depth;
+        returns_l2: of its squared part, which tells how much to hedge where that is undecided.
+        max_depth: deeper pixels do not count, m.
     """
 
     l1: float = 1.0
     l2: float = 0.5
     confidence: float = 0.05
     far: float = 0.3
+    returns: float = 0.0
+    returns_l2: float = 4.0
     max_depth: float = 100.0
 
 
@@ -123,16 +128,27 @@ class RelativeLoss:
         for level in output.pyramid or (output.depth,):
             if level.shape[-2:] != truth.shape[-2:]:
                 level = F.interpolate(level, size=truth.shape[-2:], mode='nearest')
-            error = (level - truth).abs() / scale
-            # A few wild pixels must not own the gradient of the squared term.
-            finest = _mean(c.l1 * error + c.l2 * error.clamp(max=2) ** 2, weight).squeeze()
+            finest = _mean(_error((level - truth) / scale, c.l1, c.l2), weight).squeeze()
             total = 0.5 * total + finest
         terms = {'relative': finest.detach()}
+        if c.returns and 'sweep' in batch:
+            held_out = batch['sweep'] * (batch['sparse'] == 0)
+            valid_returns = ((held_out > 0) & (held_out < c.max_depth)).float()
+            error = _error((output.depth - held_out) / scale, c.l1, c.returns_l2)
+            returns = _mean(error, valid_returns).squeeze()
+            terms['returns'] = returns.detach()
+            total = total + c.returns * returns
         if c.confidence and output.confidence is not None:
             trust = _trust(output, truth, valid)
             terms['confidence'] = trust.detach()
             total = total + c.confidence * trust
         return LossTerms(total, terms)
+
+
+def _error(difference: Tensor, l1: float, l2: float) -> Tensor:
+    error = difference.abs()
+    # A few wild pixels must not own the gradient of the squared term.
+    return l1 * error + l2 * error.clamp(max=2) ** 2
 
 
 def _mean(values: Tensor, weight: Tensor, dims: tuple[int, ...] = (0, 1, 2, 3)) -> Tensor:

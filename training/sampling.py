@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
-from dmd3c_ros.core.projection import project_points
+from dmd3c_ros.core.projection import project_points, remove_hidden_points
 
 _DEPTH_STEPS_PER_M = 256
 
@@ -23,7 +23,9 @@ class SamplingConfig:
 
     height, width: crop, pixels. ring_steps: one is drawn; of the sweep every n-th ring stays.
     point_drop: largest share of points dropped at random. tilt: standard deviation, in rad, of a
-    calibration error that tilt_share of the samples have. colour: strength of colour changes.
+    calibration error that tilt_share of the samples have. speed: largest, m/s, that a spinning
+    LiDAR moves at while it turns, in skew_share of the samples. filter_share: of the samples whose
+    input lacks hidden points, as the node's does by default. colour: strength of colour changes.
     """
 
     height: int = 288
@@ -32,12 +34,23 @@ class SamplingConfig:
     point_drop: float = 0.3
     tilt: float = 1.5e-3
     tilt_share: float = 0.5
+    speed: float = 15.0
+    skew_share: float = 0.5
+    filter_share: float = 0.7
     colour: float = 1.0
 
     def for_validation(self) -> SamplingConfig:
         """Whole frames, half of the rings, nothing else changed."""
         return replace(
-            self, height=0, width=0, ring_steps=(2,), point_drop=0.0, tilt_share=0.0, colour=0.0
+            self,
+            height=0,
+            width=0,
+            ring_steps=(2,),
+            point_drop=0.0,
+            tilt_share=0.0,
+            skew_share=0.0,
+            filter_share=1.0,
+            colour=0.0,
         )
 
 
@@ -50,7 +63,8 @@ def draw_sample(
     """One sample as tensors, depths in m, 0 = unknown.
 
     image (3, h, w), normalized by the network's convention; sparse (1, h, w), the network's input;
-    sweep (1, h, w), all rings of the sweep; depth (1, h, w), exact; K (3, 3), pixels.
+    sweep (1, h, w), all rings as the same sensor saw them, without hidden points; depth
+    (1, h, w), exact; K (3, 3), pixels.
     """
     with np.load(file) as frame:
         rgb, depth = frame['rgb'], frame['depth'].astype(np.float32) / _DEPTH_STEPS_PER_M
@@ -58,8 +72,12 @@ def draw_sample(
         T_camera_lidar, K = frame['T_camera_lidar'], frame['K']
     height, width = depth.shape
     camera = Camera.from_K(K, width, height)
-    sweep = project_points(points, T_camera_lidar, camera)
-    sparse = project_points(*_thin(points, ring, T_camera_lidar, rng, config), camera)
+    kept = _kept(points, ring, rng, config)
+    points, T_camera_lidar = _as_seen(points, T_camera_lidar, rng, config)
+    sparse = project_points(points[kept], T_camera_lidar, camera)
+    sweep = remove_hidden_points(project_points(points, T_camera_lidar, camera))
+    if rng.random() < config.filter_share:
+        sparse = remove_hidden_points(sparse)
     h, w = (config.height or height), (config.width or width)
     h, w = min(h, height) // 4 * 4, min(w, width) // 4 * 4
     # The lower part holds what a LiDAR sees; the sky needs fewer looks.
@@ -84,26 +102,42 @@ def draw_sample(
     return {**sample, 'K': torch.from_numpy(K.astype(np.float32))}
 
 
-def _thin(
-    points: np.ndarray,
-    ring: np.ndarray,
-    T_camera_lidar: np.ndarray,
-    rng: np.random.Generator,
-    config: SamplingConfig,
-) -> tuple[np.ndarray, np.ndarray]:
-    """A sparser, slightly miscalibrated sensor: kept points and their extrinsics."""
+def _kept(
+    points: np.ndarray, ring: np.ndarray, rng: np.random.Generator, config: SamplingConfig
+) -> np.ndarray:
+    """(N,) bool: the points of a sparser sensor."""
     step = config.ring_steps[rng.integers(len(config.ring_steps))]
     # A sensor with few lines loses points instead: one line in a street tells too little.
     if ring.max(initial=0) >= 8 * step:
         keep = ring % step == rng.integers(step)
     else:
         keep = rng.random(len(points)) < 1 / step
-    keep &= rng.random(len(points)) >= rng.uniform(0, config.point_drop)
+    return keep & (rng.random(len(points)) >= rng.uniform(0, config.point_drop))
+
+
+def _as_seen(
+    points: np.ndarray,
+    T_camera_lidar: np.ndarray,
+    rng: np.random.Generator,
+    config: SamplingConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points and extrinsics of a slightly miscalibrated sensor that moves while it turns.
+
+    A turn takes 0.1 s, and points ahead are measured when the image is taken.
+    """
     T = np.asarray(T_camera_lidar, np.float64)
     if rng.random() < config.tilt_share:
         x, y, z = rng.normal(0, config.tilt, 3)
         T = np.array([[1, -z, y, 0], [z, 1, -x, 0], [-y, x, 1, 0], [0, 0, 0, 1]]) @ T
-    return points[keep], T
+    if rng.random() < config.skew_share:
+        speed, yaw_rate = rng.uniform(0, config.speed), rng.normal(0, 0.1)
+        x, y = points[:, 0], points[:, 1]
+        time = np.arctan2(y, x) * np.float32(rng.choice([-1, 1]) * 0.1 / (2 * np.pi))
+        turn = np.float32(yaw_rate) * time
+        points = points.copy()
+        points[:, 0] = x - np.float32(speed) * time + turn * y
+        points[:, 1] = y - turn * x
+    return points, T
 
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
