@@ -1,5 +1,6 @@
 """DepthCompleter: any size, any precision, clear errors, no state."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 import torch
 
 from dmd3c_ros.core import networks
+from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.checkpoint import CheckpointError
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.resizing import enlarge_depth, shrink
 
 K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
 
@@ -99,6 +102,77 @@ def test_baselines_keep_measurements_and_fill_the_rest(model: str) -> None:
     assert depth.max() <= sparse.max() * 1.0001
 
 
+@pytest.mark.parametrize('size', [(61, 103), (64, 96)])
+@pytest.mark.parametrize('scale', [0.37, 0.5])
+def test_a_smaller_scale_runs_on_a_smaller_image_and_gives_the_full_size(
+    weights: Path, size: tuple[int, int], scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CompleterConfig(weights=str(weights), device='cpu', inference_scale=scale)
+    completer = DepthCompleter(settings)
+    seen = []
+    run = completer._run
+    monkeypatch.setattr(completer, '_run', lambda *inputs: seen.append(inputs) or run(*inputs))
+    depth, confidence = completer.complete(*scene(*size), K)
+    assert depth.shape == confidence.shape == size
+    assert depth.dtype == confidence.dtype == np.float32
+    assert (depth > 0).all()
+    ((rgb, sparse, _),) = seen
+    assert rgb.shape[:2] == sparse.shape == tuple(round(n * scale) for n in size)
+
+
+@pytest.mark.parametrize('scale', [0.3, 0.5, 0.77])
+def test_a_plane_stays_where_it_is_at_every_scale(scale: float) -> None:
+    # Depth of a slanted plane is linear in neither u nor v; its inverse is.
+    camera = Camera.from_K(K, 120, 80)
+    u, v = np.meshgrid(np.arange(120), np.arange(80))
+    plane = (1 / (0.05 + 2e-4 * u + 3e-4 * v)).astype(np.float32)
+    rgb = np.repeat(np.arange(120, dtype=np.uint8)[None, :, None], 80, 0).repeat(3, 2)
+    small, sparse, small_K = shrink(rgb, plane, K, scale)
+    assert small.shape[:2] == sparse.shape
+    np.testing.assert_allclose(small_K, camera.scaled(*sparse.shape[::-1]).K)
+    # Of the pixels that meet in one, the nearest: at most a pixel's slant less.
+    again = enlarge_depth(sparse, plane.shape)
+    np.testing.assert_allclose(again, plane, rtol=0.01 / scale)
+    grey = np.rint(np.interp(np.arange(small.shape[1]), *_columns(small.shape[1])))
+    assert np.abs(small[40 * small.shape[0] // 80, 2:-2, 0] - grey[2:-2]).max() <= 1
+
+
+def _columns(width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Column in the small image and grey value of each column of the large one."""
+    return (np.arange(120) + 0.5) * width / 120 - 0.5, np.arange(120)
+
+
+def test_no_depth_between_two_surfaces_is_made_up_when_it_is_enlarged() -> None:
+    step = np.full((20, 30), 5, np.float32)
+    step[:, 15:] = 50
+    step[:4] = 0
+    depth = enlarge_depth(step, (47, 71))
+    assert {0, 5, 50} <= set(np.unique(depth))
+    surfaces = (depth == 0) | (np.abs(depth / 5 - 1) < 0.05) | (np.abs(depth / 50 - 1) < 0.05)
+    assert surfaces.all()
+
+
+@pytest.mark.parametrize('scale', [1.0, 0.5])
+def test_measured_depth_is_kept_exactly_on_demand(weights: Path, scale: float) -> None:
+    rgb, sparse = scene()
+    settings = CompleterConfig(
+        weights=str(weights),
+        device='cpu',
+        inference_scale=scale,
+        preserve_lidar=True,
+        max_depth=30.0,
+    )
+    depth, confidence = DepthCompleter(settings).complete(rgb, sparse, K)
+    kept = (sparse > 0) & (sparse <= 30)
+    np.testing.assert_array_equal(depth[kept], sparse[kept])
+    assert (confidence[kept] == 1).all()
+    assert depth.max() <= 30
+    free = replace(settings, preserve_lidar=False)
+    corrected = DepthCompleter(free).complete(rgb, sparse, K).depth
+    np.testing.assert_array_equal(depth[~kept], corrected[~kept])
+    assert (depth[kept] != corrected[kept]).mean() > 0.5
+
+
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
@@ -106,6 +180,7 @@ def test_baselines_keep_measurements_and_fill_the_rest(model: str) -> None:
         ({'precision': 'int8'}, 'precision: expected one of auto'),
         ({'backend': 'tpu'}, 'backend: expected one of eager, compile, onnx'),
         ({'max_depth': 0}, 'max_depth'),
+        ({'inference_scale': 0.05}, 'inference_scale: expected 0.1 to 1, got 0.05'),
     ],
 )
 def test_bad_settings_name_the_good_ones(changed: dict, message: str) -> None:

@@ -8,8 +8,10 @@ import typer
 from dmd3c_ros.cli.options import (
     Device,
     HiddenPoints,
+    InferenceScale,
     Model,
     Precision,
+    PreserveLidar,
     Weights,
     given,
     make_completer,
@@ -127,6 +129,8 @@ def complete_bag(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Complete a recording: the bag OUT has the depth of every frame of BAG, at its stamps."""
     from dmd3c_ros.bags.completion import DEFAULT_OUTPUTS, complete_bag, output_names
@@ -157,6 +161,8 @@ def complete_bag(
                     'weights': weights,
                     'device': device,
                     'precision': precision,
+                    'inference_scale': inference_scale,
+                    'preserve_lidar': preserve_lidar,
                 },
             )
             with progress_bar() as progress:

@@ -10,9 +10,11 @@ from dmd3c_ros.cli.options import (
     DepthScale,
     Device,
     HiddenPoints,
+    InferenceScale,
     Model,
     Out,
     Precision,
+    PreserveLidar,
     Resume,
     Weights,
     drop_hidden,
@@ -40,6 +42,8 @@ def kitti(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Complete every frame of a KITTI raw drive into OUT/NAME.png (16-bit)."""
     from dmd3c_ros.cli.batch import Job, complete_all
@@ -54,7 +58,14 @@ def kitti(
         Job(name, out / f'{name}.png', _kitti_loader(frames, index, filter_hidden_points))
         for index, name in enumerate(frames.names)
     ]
-    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    completer = make_completer(
+        model=model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        inference_scale=inference_scale,
+        preserve_lidar=preserve_lidar,
+    )
     complete_all(jobs, completer, resume=resume, depth_scale=depth_scale)
 
 
@@ -75,6 +86,8 @@ def frames(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Complete sparse depth pictures into OUT, under the names of the pictures.
 
@@ -87,7 +100,14 @@ def frames(
         jobs, failures = _pair_files(images, sparse, intrinsics, out, filter_hidden_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    completer = make_completer(
+        model=model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        inference_scale=inference_scale,
+        preserve_lidar=preserve_lidar,
+    )
     complete_all(jobs, completer, resume=resume, depth_scale=depth_scale, failures=failures)
 
 
@@ -115,6 +135,8 @@ def one(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Complete a single picture with a cloud file."""
     from dmd3c_ros.cli.console import fail, say
@@ -125,7 +147,14 @@ def one(
         inputs, lens = _load_one(image, points, intrinsics, extrinsics, filter_hidden_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    completer = make_completer(model=model, weights=weights, device=device, precision=precision)
+    completer = make_completer(
+        model=model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        inference_scale=inference_scale,
+        preserve_lidar=preserve_lidar,
+    )
     depth = completer.complete(*inputs).depth
     try:
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)

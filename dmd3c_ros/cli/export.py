@@ -20,8 +20,10 @@ from dmd3c_ros.cli.bag import (
 from dmd3c_ros.cli.options import (
     Device,
     HiddenPoints,
+    InferenceScale,
     Model,
     Precision,
+    PreserveLidar,
     Weights,
     given,
     make_completer,
@@ -96,6 +98,8 @@ def tum(
     weights: Weights = None,
     device: Device = None,
     precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Write a sequence like those of the TUM RGB-D benchmark, for ORB-SLAM3 and DROID-SLAM.
 
@@ -112,7 +116,14 @@ def tum(
         'filter_hidden_points': filter_hidden_points,
         'min_confidence': min_confidence,
     }
-    options = {'model': model, 'weights': weights, 'device': device, 'precision': precision}
+    options = {
+        'model': model,
+        'weights': weights,
+        'device': device,
+        'precision': precision,
+        'inference_scale': inference_scale,
+        'preserve_lidar': preserve_lidar,
+    }
     frames = (
         _drive_frames(source, settings, options)
         if (source / 'velodyne_points').is_dir()

@@ -40,6 +40,22 @@ Precision = Annotated[
         rich_help_panel='Completion',
     ),
 ]
+InferenceScale = Annotated[
+    float | None,
+    typer.Option(
+        '--inference-scale',
+        help='Run the model at this share of the size, 0.1 to 1; depth has the full size.',
+        rich_help_panel='Completion',
+    ),
+]
+PreserveLidar = Annotated[
+    bool | None,
+    typer.Option(
+        '--preserve-lidar/--correct-lidar',
+        help='Keep measured depth exactly where it was measured.',
+        rich_help_panel='Completion',
+    ),
+]
 HiddenPoints = Annotated[
     bool | None,
     typer.Option(

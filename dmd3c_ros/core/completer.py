@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from .backends import BACKENDS, Runner
 from .baselines import BASELINES
 from .loading import PRECISIONS, WEIGHTS_FOLDER, load_runner
 from .networks.base import CompletionNetwork, Convention
+from .resizing import enlarge_confidence, enlarge_depth, shrink
 
 __all__ = [
     'WEIGHTS_FOLDER',
@@ -42,6 +43,10 @@ class CompleterConfig:
         after a minute at the first image of a size) or 'onnx' (ONNX Runtime, light network only,
         float32).
     max_depth: larger depths are cut to it, m.
+    inference_scale: the model runs on an image of this share of the size, 0.1 to 1, and depth
+        comes back at the full size: quicker, and sparse points lie denser.
+    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1; otherwise the
+        model may correct it.
     """
 
     model: str = 'auto'
@@ -50,6 +55,8 @@ class CompleterConfig:
     precision: str = 'auto'
     backend: str = 'eager'
     max_depth: float = 200.0
+    inference_scale: float = field(default=1.0, metadata={'range': (0.1, 1.0)})
+    preserve_lidar: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in model_names():
@@ -66,6 +73,8 @@ class CompleterConfig:
             )
         if not self.max_depth > 0:
             raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
+        if not 0.1 <= self.inference_scale <= 1:
+            raise ValueError(f'inference_scale: expected 0.1 to 1, got {self.inference_scale}')
 
 
 class Completion(NamedTuple):
@@ -118,10 +127,29 @@ class DepthCompleter:
         known = (sparse > 0) & (sparse < np.inf)
         if not known.any():
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
-        sparse = np.where(known, sparse, np.float32(0))
+        sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
+        if self.config.inference_scale == 1:
+            completion = self._run(rgb, sparse, K)
+        else:
+            small = self._run(*shrink(rgb, sparse, K, self.config.inference_scale))
+            completion = Completion(
+                enlarge_depth(small.depth, sparse.shape),
+                enlarge_confidence(small.confidence, sparse.shape),
+            )
+        if not self.config.preserve_lidar:
+            return completion
+        kept = known & (sparse <= self.config.max_depth)
+        return Completion(
+            np.where(kept, sparse, completion.depth),
+            np.where(kept, np.float32(1), completion.confidence),
+        )
+
+    def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
+        """The model on inputs that are valid, at the size they have."""
         if self.name in BASELINES:
             depth = BASELINES[self.name](sparse).clip(0, self.config.max_depth)
-            return Completion(depth.astype(np.float32, copy=False), known.astype(np.float32))
+            known = (sparse > 0).astype(np.float32)
+            return Completion(depth.astype(np.float32, copy=False), known)
         if self._runner is None:
             raise RuntimeError('the completer is closed')
         return self._infer(rgb, sparse, K)

@@ -1,0 +1,53 @@
+"""Completing at another size than the image's: down for the network, and back up."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# Neighbours that differ by more than this share of their depth lie on two surfaces.
+_EDGE_RATIO = 0.05
+
+
+def shrink(
+    rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (H, W, 3) uint8, sparse depth (H, W) m and intrinsics (3, 3) at `scale` of their size.
+
+    The image is filtered before it is sampled; of several measurements in one pixel the nearest
+    stays, as where points are projected.
+    """
+    height, width = sparse.shape
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    # On bytes with the channels last PyTorch has a kernel of its own, the quickest by far.
+    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
+    small = F.interpolate(image, (h, w), mode='bilinear', antialias=True)[0].permute(1, 2, 0)
+    sx, sy = w / width, h / height
+    rows, columns = np.nonzero(sparse)
+    v = np.minimum(((rows + 0.5) * sy).astype(np.intp), h - 1)
+    u = np.minimum(((columns + 0.5) * sx).astype(np.intp), w - 1)
+    depth = np.full((h, w), np.inf, np.float32)
+    np.minimum.at(depth, (v, u), sparse[rows, columns])
+    depth[np.isinf(depth)] = 0
+    resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
+    return np.ascontiguousarray(small.numpy()), depth, resize @ K
+
+
+def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Depth (h, w) float32, m, 0 = unknown, at the size `shape`.
+
+    Interpolated within a surface only: between two surfaces, or beside the unknown, a mean would
+    be a point in mid-air, and the nearest pixel counts.
+    """
+    image = torch.from_numpy(depth)[None, None]
+    nearest = F.interpolate(image, shape, mode='nearest-exact')
+    smooth = F.interpolate(image, shape, mode='bilinear', align_corners=False)
+    edge = (smooth - nearest).abs() > _EDGE_RATIO * nearest
+    return torch.where(edge, nearest, smooth)[0, 0].numpy()
+
+
+def enlarge_confidence(confidence: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Confidence (h, w) float32 at the size `shape`, interpolated."""
+    image = torch.from_numpy(confidence)[None, None]
+    return F.interpolate(image, shape, mode='bilinear', align_corners=False)[0, 0].numpy()
