@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from .conversions import MessageError, camera_from_info, cloud_to_points, image_to_rgb
+from .conversions import MessageError, cloud_to_points
 from .core.camera import Camera
 from .core.completer import CompleterConfig, DepthCompleter
 from .core.projection import HiddenPointFilter, project_points, remove_hidden_points
@@ -20,12 +20,13 @@ from .node.extrinsics import Extrinsics
 from .node.inputs import FrameSet, Inputs
 from .node.logs import show_package_log
 from .node.memory import keep_freed_memory
-from .node.outputs import Outputs
+from .node.outputs import INPUT_TOPICS, Outputs
 from .node.report import Counts, Reporter, Throttle
 from .node.running import run
 from .node.settings import NodeSettings
 from .node.worker import NewestWins
 from .parameters import Parameters
+from .pictures import PictureReader, picture_to_rgb
 
 PARAMETER_GROUPS = (
     ('', CompleterConfig),
@@ -98,8 +99,13 @@ class CompletionNode(LifecycleNode):
         self._reporter = Reporter(self._counts)
         self._worker = NewestWins(self._complete, 'completion')
         self._inputs = Inputs(
-            self, settings.sync_slop, settings.sync_queue_size, self._on_frame_set
+            self,
+            settings.sync_slop,
+            settings.sync_queue_size,
+            self._on_frame_set,
+            settings.image_transport,
         )
+        self._pictures = PictureReader(settings.rectify, self.resolve_topic_name('image_rect'))
         # Wall time, so that a stopped simulation is still reported on.
         self._report_timer = self.create_timer(
             settings.report_period, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -181,14 +187,14 @@ class CompletionNode(LifecycleNode):
 
     def _complete_and_publish(self, frame: FrameSet, wanted: frozenset[str]) -> None:
         settings = self._settings.get(NodeSettings)
-        rgb = image_to_rgb(frame.image)
-        camera = _camera_of(frame, rgb)
-        sparse = self._sparse_depth(frame, camera, settings)
-        self._outputs.publish_sparse(wanted, frame, sparse, settings)
-        if wanted <= {'sparse/image_rect'}:
+        rgb = picture_to_rgb(frame.image)
+        picture = self._pictures.read(rgb, frame.info, frame.image.header)
+        sparse = self._sparse_depth(frame, picture.camera, settings)
+        self._outputs.publish_inputs(wanted, picture, sparse, settings)
+        if wanted <= INPUT_TOPICS:
             return
-        completion = self._completer.complete(rgb, sparse, camera.K)
-        self._outputs.publish_dense(wanted, frame, rgb, camera, completion, settings)
+        completion = self._completer.complete(picture.rgb, sparse, picture.camera.K)
+        self._outputs.publish_dense(wanted, picture, picture.limited(completion), settings)
 
     def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
         points = cloud_to_points(frame.cloud)
@@ -232,17 +238,6 @@ def _warm_up(completer: DepthCompleter, width: int, height: int) -> None:
     sparse = np.zeros((height, width), np.float32)
     sparse[::8, ::8] = 10.0
     completer.complete(np.zeros((height, width, 3), np.uint8), sparse, np.eye(3))
-
-
-def _camera_of(frame: FrameSet, rgb: np.ndarray) -> Camera:
-    """The camera, after a check that the image has its size."""
-    camera = camera_from_info(frame.info)
-    if rgb.shape[:2] != (camera.height, camera.width):
-        raise MessageError(
-            f'camera_info: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
-            f'got {camera.width}x{camera.height}'
-        )
-    return camera
 
 
 def _spin(node: CompletionNode) -> int:

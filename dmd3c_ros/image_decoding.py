@@ -1,4 +1,4 @@
-"""sensor_msgs/Image of any encoding -> RGB.
+"""sensor_msgs/Image of any encoding, and CompressedImage -> RGB.
 
 cv_bridge decodes where it works. On many current installs it is compiled for NumPy 1 and fails,
 or crashes, under NumPy 2: then rosbags-image does.
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,6 +92,45 @@ def image_to_rgb(image: Image) -> np.ndarray:
         raise MessageError(
             f'image: {image.width}x{image.height} {image.encoding} does not decode: {error}'
         ) from error
+
+
+def compressed_to_rgb(image: Any) -> np.ndarray:
+    """Picture (H, W, 3) uint8 RGB of a CompressedImage message, JPEG or PNG.
+
+    `format` is read as image_transport's plugin writes it, '<encoding>; jpeg compressed <order>':
+    a Bayer mosaic is stored as a grey image, and colours red first only where <order> says so.
+    Raises MessageError for data that are no picture, compressedDepth among them.
+    """
+    if 'compressedDepth' in image.format:
+        raise MessageError(f'image: expected a picture, got depth ({image.format!r})')
+    data = np.asarray(image.data, np.uint8)
+    try:
+        # As stored: a rotation noted in the file would not fit the camera's calibration.
+        pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error as error:
+        raise MessageError(f'image: {image.format!r} does not decode: {error}') from error
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise MessageError(f'image: {data.size} bytes of {image.format!r} do not decode')
+    wide = pixels.dtype == np.uint16
+    encoding = image.format.partition(';')[0].strip()
+    if pixels.ndim == 2:
+        mosaic = encoding if encoding in _PIXEL_BYTES and encoding.startswith('bayer') else ''
+        if mosaic and _PIXEL_BYTES[mosaic] == pixels.dtype.itemsize:
+            return image_to_rgb(_image_of(pixels, mosaic))
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    order = 'RGB' if 'compressed rgb' in image.format else 'BGR'
+    alpha = 'A' if pixels.shape[2] == 4 else ''
+    if order + alpha != 'RGB':
+        pixels = cv2.cvtColor(pixels, getattr(cv2, f'COLOR_{order}{alpha}2RGB'))
+    return cv2.convertScaleAbs(pixels, alpha=255 / 65535) if wide else pixels
+
+
+def _image_of(pixels: np.ndarray, encoding: str) -> Image:
+    """Message of (H, W) pixels, one value each."""
+    image = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    image.is_bigendian, image.step = int(sys.byteorder == 'big'), pixels.strides[0]
+    image.data.frombytes(pixels.tobytes())
+    return image
 
 
 def rows_of(image: Image, pixel_bytes: int, half_rows: int = 2) -> np.ndarray:

@@ -20,7 +20,11 @@ OUTPUTS = {
     'depth_registered/color': IMAGE,
     'confidence': IMAGE,
     'sparse/image_rect': IMAGE,
+    'rectified/image_rect': IMAGE,
+    'rectified/camera_info': INFO,
 }
+# Raw images are no use with depth of the rectified one.
+RECTIFIED_OUTPUTS = ('rectified/image_rect', 'rectified/camera_info')
 DEFAULT_OUTPUTS = ('depth_registered/image_rect', 'depth_registered/camera_info', 'confidence')
 
 
@@ -92,6 +96,8 @@ def _write(writer: BagWriter, names: dict[str, str], frame: Frame, source: Frame
         'sparse/image_rect': lambda: conversions.depth_to_image(
             frame.sparse, frame.header, settings.depth_encoding
         ),
+        'rectified/image_rect': lambda: conversions.rgb_to_image(frame.rgb, frame.header),
+        'rectified/camera_info': lambda: frame.info,
     }
     for name, topic in names.items():
         writer.write(topic, OUTPUTS[name], frame.record_ns, make[name]())

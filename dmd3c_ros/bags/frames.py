@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from ..conversions import (
-    MessageError,
-    camera_from_info,
-    camera_to_info,
-    cloud_to_points,
-    image_to_rgb,
-)
+from ..conversions import MessageError, camera_to_info, cloud_to_points
 from ..core.camera import Camera
 from ..core.completer import Completion, DepthCompleter
 from ..core.projection import HiddenPointFilter, project_points, remove_hidden_points
-from ..io.calibration import read_camera, read_extrinsics
-from ..message_types import Header, Time
+from ..io.calibration import read_camera, read_extrinsics, read_lens
+from ..message_types import CameraInfo, Header, Time
 from ..node.settings import NodeSettings
+from ..pictures import PictureReader, picture_to_rgb
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, stamp_ns
-from .selection import COMPRESSED, Inputs
+from .selection import Inputs
 from .static_transforms import TF_TYPE, StaticTransforms
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,8 +40,8 @@ class Frame(NamedTuple):
     """One completed image.
 
     record_ns: time of recording of the message that completed the set. stamp_ns: the image's.
-    header: the image's. info: CameraInfo under the image's header. rgb (H, W, 3) uint8; sparse
-    and completion (H, W) float32, m, 0 = unknown.
+    header: the image's. info: the rectified picture's CameraInfo, under that header. rgb
+    (H, W, 3) uint8; sparse and completion (H, W) float32, m, 0 = unknown.
     """
 
     record_ns: int
@@ -90,7 +81,8 @@ class FrameSource:
         self._synchronizer: Synchronizer[Record] = Synchronizer(
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )
-        self._warned = False
+        self._info: CameraInfo | None = None
+        self._pictures = PictureReader(self.settings.rectify, self.inputs.image.name)
         self._transforms: StaticTransforms | None = None
         self._T_camera_lidar: np.ndarray | None = None
         if self.rig.extrinsics_file is not None:
@@ -129,8 +121,10 @@ class FrameSource:
         image_record, *rest = found
         image, cloud = self.bag.decode(image_record), self.bag.decode(rest[-1])
         header = _header(image.header)
-        rgb = decode_picture(image, image_record.topic.type)
-        info, camera = self._camera(rest[0] if len(rest) > 1 else None, header, rgb)
+        rgb = picture_to_rgb(image)
+        info = self.bag.decode(rest[0]) if len(rest) > 1 else self._info_from_file(rgb)
+        picture = self._pictures.read(rgb, info, header)
+        camera = picture.camera
         points = cloud_to_points(cloud)
         T_camera_lidar = self._extrinsics(header.frame_id, cloud.header.frame_id)
         sparse = project_points(points, T_camera_lidar, camera)
@@ -139,43 +133,27 @@ class FrameSource:
         if self.settings.filter_hidden_points:
             sparse = remove_hidden_points(sparse, self.hidden_points)
         try:
-            completion = self.completer.complete(rgb, sparse, camera.K)
+            completion = self.completer.complete(picture.rgb, sparse, camera.K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
         stamp = stamp_ns(image_record.data)
-        return Frame(record_ns, stamp, header, info, camera, rgb, sparse, completion)
+        completion = picture.limited(completion)
+        return Frame(
+            record_ns, stamp, header, picture.info, camera, picture.rgb, sparse, completion
+        )
 
-    def _camera(
-        self, record: Record | None, header: Header, rgb: np.ndarray
-    ) -> tuple[Any, Camera]:
-        """CameraInfo under the image's header, and the camera, after a check of the size."""
+    def _info_from_file(self, rgb: np.ndarray) -> Any:
+        """CameraInfo of the calibration file, for a picture of this size."""
         height, width = rgb.shape[:2]
-        if record is None:
+        if self._info is None or (self._info.height, self._info.width) != (height, width):
+            path = self.rig.camera_file
             try:
-                camera = read_camera(self.rig.camera_file, width, height)
+                camera = read_camera(path, width, height)
+                lens = read_lens(path) if self.settings.rectify else None
             except ValueError as error:
                 raise MessageError(str(error)) from error
-            return camera_to_info(camera, header), camera
-        info = self.bag.decode(record)
-        self._warn_of_distortion(info)
-        camera = camera_from_info(info)
-        if (camera.height, camera.width) != (height, width):
-            raise MessageError(
-                f'camera_info: expected the size of the image, {width}x{height}, '
-                f'got {camera.width}x{camera.height}'
-            )
-        info.header = header
-        return info, camera
-
-    def _warn_of_distortion(self, info: Any) -> None:
-        name = self.inputs.image.name
-        if not self._warned and 'rect' not in name and any(info.d):
-            _log.warning(
-                '%s is taken as rectified, but its camera has distortion; points will not fall '
-                'where they belong unless it is (image_proc makes image_rect)',
-                name,
-            )
-            self._warned = True
+            self._info = camera_to_info(camera, Header(), lens)
+        return self._info
 
     def _extrinsics(self, camera_frame: str, lidar_frame: str) -> np.ndarray:
         if self._T_camera_lidar is not None:
@@ -198,13 +176,3 @@ def _header(header: Any) -> Header:
     """The bag's header as the conversions take it."""
     stamp = Time(sec=int(header.stamp.sec), nanosec=int(header.stamp.nanosec))
     return Header(stamp=stamp, frame_id=header.frame_id)
-
-
-def decode_picture(image: Any, kind: str) -> np.ndarray:
-    """Picture (H, W, 3) uint8 RGB of an Image or a CompressedImage; MessageError for others."""
-    if kind != COMPRESSED:
-        return image_to_rgb(image)
-    pixels = cv2.imdecode(np.asarray(image.data), cv2.IMREAD_COLOR) if len(image.data) else None
-    if pixels is None:
-        raise MessageError(f'image: {len(image.data)} bytes {image.format!r} do not decode')
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

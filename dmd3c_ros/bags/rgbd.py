@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from ..conversions import MessageError, camera_from_info, depth_from_image
 from ..node.settings import NodeSettings
+from ..pictures import picture_to_rgb
 from ..slam.droid import RgbdFrame
-from .frames import FrameSource, decode_picture
+from .frames import FrameSource
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, Topic, stamp_ns
@@ -66,7 +67,7 @@ class RecordedFrames:
 
     def _frame(self, found: tuple[Record, ...]) -> RgbdFrame:
         image, info, depth = found
-        rgb = decode_picture(self._bag.decode(image), image.topic.type)
+        rgb = picture_to_rgb(self._bag.decode(image))
         camera = camera_from_info(self._bag.decode(info))
         metres = depth_from_image(self._bag.decode(depth))
         if metres.shape != rgb.shape[:2]:

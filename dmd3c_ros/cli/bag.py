@@ -71,6 +71,15 @@ QueueSize = Annotated[
         rich_help_panel=_PAIRING,
     ),
 ]
+Rectify = Annotated[
+    bool | None,
+    typer.Option(
+        '--rectify/--rectified',
+        help='Images are raw: undo the distortion that CameraInfo, or the calibration file, '
+        'describes.',
+        rich_help_panel=_INPUTS,
+    ),
+]
 MinConfidence = Annotated[
     float | None,
     typer.Option(
@@ -95,7 +104,7 @@ def complete_bag(
         typer.Option(
             '--output',
             help="One of the node's topics to write; repeat it for more. By default the depth "
-            'image, its CameraInfo and the confidence.',
+            'image, its CameraInfo and the confidence; with --rectify the rectified image too.',
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -121,6 +130,7 @@ def complete_bag(
     points: Points = '',
     camera_info: CameraFile = None,
     extrinsics: Extrinsics = None,
+    rectify: Rectify = None,
     sync_slop: Slop = None,
     sync_queue_size: QueueSize = None,
     filter_hidden_points: HiddenPoints = None,
@@ -133,11 +143,16 @@ def complete_bag(
     preserve_lidar: PreserveLidar = None,
 ) -> None:
     """Complete a recording: the bag OUT has the depth of every frame of BAG, at its stamps."""
-    from dmd3c_ros.bags.completion import DEFAULT_OUTPUTS, complete_bag, output_names
+    from dmd3c_ros.bags.completion import (
+        DEFAULT_OUTPUTS,
+        RECTIFIED_OUTPUTS,
+        complete_bag,
+        output_names,
+    )
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.cli.console import fail, progress_bar, say
 
-    outputs = tuple(output) if output else DEFAULT_OUTPUTS
+    outputs = tuple(output) if output else DEFAULT_OUTPUTS + RECTIFIED_OUTPUTS * bool(rectify)
     source = None
     try:
         leave = output_names(prefix, outputs).values()
@@ -150,6 +165,7 @@ def complete_bag(
                 topics={'image': image, 'info': info, 'points': points},
                 files=(camera_info, extrinsics),
                 settings={
+                    'rectify': rectify,
                     'sync_slop': sync_slop,
                     'sync_queue_size': sync_queue_size,
                     'filter_hidden_points': filter_hidden_points,

@@ -113,7 +113,7 @@ def frames(
 
 @app.command()
 def one(
-    image: Annotated[Path, typer.Argument(help='Rectified picture.')],
+    image: Annotated[Path, typer.Argument(help='Rectified picture, or raw with --rectify.')],
     points: Annotated[Path, typer.Argument(help='Cloud: .bin (KITTI), .pcd, .ply or .npy.')],
     intrinsics: Annotated[
         Path, typer.Option(help='K (3x3) or P (3x4) as text, or a ROS camera YAML file.')
@@ -126,6 +126,14 @@ def one(
             "w). Without it the points must already be in the camera's optical frame."
         ),
     ] = None,
+    rectify: Annotated[
+        bool,
+        typer.Option(
+            '--rectify',
+            help='The picture is raw: undo the distortion of the camera YAML file. Depth belongs '
+            'to the rectified picture.',
+        ),
+    ] = False,
     cloud: Annotated[
         Path | None, typer.Option(help='Also write the dense coloured cloud here (PLY).')
     ] = None,
@@ -144,7 +152,9 @@ def one(
     from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
 
     try:
-        inputs, lens = _load_one(image, points, intrinsics, extrinsics, filter_hidden_points)
+        inputs, camera = _load_one(
+            image, points, intrinsics, extrinsics, rectify, filter_hidden_points
+        )
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(
@@ -160,7 +170,7 @@ def one(
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
         if cloud is not None:
             known = depth > 0
-            write_ply(cloud, lens.backproject(depth)[known], inputs.rgb[known])
+            write_ply(cloud, camera.backproject(depth)[known], inputs.rgb[known])
     except (OSError, ValueError) as error:
         raise fail(error) from error
     say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
@@ -247,6 +257,7 @@ def _load_one(
     points: Path,
     intrinsics: Path,
     extrinsics: Path | None,
+    rectify: bool,
     filter_hidden: bool | None,
 ):
     """Inputs of one completion, and the camera."""
@@ -254,12 +265,18 @@ def _load_one(
 
     from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.core.projection import project_points
-    from dmd3c_ros.io.calibration import read_camera, read_extrinsics
+    from dmd3c_ros.io.calibration import read_camera, read_extrinsics, read_lens
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
+    from dmd3c_ros.rectification import Rectifier
 
     rgb = read_rgb(image)
     camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])
+    if rectify:
+        lens = read_lens(intrinsics)
+        if lens is None:
+            raise ValueError(f'{intrinsics}: expected a ROS camera YAML file with --rectify')
+        rgb = Rectifier(lens, camera)(rgb)
     T_camera_lidar = np.eye(4) if extrinsics is None else read_extrinsics(extrinsics)
     sparse = project_points(read_cloud(points), T_camera_lidar, camera)
     if not sparse.any():

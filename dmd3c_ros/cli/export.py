@@ -14,6 +14,7 @@ from dmd3c_ros.cli.bag import (
     MinConfidence,
     Points,
     QueueSize,
+    Rectify,
     Slop,
     open_source,
 )
@@ -90,6 +91,7 @@ def tum(
     points: Points = '',
     camera_info: CameraFile = None,
     extrinsics: Extrinsics = None,
+    rectify: Rectify = None,
     sync_slop: Slop = None,
     sync_queue_size: QueueSize = None,
     filter_hidden_points: HiddenPoints = None,
@@ -111,6 +113,7 @@ def tum(
 
     topics = {'image': image, 'info': info, 'points': points}
     settings = {
+        'rectify': rectify,
         'sync_slop': sync_slop,
         'sync_queue_size': sync_queue_size,
         'filter_hidden_points': filter_hidden_points,

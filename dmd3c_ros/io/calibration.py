@@ -6,6 +6,7 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.transforms import rotation_from_quaternion, transform
+from dmd3c_ros.rectification import Lens
 
 _YAML = ('.yaml', '.yml')
 _KEYS_OF_POSE = {'translation', 'rotation'}
@@ -40,6 +41,24 @@ def read_camera(path: str | Path, width: int, height: int) -> Camera:
         P[:, : numbers.shape[1]] = numbers
     try:
         return Camera.from_matrices(P, width, height, R)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def read_lens(path: str | Path) -> Lens | None:
+    """Read how the raw picture is distorted from a camera calibration file of ROS (YAML).
+
+    None for text, which describes rectified pictures.
+    """
+    path = Path(path)
+    if path.suffix not in _YAML:
+        return None
+    content = _load_yaml(path)
+    matrices = {key: value['data'] for key, value in content.items() if _is_matrix(value)}
+    K = _vector(matrices, 'camera_matrix', 9, path).reshape(3, 3)
+    D = np.array(matrices.get('distortion_coefficients', []), np.float64)
+    try:
+        return Lens(str(content.get('distortion_model', '')), K, tuple(D))
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 

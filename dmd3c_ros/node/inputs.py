@@ -11,7 +11,7 @@ from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
 _QUEUE_DEPTH = 5
@@ -22,7 +22,7 @@ _REMEMBERED_STAMPS = 20
 class FrameSet(NamedTuple):
     """One image with its CameraInfo and sweep; `arrival` is when the last of them came (s)."""
 
-    image: Image
+    image: Image | CompressedImage
     info: CameraInfo
     cloud: PointCloud2
     arrival: float
@@ -32,11 +32,19 @@ class Inputs:
     """Subscribes to image_rect, camera_info and points; calls back with each synchronized set."""
 
     def __init__(
-        self, node: Node, slop_s: float, queue_size: int, on_set: Callable[[FrameSet], None]
+        self,
+        node: Node,
+        slop_s: float,
+        queue_size: int,
+        on_set: Callable[[FrameSet], None],
+        image_transport: str = 'raw',
     ) -> None:
         self._node, self._slop_s, self._on_set = node, slop_s, on_set
         self._sets = 0
         self._inputs = {topic: Input(node, topic, kind) for topic, kind in TOPICS.items()}
+        if image_transport == 'compressed':
+            name = compressed_topic(node.resolve_topic_name('image_rect'))
+            self._inputs['image_rect'] = Input(node, name, CompressedImage)
         self._synchronizer = ApproximateTimeSynchronizer(
             list(self._inputs.values()), queue_size, slop_s
         )
@@ -72,9 +80,16 @@ class Inputs:
         for source in self._inputs.values():
             source.match()
 
-    def _synchronized(self, image: Image, info: CameraInfo, cloud: PointCloud2) -> None:
+    def _synchronized(
+        self, image: Image | CompressedImage, info: CameraInfo, cloud: PointCloud2
+    ) -> None:
         self._sets += 1
         self._on_set(FrameSet(image, info, cloud, time.monotonic()))
+
+
+def compressed_topic(image: str) -> str:
+    """Where image_transport publishes an image topic compressed; such a name stays as it is."""
+    return image if image.endswith('/compressed') else f'{image}/compressed'
 
 
 class Input(SimpleFilter):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
 
 from .. import conversions
-from ..core.camera import Camera
 from ..core.completer import Completion
-from .inputs import FrameSet
+from ..pictures import Picture
 from .settings import NodeSettings
 
 TOPICS = {
@@ -23,7 +22,11 @@ TOPICS = {
     'depth_registered/color': Image,
     'confidence': Image,
     'sparse/image_rect': Image,
+    'rectified/image_rect': Image,
+    'rectified/camera_info': CameraInfo,
 }
+# These need no completion.
+INPUT_TOPICS = frozenset({'sparse/image_rect', 'rectified/image_rect', 'rectified/camera_info'})
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -50,54 +53,56 @@ class Outputs:
             if publisher.get_subscription_count() > 0
         )
 
-    def publish_sparse(
-        self, wanted: frozenset[str], frame: FrameSet, sparse: np.ndarray, settings: NodeSettings
+    def publish_inputs(
+        self,
+        wanted: frozenset[str],
+        picture: Picture,
+        sparse: np.ndarray,
+        settings: NodeSettings,
     ) -> None:
-        """Publish the projected sweep, (H, W) float32, m."""
-        if 'sparse/image_rect' in wanted:
-            message = self._depth_image(sparse, frame, settings)
-            self._publishers['sparse/image_rect'].publish(message)
+        """Publish the picture and the projected sweep, (H, W) float32, m."""
+        header = picture.info.header
+        make: dict[str, Callable[[], object]] = {
+            'sparse/image_rect': lambda: self._depth_image(sparse, header, settings),
+            'rectified/image_rect': lambda: conversions.rgb_to_image(picture.rgb, header),
+            'rectified/camera_info': lambda: picture.info,
+        }
+        self._publish(wanted, make)
 
     def publish_dense(
         self,
         wanted: frozenset[str],
-        frame: FrameSet,
-        rgb: np.ndarray,
-        camera: Camera,
+        picture: Picture,
         completion: Completion,
         settings: NodeSettings,
     ) -> None:
         """Publish a completion, under the image's header."""
-        header, depth = frame.image.header, completion.depth
+        header, depth = picture.info.header, completion.depth
         if settings.min_confidence > 0:
             sure = completion.confidence >= settings.min_confidence
             depth = np.where(sure, depth, np.float32(0))
         make: dict[str, Callable[[], object]] = {
-            'depth_registered/image_rect': lambda: self._depth_image(depth, frame, settings),
-            'depth_registered/camera_info': lambda: _with_header(frame.info, header),
+            'depth_registered/image_rect': lambda: self._depth_image(depth, header, settings),
+            'depth_registered/camera_info': lambda: picture.info,
             'depth_registered/points': lambda: conversions.depth_to_cloud(
-                depth, rgb, camera, header
+                depth, picture.rgb, picture.camera, header
             ),
             'depth_registered/color': lambda: conversions.rgb_to_image(
                 conversions.color_map(depth, settings.color_near, settings.color_far), header
             ),
             'confidence': lambda: conversions.float_to_image(completion.confidence, header),
         }
+        self._publish(wanted, make)
+
+    def _publish(self, wanted: frozenset[str], make: Mapping[str, Callable[[], object]]) -> None:
         for topic, build in make.items():
             if topic in wanted:
                 self._publishers[topic].publish(build())
 
-    def _depth_image(self, depth: np.ndarray, frame: FrameSet, settings: NodeSettings) -> Image:
+    def _depth_image(self, depth: np.ndarray, header: Header, settings: NodeSettings) -> Image:
         if settings.depth_encoding == '16UC1' and depth.max() > conversions.MAX_16UC1_M:
             self._warn(
                 f'16UC1 holds depth up to {conversions.MAX_16UC1_M} m; what is farther is '
                 'published as unknown (depth_encoding 32FC1 has no such limit)'
             )
-        return conversions.depth_to_image(depth, frame.image.header, settings.depth_encoding)
-
-
-def _with_header(info: CameraInfo, header) -> CameraInfo:
-    """CameraInfo of the depth image: the camera's own, under the image's header."""
-    info = copy.copy(info)
-    info.header = header
-    return info
+        return conversions.depth_to_image(depth, header, settings.depth_encoding)

@@ -12,6 +12,7 @@ from typing import Any
 from .transforms import matrix_from_numbers
 
 DEPTH_ENCODINGS = ('32FC1', '16UC1')
+IMAGE_TRANSPORTS = ('raw', 'compressed')
 
 
 def ranged(default: float, low: float, high: float) -> Any:
@@ -38,6 +39,10 @@ class NodeSettings:
         x y z qx qy qz qw (m, unit quaternion; the LiDAR's pose in the camera's frame) or as the
         16 numbers of a 4x4 matrix, row by row. Empty: it is looked up in TF, from the cloud's
         frame_id to the image's.
+    image_transport: 'raw', or 'compressed' for a sensor_msgs/CompressedImage (JPEG or PNG) on the
+        image's topic with /compressed behind.
+    rectify: images are raw: undo the distortion that CameraInfo describes. The outputs belong to
+        the rectified image, `rectified/image_rect`.
     sync_slop: largest difference between the stamps of an image and a sweep that belong
         together, s.
     sync_queue_size: messages of each input that wait for their partners.
@@ -55,6 +60,8 @@ class NodeSettings:
 
     autostart: bool = True
     T_camera_lidar: tuple[float, ...] = ()
+    image_transport: str = 'raw'
+    rectify: bool = False
     sync_slop: float = ranged(0.05, 0.0, 10.0)
     sync_queue_size: int = ranged(10, 1, 1000)
     filter_hidden_points: bool = True
@@ -78,6 +85,11 @@ class NodeSettings:
             raise ValueError(
                 f'depth_encoding: expected {" or ".join(DEPTH_ENCODINGS)}, '
                 f'got {self.depth_encoding!r}'
+            )
+        if self.image_transport not in IMAGE_TRANSPORTS:
+            raise ValueError(
+                f'image_transport: expected {" or ".join(IMAGE_TRANSPORTS)}, '
+                f'got {self.image_transport!r}'
             )
         if self.color_near >= self.color_far:
             raise ValueError(
