@@ -11,26 +11,31 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import PointCloud2
 
-from .conversions import MessageError, cloud_to_points
+from .conversions import MessageError
 from .core.camera import Camera
 from .core.completer import CompleterConfig, DepthCompleter
 from .core.projection import HiddenPointFilter, project_points, remove_hidden_points
-from .node.extrinsics import Extrinsics
+from .core.transform_buffer import TransformError
 from .node.inputs import FrameSet, Inputs
 from .node.logs import show_package_log
 from .node.memory import keep_freed_memory
 from .node.outputs import INPUT_TOPICS, Outputs
 from .node.report import Counts, Reporter, Throttle
 from .node.running import run
-from .node.settings import NodeSettings
+from .node.settings import MotionSettings, NodeSettings
+from .node.tf import TfListener
+from .node.transforms import matrix_from_numbers
 from .node.worker import NewestWins
 from .parameters import Parameters
 from .pictures import PictureReader, picture_to_rgb
+from .sweeps import SweepAligner, shift_stamp, stamp_ns_of
 
 PARAMETER_GROUPS = (
     ('', CompleterConfig),
     ('', NodeSettings),
+    ('', MotionSettings),
     ('hidden_points.', HiddenPointFilter),
 )
 # Read anew for every frame; all others are read when the node is configured.
@@ -58,7 +63,8 @@ class CompletionNode(LifecycleNode):
         super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
         show_package_log(self.get_logger())
         self._completer: DepthCompleter | None = None
-        self._extrinsics: Extrinsics | None = None
+        self._tf: TfListener | None = None
+        self._aligner: SweepAligner | None = None
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
         self._worker: NewestWins[FrameSet] | None = None
@@ -79,11 +85,13 @@ class CompletionNode(LifecycleNode):
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, prepare extrinsics and outputs."""
-        settings = self._settings.get(NodeSettings)
+        """Load the model, listen to TF where it is needed, prepare outputs."""
+        settings, motion = self._settings.get(NodeSettings), self._settings.get(MotionSettings)
         try:
             self._completer = DepthCompleter(self._settings.get(CompleterConfig))
-            self._extrinsics = Extrinsics(self, settings.T_camera_lidar)
+            if motion.fixed_frame or not settings.T_camera_lidar:
+                self._tf = TfListener(self)
+            self._aligner = SweepAligner(motion, self._tf.buffer if self._tf else None)
             _warm_up(self._completer, settings.warm_up_width, settings.warm_up_height)
         except (ValueError, OSError, RuntimeError, ImportError) as error:
             self.get_logger().error(str(error))
@@ -104,6 +112,7 @@ class CompletionNode(LifecycleNode):
             settings.sync_queue_size,
             self._on_frame_set,
             settings.image_transport,
+            on_cloud=self._on_cloud,
         )
         self._pictures = PictureReader(settings.rectify, self.resolve_topic_name('image_rect'))
         # Wall time, so that a stopped simulation is still reported on.
@@ -122,7 +131,7 @@ class CompletionNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release outputs, extrinsics and the model."""
+        """Release outputs, TF and the model."""
         self._release()
         return super().on_cleanup(state)
 
@@ -150,10 +159,10 @@ class CompletionNode(LifecycleNode):
         self._inputs = self._worker = None
 
     def _release(self) -> None:
-        for part in (self._outputs, self._extrinsics, self._completer):
+        for part in (self._outputs, self._tf, self._completer):
             if part is not None:
                 part.close()
-        self._outputs = self._extrinsics = self._completer = None
+        self._outputs = self._tf = self._aligner = self._completer = None
 
     def _refuse_change(self, names: set[str]) -> str | None:
         fixed = sorted(n for n in names - _LIVE if not n.startswith('hidden_points.'))
@@ -162,6 +171,11 @@ class CompletionNode(LifecycleNode):
         return None
 
     # ---------------------------------------------------------------- the way of one frame
+
+    def _on_cloud(self, cloud: PointCloud2) -> None:
+        """Runs in the executor for every sweep, before it is paired."""
+        shift_stamp(cloud, self._settings.get(MotionSettings).lidar_offset_ns)
+        self._aligner.remember(cloud, self._settings.get(NodeSettings).sync_queue_size)
 
     def _on_frame_set(self, frame: FrameSet) -> None:
         """Runs in the executor and returns at once."""
@@ -176,8 +190,9 @@ class CompletionNode(LifecycleNode):
             return
         try:
             self._complete_and_publish(frame, wanted)
-        except MessageError as error:
+        except (MessageError, TransformError) as error:
             self._counts.failed += 1
+            self._counts.no_transform += isinstance(error, TransformError)
             self._warn(str(error))
         except (ValueError, RuntimeError) as error:
             self._counts.failed += 1
@@ -197,11 +212,14 @@ class CompletionNode(LifecycleNode):
         self._outputs.publish_dense(wanted, picture, picture.limited(completion), settings)
 
     def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
-        points = cloud_to_points(frame.cloud)
-        T_camera_lidar = self._extrinsics.find(
-            settings.T_camera_lidar, frame.image.header.frame_id, frame.cloud.header.frame_id
+        numbers = settings.T_camera_lidar
+        points, T_camera_points = self._aligner.locate(
+            frame.cloud,
+            frame.image.header.frame_id,
+            stamp_ns_of(frame.image),
+            matrix_from_numbers(numbers) if numbers else None,
         )
-        sparse = project_points(points, T_camera_lidar, camera)
+        sparse = project_points(points, T_camera_points, camera)
         if not sparse.any():
             raise MessageError(
                 f'points: none of {len(points)} falls into the image; are the extrinsics right?'

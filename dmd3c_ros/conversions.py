@@ -25,6 +25,7 @@ __all__ = [
     'MessageError',
     'camera_from_info',
     'camera_to_info',
+    'cloud_field',
     'cloud_to_points',
     'color_map',
     'depth_from_image',
@@ -33,12 +34,14 @@ __all__ = [
     'float_to_image',
     'image_to_rgb',
     'lens_from_info',
+    'points_and_validity',
     'points_to_cloud',
     'rgb_to_image',
 ]
 
 MAX_16UC1_M = 65.535
 _BIG_ENDIAN = sys.byteorder == 'big'
+_DTYPES = dict(enumerate(('i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'f4', 'f8'), PointField.INT8))
 _FLOATS = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
 _TYPE_NAMES = ('?', 'INT8', 'UINT8', 'INT16', 'UINT16', 'INT32', 'UINT32', 'FLOAT32', 'FLOAT64')
 
@@ -53,6 +56,12 @@ def cloud_to_points(cloud: PointCloud2) -> np.ndarray:
     are left out. Raises MessageError for a cloud that lacks a coordinate, is not laid out as it
     says, or holds no valid point.
     """
+    points, valid = points_and_validity(cloud)
+    return points if valid.all() else points[valid]
+
+
+def points_and_validity(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray]:
+    """All points (N, 3) float32, m, and which of them (N,) `cloud_to_points` keeps."""
     offsets, dtype = _coordinates(cloud)
     n = cloud.width * cloud.height
     if n == 0:
@@ -68,7 +77,21 @@ def cloud_to_points(cloud: PointCloud2) -> np.ndarray:
     valid = (square > 0) & (square < np.inf)
     if not valid.any():
         raise MessageError(f'points: expected some valid points, got {n} that are NaN or zero')
-    return points if valid.all() else points[valid]
+    return points, valid
+
+
+def cloud_field(cloud: PointCloud2, name: str) -> np.ndarray | None:
+    """A field of every point (N,), in its own type, or None where the cloud lacks it."""
+    field = next((field for field in cloud.fields if field.name == name), None)
+    if field is None:
+        return None
+    if field.datatype not in _DTYPES:
+        raise MessageError(f'points: expected a type 1 to 8 of field {name}, got {field.datatype}')
+    dtype = np.dtype(_DTYPES[field.datatype]).newbyteorder('>' if cloud.is_bigendian else '<')
+    row_step = _row_step(cloud, field.offset + dtype.itemsize)
+    shape, strides = (cloud.height, cloud.width), (row_step, cloud.point_step)
+    values = np.ndarray(shape, dtype, cloud.data, field.offset, strides)
+    return values.astype(dtype.newbyteorder('=')).reshape(-1)
 
 
 def _coordinates(cloud: PointCloud2) -> tuple[list[int], np.dtype]:

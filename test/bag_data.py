@@ -9,11 +9,11 @@ from rosbags.typesys import Stores, get_typestore
 
 from dmd3c_ros.bags.records import stamp_ns
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
-from dmd3c_ros.bags.static_transforms import TF_TYPE
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.conversions import camera_to_info, points_to_cloud, rgb_to_image
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.message_types import Header, Time
+from dmd3c_ros.tf_messages import TF_TYPE
 
 WIDTH, HEIGHT = 40, 24
 CAMERA = Camera.from_K(np.array([[30, 0, 20], [0, 30, 12], [0, 0, 1.0]]), WIDTH, HEIGHT)

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from dmd3c_ros.bags import recovery
 from dmd3c_ros.bags.completion import OUTPUTS
-from dmd3c_ros.bags.frames import FrameSource, read_static_transforms
+from dmd3c_ros.bags.frames import FrameSource, read_transforms
 from dmd3c_ros.bags.kitti import Turn, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
 from dmd3c_ros.bags.reader import Bag
@@ -38,6 +38,7 @@ from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import depth_from_image, rgb_to_image
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
+from dmd3c_ros.core.transform_buffer import TransformError
 
 DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
@@ -248,13 +249,13 @@ def test_depth_is_no_picture_and_a_doubt_is_asked_about(tmp_path):
 
 def test_static_transforms_are_chained_both_ways(tmp_path):
     with Bag(write_bag(tmp_path / 'in')) as bag:
-        transforms = read_static_transforms(bag)
-    np.testing.assert_allclose(transforms.find('camera', 'lidar'), T_CAMERA_LIDAR, atol=1e-12)
+        transforms = read_transforms(bag)
+    np.testing.assert_allclose(transforms.lookup('camera', 'lidar', 5), T_CAMERA_LIDAR, atol=1e-12)
     np.testing.assert_allclose(
-        transforms.find('/lidar', 'camera'), np.linalg.inv(T_CAMERA_LIDAR), atol=1e-12
+        transforms.lookup('/lidar', 'camera', 0), np.linalg.inv(T_CAMERA_LIDAR), atol=1e-12
     )
-    with pytest.raises(BagError, match=r"'mast' to 'camera'.*base, camera, lidar"):
-        transforms.find('camera', 'mast')
+    with pytest.raises(TransformError, match=r"'mast' to 'camera'.*base, camera, lidar"):
+        transforms.lookup('camera', 'mast', 0)
 
 
 def test_a_raw_image_of_a_camera_with_distortion_is_warned_about_once(tmp_path, caplog):
@@ -417,7 +418,7 @@ def test_a_kitti_drive_becomes_a_bag_that_needs_no_remapping(tmp_path):
             '/camera_info', '/image_rect', '/points', '/tf_static',
         ]  # fmt: skip
         found = contents(bag)
-        transforms = read_static_transforms(bag)
+        transforms = read_transforms(bag)
         durability = bag.topic('/tf_static').qos[0].durability.name
     assert durability == 'TRANSIENT_LOCAL'
     stamps = [stamp for _, stamp, _ in found['/image_rect']]
@@ -429,7 +430,7 @@ def test_a_kitti_drive_becomes_a_bag_that_needs_no_remapping(tmp_path):
     values = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
     np.testing.assert_array_equal(values, np.c_[POINTS, [1, 1, 1]].astype(np.float32))
     np.testing.assert_allclose(
-        transforms.find('camera', 'lidar')[:3],
+        transforms.lookup('camera', 'lidar', 0)[:3],
         [[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, 0.3]],
         atol=1e-9,
     )
@@ -475,7 +476,7 @@ def test_gps_and_imu_come_along_where_the_drive_has_them(tmp_path):
     assert velocity.twist.linear.x == 0.8
     with Bag(tmp_path / 'bag') as bag:
         times = [record.time_ns for record in bag.records()]
-        T_lidar_imu = read_static_transforms(bag).find('lidar', 'imu')
+        T_lidar_imu = read_transforms(bag).lookup('lidar', 'imu', 0)
     assert times == sorted(times)
     np.testing.assert_allclose(T_lidar_imu[:3, 3], [-0.8, 0.3, -0.8])
     (drive / 'oxts/data/0000000001.txt').write_text('1 2 3')

@@ -358,12 +358,6 @@ def test_an_unknown_parameter_ends_the_start_with_a_hint(folder):
     assert 'Traceback' not in log
 
 
-def test_a_node_without_extrinsics_says_what_it_lacks(folder):
-    status, log = ended(folder, 'model:=nearest')
-    assert status == 1
-    assert 'expected T_camera_lidar, or tf2_ros to look them up' in log
-
-
 def test_the_parameter_file_is_accepted_and_sigint_ends_the_node(folder, probe):
     process = NodeProcess(
         MODULE,

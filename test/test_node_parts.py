@@ -16,23 +16,25 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from rclpy.context import Context
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
 
 from dmd3c_ros.completion_node import PARAMETER_GROUPS
-from dmd3c_ros.conversions import MessageError
+from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.kitti_player import KittiSettings
-from dmd3c_ros.node.extrinsics import Extrinsics
 from dmd3c_ros.node.inputs import Inputs
 from dmd3c_ros.node.logs import RosLogHandler
 from dmd3c_ros.node.memory import keep_freed_memory
 from dmd3c_ros.node.reading import read_ahead
 from dmd3c_ros.node.report import Counts, Reporter, Throttle
 from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
+from dmd3c_ros.node.tf import TfListener
 from dmd3c_ros.node.transforms import matrix_from_numbers, numbers_from_matrix
 from dmd3c_ros.node.worker import NewestWins
 from dmd3c_ros.parameters import ParameterError, Parameters, entries
 from dmd3c_ros.sim_player import SimSettings
+from dmd3c_ros.tf_messages import encode_transforms
 
 
 @pytest.fixture(scope='module')
@@ -241,57 +243,57 @@ def test_numbers_that_are_no_rigid_transform_are_refused(numbers, text):
         matrix_from_numbers(numbers)
 
 
-@pytest.fixture
-def tf2_ros(monkeypatch):
-    """A small stand-in for tf2_ros that knows one transform, lidar -> camera."""
+def stamped(parent, child, stamp_s, x):
+    message = TransformStamped(child_frame_id=child)
+    message.header.frame_id, message.header.stamp.sec = parent, stamp_s
+    message.transform.translation.x, message.transform.rotation.w = float(x), 1.0
+    return message
 
-    class TransformException(Exception):  # noqa: N818
+
+def test_a_listener_hears_moving_and_latched_transforms(make_node, context):
+    node = make_node()
+    talker, executor = make_node(), rclpy.executors.SingleThreadedExecutor(context=context)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    mounting = talker.create_publisher(TFMessage, '/tf_static', latched)
+    mounting.publish(encode_transforms([stamped('base', 'lidar', 0, 2.0)]))
+    listener = TfListener(node)
+    moving = talker.create_publisher(TFMessage, '/tf', 10)
+    executor.add_node(node)
+
+    def heard():
+        for second in (10, 20):
+            moving.publish(encode_transforms([stamped('odom', 'base', second, second)]))
+        executor.spin_once(timeout_sec=0.1)
+        try:
+            return listener.buffer.lookup('odom', 'lidar', 15 * 10**9)
+        except TransformError:
+            return None
+
+    end = time.monotonic() + 30
+    while (T := heard()) is None and time.monotonic() < end:
         pass
-
-    class Buffer:
-        def lookup_transform(self, target, source, time):
-            if (target, source) != ('camera', 'lidar') or time.nanoseconds != 0:
-                raise TransformException('"map" passed to lookupTransform does not exist')
-            stamped = TransformStamped()
-            translation, rotation = stamped.transform.translation, stamped.transform.rotation
-            translation.x, translation.y, translation.z = NUMBERS[:3]
-            rotation.x, rotation.y, rotation.z, rotation.w = NUMBERS[3:]
-            return stamped
-
-    class TransformListener:
-        def __init__(self, buffer, node):
-            self.node = node
-
-        def unregister(self):
-            self.node.unregistered = True
-
-    module = types.ModuleType('tf2_ros')
-    module.TransformException, module.Buffer = TransformException, Buffer
-    module.TransformListener = TransformListener
-    monkeypatch.setitem(sys.modules, 'tf2_ros', module)
+    np.testing.assert_allclose(T[:3, 3], [17.0, 0, 0], atol=1e-9)
+    listener.close()
+    executor.shutdown()
 
 
-def test_without_numbers_the_transform_comes_from_tf(tf2_ros):
-    node = types.SimpleNamespace()
-    extrinsics = Extrinsics(node, ())
-    np.testing.assert_allclose(extrinsics.find((), 'camera', 'lidar'), T, atol=1e-12)
-    with pytest.raises(MessageError, match="TF has no transform from 'map' to 'camera'"):
-        extrinsics.find((), 'camera', 'map')
-    extrinsics.close()
-    assert node.unregistered
+def test_bytes_that_are_no_transform_are_left_out(make_node, caplog):
+    listener = TfListener(make_node())
+    good = encode_transforms([stamped('a', 'b', 0, 1.0)])
+    broken = stamped('a', 'c', 0, 1.0)
+    broken.transform.rotation.w = 0.0
+    with caplog.at_level(logging.WARNING):
+        for data in (good[:-30], b'', encode_transforms([broken]), good):
+            listener._take(data, fixed=True)
+    assert len(caplog.records) == 3
+    assert listener.buffer.lookup('a', 'b', 0)[0, 3] == 1.0
+    listener.close()
 
 
-def test_numbers_go_before_tf_and_need_no_tf(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
-    extrinsics = Extrinsics(None, NUMBERS)
-    np.testing.assert_allclose(extrinsics.find(NUMBERS, 'a', 'b'), T, atol=1e-12)
-    moved = (9.0, *NUMBERS[1:])
-    assert extrinsics.find(moved, 'a', 'b')[0, 3] == 9.0
-    with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
-        extrinsics.find((), 'a', 'b')
-    extrinsics.close()
-    with pytest.raises(ValueError, match='expected T_camera_lidar, or tf2_ros'):
-        Extrinsics(None, ())
+def test_without_the_message_package_of_tf_the_node_says_what_to_do(make_node, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2_msgs.msg', None)
+    with pytest.raises(ValueError, match='expected T_camera_lidar without fixed_frame, or tf2'):
+        TfListener(make_node())
 
 
 # ---------------------------------------------------------------- reports

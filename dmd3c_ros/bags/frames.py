@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..conversions import MessageError, camera_to_info, cloud_to_points
+from ..conversions import MessageError, camera_to_info
 from ..core.camera import Camera
 from ..core.completer import Completion, DepthCompleter
 from ..core.projection import HiddenPointFilter, project_points, remove_hidden_points
+from ..core.transform_buffer import TransformBuffer, TransformError
 from ..io.calibration import read_camera, read_extrinsics, read_lens
 from ..message_types import CameraInfo, Header, Time
-from ..node.settings import NodeSettings
+from ..node.settings import MotionSettings, NodeSettings
 from ..pictures import PictureReader, picture_to_rgb
+from ..sweeps import SweepAligner, shift_stamp
+from ..tf_messages import TF_TYPE, add_transforms
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, stamp_ns
 from .selection import Inputs
-from .static_transforms import TF_TYPE, StaticTransforms
+
+_log = logging.getLogger(__name__)
+# How far a transform lies away differs from frame to frame; the reason is one.
+_PERIOD = re.compile(r'\d+\.\d+ s')
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Rig:
     """Where calibration comes from that the bag lacks, or has wrong.
 
     camera_file: ROS camera calibration (YAML), K (3x3) or P (3x4) as text, instead of CameraInfo.
-    extrinsics_file: T_camera_lidar as text (4x4) or YAML, instead of /tf_static.
+    extrinsics_file: T_camera_lidar as text (4x4) or YAML, instead of the bag's transforms.
     """
 
     camera_file: Path | None = None
@@ -72,6 +80,7 @@ class FrameSource:
     settings: NodeSettings = field(default_factory=NodeSettings)
     hidden_points: HiddenPointFilter = field(default_factory=HiddenPointFilter)
     rig: Rig = field(default_factory=Rig)
+    motion: MotionSettings = field(default_factory=MotionSettings)
 
     def __post_init__(self) -> None:
         topics = [topic for topic in self.inputs if topic is not None]
@@ -83,7 +92,15 @@ class FrameSource:
         )
         self._info: CameraInfo | None = None
         self._pictures = PictureReader(self.settings.rectify, self.inputs.image.name)
-        self._transforms: StaticTransforms | None = None
+        # All transforms are there already: none is worth waiting for.
+        self.motion = replace(self.motion, transform_timeout=0.0)
+        self._transforms = TransformBuffer(history_s=None)
+        add_recorded(self._transforms, self.bag, fixed=True)
+        # A second pass over the whole recording, so only where something may depend on it.
+        self._may_read_moving = not self.motion.fixed_frame
+        if self.motion.fixed_frame:
+            add_recorded(self._transforms, self.bag, fixed=False)
+        self._aligner = SweepAligner(self.motion, self._transforms)
         self._T_camera_lidar: np.ndarray | None = None
         if self.rig.extrinsics_file is not None:
             self._T_camera_lidar = read_extrinsics(self.rig.extrinsics_file)
@@ -93,14 +110,20 @@ class FrameSource:
         index = self._order.get(record.topic.key)
         if index is None:
             return None
-        stamp = stamp_ns(record.data)
+        stamp = self._stamp_ns(record)
         self.report.stamps[index].append(stamp)
+        if record.topic.key == self.inputs.points.key and self.motion.accumulate_sweeps > 1:
+            self._aligner.remember(self._cloud(record), self.settings.sync_queue_size)
         found = self._synchronizer.add(index, stamp, record)
         if found is None:
             return None
-        self.report.add_set([stamp_ns(member.data) for member in found])
+        self.report.add_set([self._stamp_ns(member) for member in found])
         try:
             frame = self._complete(record.time_ns, found)
+        except TransformError as error:
+            reason = _PERIOD.sub('some time', str(error))
+            self.report.drops[f'{reason}; --extrinsics gives the mounting from a file'] += 1
+            return None
         except (MessageError, BagError) as error:
             self.report.drops[str(error)] += 1
             return None
@@ -119,15 +142,14 @@ class FrameSource:
 
     def _complete(self, record_ns: int, found: tuple[Record, ...]) -> Frame:
         image_record, *rest = found
-        image, cloud = self.bag.decode(image_record), self.bag.decode(rest[-1])
+        image, cloud = self.bag.decode(image_record), self._cloud(rest[-1])
+        stamp = stamp_ns(image_record.data)
         header = _header(image.header)
         rgb = picture_to_rgb(image)
         info = self.bag.decode(rest[0]) if len(rest) > 1 else self._info_from_file(rgb)
         picture = self._pictures.read(rgb, info, header)
         camera = picture.camera
-        points = cloud_to_points(cloud)
-        T_camera_lidar = self._extrinsics(header.frame_id, cloud.header.frame_id)
-        sparse = project_points(points, T_camera_lidar, camera)
+        sparse = project_points(*self._locate(cloud, header.frame_id, stamp), camera)
         if not sparse.any():
             raise MessageError('points: none falls into the image; are the extrinsics right?')
         if self.settings.filter_hidden_points:
@@ -136,11 +158,21 @@ class FrameSource:
             completion = self.completer.complete(picture.rgb, sparse, camera.K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
-        stamp = stamp_ns(image_record.data)
         completion = picture.limited(completion)
         return Frame(
             record_ns, stamp, header, picture.info, camera, picture.rgb, sparse, completion
         )
+
+    def _locate(self, cloud: Any, camera_frame: str, stamp: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points and their transform to the camera; /tf is read once /tf_static lacks it."""
+        try:
+            return self._aligner.locate(cloud, camera_frame, stamp, self._T_camera_lidar)
+        except TransformError:
+            if not self._may_read_moving:
+                raise
+        self._may_read_moving = False
+        add_recorded(self._transforms, self.bag, fixed=False)
+        return self._aligner.locate(cloud, camera_frame, stamp, self._T_camera_lidar)
 
     def _info_from_file(self, rgb: np.ndarray) -> Any:
         """CameraInfo of the calibration file, for a picture of this size."""
@@ -155,20 +187,37 @@ class FrameSource:
             self._info = camera_to_info(camera, Header(), lens)
         return self._info
 
-    def _extrinsics(self, camera_frame: str, lidar_frame: str) -> np.ndarray:
-        if self._T_camera_lidar is not None:
-            return self._T_camera_lidar
-        if self._transforms is None:
-            self._transforms = read_static_transforms(self.bag)
-        return self._transforms.find(camera_frame, lidar_frame)
+    def _cloud(self, record: Record) -> Any:
+        """The sweep, with its stamp in the camera's time."""
+        cloud = self.bag.decode(record)
+        shift_stamp(cloud, self.motion.lidar_offset_ns)
+        return cloud
+
+    def _stamp_ns(self, record: Record) -> int:
+        """Stamp of a message in the camera's time."""
+        late = record.topic.key == self.inputs.points.key
+        return stamp_ns(record.data) + late * self.motion.lidar_offset_ns
 
 
-def read_static_transforms(bag: Bag) -> StaticTransforms:
-    """The tree of all messages on topics called tf_static."""
-    transforms = StaticTransforms()
-    topics = [t for t in bag.of_type(TF_TYPE) if t.name.rsplit('/', 1)[-1] == 'tf_static']
+def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:
+    """Add what topics called tf_static (`fixed`), or all others of that type, have recorded."""
+    topics = [
+        topic
+        for topic in bag.of_type(TF_TYPE)
+        if (topic.name.rsplit('/', 1)[-1] == 'tf_static') == fixed
+    ]
     for record in bag.records(topics):
-        transforms.add(bag.decode(record).transforms)
+        try:
+            add_transforms(transforms, bag.decode(record).transforms, fixed=fixed)
+        except BagError as error:
+            _log.warning('%s', error)
+
+
+def read_transforms(bag: Bag) -> TransformBuffer:
+    """All transforms of a bag."""
+    transforms = TransformBuffer(history_s=None)
+    for fixed in (True, False):
+        add_recorded(transforms, bag, fixed=fixed)
     return transforms
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core.transform_buffer import TransformError
 from .completion import OUTPUTS, output_names
-from .frames import read_static_transforms
+from .frames import read_transforms
 from .reader import Bag
 from .records import BagError, Topic, stamp_ns
 from .selection import CLOUD, COMPRESSED, IMAGE, INFO, find_inputs
@@ -63,14 +64,16 @@ def _inputs(bag: Bag) -> str:
     """What `complete bag` would take without options, or why it cannot."""
     try:
         found = find_inputs(bag, leave=output_names('', tuple(OUTPUTS)).values())
-        frames = [
-            bag.decode(next(iter(bag.records([topic])))).header.frame_id
+        headers = [
+            bag.decode(next(iter(bag.records([topic])))).header
             for topic in (found.image, found.points)
         ]
-        read_static_transforms(bag).find(*frames)
-    except BagError as error:
+        frames = [header.frame_id for header in headers]
+        stamp = headers[1].stamp
+        read_transforms(bag).lookup(*frames, stamp.sec * 10**9 + stamp.nanosec)
+    except (BagError, TransformError) as error:
         return f'complete bag: {error}'
     return (
         f'complete bag takes {found.image.name}, {found.info.name} and {found.points.name}, '
-        f'and /tf_static from {frames[1]} to {frames[0]}'
+        f'and transforms from {frames[1]} to {frames[0]}'
     )

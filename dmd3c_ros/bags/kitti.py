@@ -20,9 +20,9 @@ from ..core.transforms import quaternion_from_rotation, rotation_from_euler
 from ..io.kitti import KittiDrive, read_rigid_transform, read_stamps
 from ..message_types import Header, Time
 from ..node.settings import PlayerSettings
+from ..tf_messages import TF_TYPE
 from .records import BagError
 from .selection import CLOUD, IMAGE, INFO
-from .static_transforms import TF_TYPE
 from .writer import BagWriter
 
 _log = logging.getLogger(__name__)

@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmd3c_ros.cli.options import (
+    AccumulateSweeps,
+    Deskew,
     Device,
+    FixedFrame,
     HiddenPoints,
     InferenceScale,
+    LidarClockOffset,
     Model,
+    PointTimeField,
+    PointTimeUnit,
     Precision,
     PreserveLidar,
     Weights,
@@ -133,6 +139,12 @@ def complete_bag(
     rectify: Rectify = None,
     sync_slop: Slop = None,
     sync_queue_size: QueueSize = None,
+    fixed_frame: FixedFrame = None,
+    deskew: Deskew = None,
+    point_time_field: PointTimeField = None,
+    point_time_unit: PointTimeUnit = None,
+    lidar_clock_offset: LidarClockOffset = None,
+    accumulate_sweeps: AccumulateSweeps = None,
     filter_hidden_points: HiddenPoints = None,
     min_confidence: MinConfidence = None,
     model: Model = None,
@@ -171,6 +183,14 @@ def complete_bag(
                     'filter_hidden_points': filter_hidden_points,
                     'min_confidence': min_confidence,
                     'depth_encoding': depth_encoding,
+                },
+                motion={
+                    'fixed_frame': fixed_frame,
+                    'deskew': deskew,
+                    'point_time_field': point_time_field,
+                    'point_time_unit': point_time_unit,
+                    'lidar_clock_offset': lidar_clock_offset,
+                    'accumulate_sweeps': accumulate_sweeps,
                 },
                 model={
                     'model': model,
@@ -250,19 +270,33 @@ def kitti_to_bag(
 
 
 def open_source(
-    recording: 'Bag', *, leave=(), topics: dict, files: tuple, settings: dict, model: dict
+    recording: 'Bag',
+    *,
+    leave=(),
+    topics: dict,
+    files: tuple,
+    settings: dict,
+    motion: dict,
+    model: dict,
 ) -> 'FrameSource':
     """Frames of a bag, completed with the options that were given."""
     from dmd3c_ros.bags.frames import FrameSource, Rig
     from dmd3c_ros.bags.selection import find_inputs
-    from dmd3c_ros.node.settings import NodeSettings
+    from dmd3c_ros.node.settings import MotionSettings, NodeSettings
 
     rig = Rig(*files)
     chosen = NodeSettings(**given(**settings))
     inputs = find_inputs(
         recording, **topics, info_from_file=rig.camera_file is not None, leave=leave
     )
-    return FrameSource(recording, inputs, make_completer(**model), chosen, rig=rig)
+    return FrameSource(
+        recording,
+        inputs,
+        make_completer(**model),
+        chosen,
+        rig=rig,
+        motion=MotionSettings(**given(**motion)),
+    )
 
 
 def _total(source: 'FrameSource', *, only_new: bool) -> int:

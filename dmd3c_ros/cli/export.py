@@ -19,10 +19,16 @@ from dmd3c_ros.cli.bag import (
     open_source,
 )
 from dmd3c_ros.cli.options import (
+    AccumulateSweeps,
+    Deskew,
     Device,
+    FixedFrame,
     HiddenPoints,
     InferenceScale,
+    LidarClockOffset,
     Model,
+    PointTimeField,
+    PointTimeUnit,
     Precision,
     PreserveLidar,
     Weights,
@@ -94,6 +100,12 @@ def tum(
     rectify: Rectify = None,
     sync_slop: Slop = None,
     sync_queue_size: QueueSize = None,
+    fixed_frame: FixedFrame = None,
+    deskew: Deskew = None,
+    point_time_field: PointTimeField = None,
+    point_time_unit: PointTimeUnit = None,
+    lidar_clock_offset: LidarClockOffset = None,
+    accumulate_sweeps: AccumulateSweeps = None,
     filter_hidden_points: HiddenPoints = None,
     min_confidence: MinConfidence = None,
     model: Model = None,
@@ -127,10 +139,26 @@ def tum(
         'inference_scale': inference_scale,
         'preserve_lidar': preserve_lidar,
     }
+    motion = {
+        'fixed_frame': fixed_frame,
+        'deskew': deskew,
+        'point_time_field': point_time_field,
+        'point_time_unit': point_time_unit,
+        'lidar_clock_offset': lidar_clock_offset,
+        'accumulate_sweeps': accumulate_sweeps,
+    }
     frames = (
         _drive_frames(source, settings, options)
         if (source / 'velodyne_points').is_dir()
-        else _bag_frames(source, depth, topics, (camera_info, extrinsics), settings, options)
+        else _bag_frames(
+            source,
+            depth,
+            topics=topics,
+            files=(camera_info, extrinsics),
+            settings=settings,
+            motion=motion,
+            model=options,
+        )
     )
     try:
         scale = TUM_SCALE if depth_scale is None else depth_scale
@@ -171,7 +199,7 @@ def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdF
 
 
 def _bag_frames(
-    path: Path, depth: str, topics: dict, files: tuple, settings: dict, options: dict
+    path: Path, depth: str, *, topics: dict, settings: dict, **completing: dict | tuple
 ) -> 'Iterator[RgbdFrame]':
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import RecordedFrames, completed_frames, depth_topic
@@ -181,7 +209,7 @@ def _bag_frames(
     with Bag(path) as bag:
         recorded = depth_topic(bag, depth)
         if recorded is None:
-            source = open_source(bag, topics=topics, files=files, settings=settings, model=options)
+            source = open_source(bag, topics=topics, settings=settings, **completing)
             yield from completed_frames(source)
         else:
             chosen = NodeSettings(**given(**settings))

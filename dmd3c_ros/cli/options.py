@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from dmd3c_ros.core.completer import DepthCompleter
 
+_MOTION = 'Motion, as in the node'
+
 Model = Annotated[
     str | None,
     typer.Option(
@@ -62,6 +64,54 @@ HiddenPoints = Annotated[
         '--filter-hidden-points/--keep-hidden-points',
         help='Drop points that the camera cannot see.',
         rich_help_panel='Completion',
+    ),
+]
+FixedFrame = Annotated[
+    str | None,
+    typer.Option(
+        '--fixed-frame',
+        help="Frame of TF that stands still, such as odom: sweeps are moved to the image's time.",
+        rich_help_panel=_MOTION,
+    ),
+]
+Deskew = Annotated[
+    bool | None,
+    typer.Option(
+        '--deskew/--keep-skew',
+        help='Move every point from its own time, where the sweeps tell it (with --fixed-frame).',
+        rich_help_panel=_MOTION,
+    ),
+]
+PointTimeField = Annotated[
+    str | None,
+    typer.Option(
+        '--point-time-field',
+        help='Field with the time of each point; else by the usual names.',
+        rich_help_panel=_MOTION,
+    ),
+]
+PointTimeUnit = Annotated[
+    str | None,
+    typer.Option(
+        '--point-time-unit',
+        help='s, ms, us or ns; else by the values.',
+        rich_help_panel=_MOTION,
+    ),
+]
+LidarClockOffset = Annotated[
+    float | None,
+    typer.Option(
+        '--lidar-clock-offset',
+        help="What is added to the LiDAR's stamps to get the camera's time, s.",
+        rich_help_panel=_MOTION,
+    ),
+]
+AccumulateSweeps = Annotated[
+    int | None,
+    typer.Option(
+        '--accumulate-sweeps',
+        help='Sweeps to lay over each other (with --fixed-frame).',
+        rich_help_panel=_MOTION,
     ),
 ]
 Out = Annotated[

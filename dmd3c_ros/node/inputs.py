@@ -29,7 +29,10 @@ class FrameSet(NamedTuple):
 
 
 class Inputs:
-    """Subscribes to image_rect, camera_info and points; calls back with each synchronized set."""
+    """Subscribes to image_rect, camera_info and points; calls back with each synchronized set.
+
+    on_cloud: called with every sweep first; it may correct its stamp.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Inputs:
         queue_size: int,
         on_set: Callable[[FrameSet], None],
         image_transport: str = 'raw',
+        on_cloud: Callable[[PointCloud2], None] = lambda cloud: None,
     ) -> None:
         self._node, self._slop_s, self._on_set = node, slop_s, on_set
         self._sets = 0
@@ -45,6 +49,7 @@ class Inputs:
         if image_transport == 'compressed':
             name = compressed_topic(node.resolve_topic_name('image_rect'))
             self._inputs['image_rect'] = Input(node, name, CompressedImage)
+        self._inputs['points'].on_message = on_cloud
         self._synchronizer = ApproximateTimeSynchronizer(
             list(self._inputs.values()), queue_size, slop_s
         )
@@ -106,6 +111,7 @@ class Input(SimpleFilter):
         self._resolved = node.resolve_topic_name(topic)
         self._subscription = None
         self._reliability: ReliabilityPolicy | None = None
+        self.on_message: Callable[[Any], None] = lambda message: None
         self._count = 0
         self._stamps: deque[float] = deque(maxlen=_REMEMBERED_STAMPS)
 
@@ -151,6 +157,7 @@ class Input(SimpleFilter):
 
     def _on_message(self, message: Any) -> None:
         self._count += 1
+        self.on_message(message)
         stamp = message.header.stamp
         self._stamps.append(stamp.sec + stamp.nanosec * 1e-9)
         self.signalMessage(message)

@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from .. import conversions
 from ..core.camera import Camera
 from ..parameters import Parameters
+from ..tf_messages import encode_transforms
 from .logs import show_package_log
 from .reading import read_ahead
 from .running import run
@@ -249,7 +250,7 @@ class Player(Node):
         frames = self._settings.lidar_frame, self._settings.camera_frame
         message = static_transform(self._drive, *frames)
         message.header.stamp = self.get_clock().now().to_msg()
-        self._tf_output.publish(TFMessage(transforms=[message]))
+        self._tf_output.publish(encode_transforms([message]))
 
 
 def static_transform(drive: Drive, lidar_frame: str, camera_frame: str) -> TransformStamped:

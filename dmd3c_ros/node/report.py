@@ -18,12 +18,14 @@ class Counts:
     """Frames since the start, and the latencies of the last ones.
 
     frames_in: synchronized sets. frames_out: completed and published. dropped: replaced by a
-    newer set before their turn. failed: could not be used. unwanted: nobody subscribed.
+    newer set before their turn. failed: could not be used. no_transform: those of them for which
+    TF had no transform. unwanted: nobody subscribed.
     Latency runs from the arrival of the later input to the publication of the last output, s.
     """
 
     def __init__(self) -> None:
         self.frames_in = self.frames_out = self.dropped = self.failed = self.unwanted = 0
+        self.no_transform = 0
         self._latencies: deque[float] = deque(maxlen=_KEPT_LATENCIES)
 
     def published(self, latency_s: float) -> None:
@@ -35,7 +37,14 @@ class Counts:
         """All counts, and latency_p50_ms and latency_p99_ms once there are any."""
         numbers = {
             name: getattr(self, name)
-            for name in ('frames_in', 'frames_out', 'dropped', 'failed', 'unwanted')
+            for name in (
+                'frames_in',
+                'frames_out',
+                'dropped',
+                'failed',
+                'no_transform',
+                'unwanted',
+            )
         }
         if self._latencies:
             p50, p99 = np.percentile(list(self._latencies), [50, 99]) * 1e3

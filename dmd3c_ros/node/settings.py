@@ -13,6 +13,7 @@ from .transforms import matrix_from_numbers
 
 DEPTH_ENCODINGS = ('32FC1', '16UC1')
 IMAGE_TRANSPORTS = ('raw', 'compressed')
+POINT_TIME_UNITS = ('auto', 's', 'ms', 'us', 'ns')
 
 
 def ranged(default: float, low: float, high: float) -> Any:
@@ -95,6 +96,52 @@ class NodeSettings:
             raise ValueError(
                 f'color_near: expected less than color_far {self.color_far}, got {self.color_near}'
             )
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """How sweeps are brought to where the camera sees them when it takes the image.
+
+    fixed_frame: frame of TF that stands still while the rig moves through it, such as 'odom'.
+        Sweeps are moved from their time to the image's over it. Empty: only the mounting of the
+        sensors counts, at the sweep's stamp.
+    deskew: move every point from its own time, where the cloud has a field with times and
+        fixed_frame is given.
+    point_time_field: field with the time of each point; empty for the first of t, time,
+        timestamp, time_stamp, offset_time, time_offset and ts that the cloud has.
+    point_time_unit: of that field, 's', 'ms', 'us' or 'ns'; 'auto' takes the coarsest in which
+        a sweep lasts less than a second.
+    lidar_clock_offset: what has to be added to the LiDAR's stamps to get the camera's time, s.
+        Pairing counts it in. TF is taken to be in the camera's time.
+    accumulate_sweeps: sweeps that are laid over each other, the paired one and those before it;
+        more than 1 needs fixed_frame.
+    transform_timeout: how long a frame waits for transforms that are not there yet, s.
+    """
+
+    fixed_frame: str = ''
+    deskew: bool = True
+    point_time_field: str = ''
+    point_time_unit: str = 'auto'
+    lidar_clock_offset: float = ranged(0.0, -3600.0, 3600.0)
+    accumulate_sweeps: int = ranged(1, 1, 100)
+    transform_timeout: float = ranged(0.1, 0.0, 10.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.point_time_unit not in POINT_TIME_UNITS:
+            raise ValueError(
+                f'point_time_unit: expected one of {", ".join(POINT_TIME_UNITS)}, '
+                f'got {self.point_time_unit!r}'
+            )
+        if self.accumulate_sweeps > 1 and not self.fixed_frame:
+            raise ValueError(
+                f'accumulate_sweeps: expected 1 without fixed_frame, got {self.accumulate_sweeps}'
+            )
+
+    @property
+    def lidar_offset_ns(self) -> int:
+        """lidar_clock_offset in ns."""
+        return round(self.lidar_clock_offset * 1e9)
 
 
 @dataclass(frozen=True)
