@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli import bag, benchmark, complete, demo, evaluate, export, miniature, weights
+from dmd3c_ros.cli import (
+    bag,
+    benchmark,
+    complete,
+    demo,
+    evaluate,
+    export,
+    miniature,
+    motion,
+    weights,
+)
 
 app = typer.Typer(
     name='dmd3c',
@@ -22,6 +32,7 @@ app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')
 app.command(name='bag-info')(bag.bag_info)
 app.command(name='benchmark')(benchmark.benchmark)
+app.command(name='benchmark-motion')(motion.benchmark_motion)
 app.command(name='demo')(demo.demo)
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='kitti-to-bag')(bag.kitti_to_bag)

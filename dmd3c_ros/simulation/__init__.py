@@ -11,6 +11,7 @@ from dmd3c_ros.simulation.lidar import (
     Sweep,
     scan,
 )
+from dmd3c_ros.simulation.moving import Arc
 from dmd3c_ros.simulation.render import RenderedView, render
 from dmd3c_ros.simulation.rig import Frame, Rig, camera_mount, capture, drive, lidar_mount
 from dmd3c_ros.simulation.scene import Light, Scene
@@ -20,6 +21,7 @@ from dmd3c_ros.simulation.street import street
 __all__ = [
     'KINDS',
     'PATTERNS',
+    'Arc',
     'Frame',
     'LidarNoise',
     'Light',

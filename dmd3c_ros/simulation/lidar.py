@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -155,17 +156,29 @@ PATTERNS: dict[str, Pattern] = {
 
 def scan(
     scene: Scene,
-    T_world_lidar: np.ndarray,
+    T_world_lidar: np.ndarray | Callable[[np.ndarray], np.ndarray],
     pattern: Pattern,
     rng: np.random.Generator,
     noise: LidarNoise = LidarNoise(),
     frame_index: int = 0,
     threads: int = 0,
 ) -> Sweep:
-    """One sweep from the pose T_world_lidar (4, 4), with losses and noise as noise says."""
+    """One sweep from the pose T_world_lidar (4, 4), with losses and noise as noise says.
+
+    A LiDAR that moves gives its poses (N, 4, 4) at times (N,), s from the sweep's start; each
+    point is then in the LiDAR's frame at its own time.
+    """
     rays = pattern.directions(rng, frame_index)
-    R, origin = np.asarray(T_world_lidar[:3, :3]), np.asarray(T_world_lidar[:3, 3])
-    world = np.concatenate([rays.origins @ R.T + origin, rays.directions @ R.T], 1)
+    if callable(T_world_lidar):
+        T = T_world_lidar(rays.time)
+        R, origin = T[:, :3, :3], T[:, :3, 3]
+        starts, directions = (
+            np.einsum('nij,nj->ni', R, vectors) for vectors in (rays.origins, rays.directions)
+        )
+    else:
+        R, origin = np.asarray(T_world_lidar[:3, :3]), np.asarray(T_world_lidar[:3, 3])
+        starts, directions = rays.origins @ R.T, rays.directions @ R.T
+    world = np.concatenate([starts + origin, directions], 1)
     distance = _ranges(scene, world.astype(np.float32), pattern, rng, noise, threads)
     kept = np.flatnonzero(np.isfinite(distance))
     points = rays.origins[kept] + rays.directions[kept] * distance[kept, None]
