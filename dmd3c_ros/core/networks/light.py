@@ -188,7 +188,7 @@ def _select(coarse: Tensor, fine: Tensor, prior: _Prior) -> NetworkOutput:
     outputs.append(log_depth)
     outputs.append(_upsample(log_depth, prior.own, prior.known, upsampling, _CROSS))
     pyramid = tuple(torch.exp(x + prior.mean) for x in outputs)
-    confidence = torch.sigmoid(F.pixel_shuffle(trust, 2))
+    confidence = torch.sigmoid(_shuffle(trust))
     return NetworkOutput(pyramid[-1], confidence, pyramid)
 
 
@@ -208,7 +208,7 @@ def _upsample(
     for k in range(len(offsets)):
         total = total + weights[:, :, k]
         fine = torch.addcmul(fine, weights[:, :, k], near[:, k, None])
-    return F.pixel_shuffle(fine / total, 2)
+    return _shuffle(fine / total)
 
 
 def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
@@ -228,6 +228,12 @@ def _unshuffle(x: Tensor) -> Tensor:
     """F.pixel_unshuffle(x, 2); strided slices are twice as fast on a CPU."""
     cells = [x[..., i::2, j::2] for i in range(2) for j in range(2)]
     return torch.stack(cells, 2).flatten(1, 2)
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    """F.pixel_shuffle(x, 2) of (B, 4, h, w); torch.compile stumbles over a chain of those."""
+    rows = [torch.stack([x[:, i], x[:, i + 1]], -1).flatten(-2) for i in (0, 2)]
+    return torch.stack(rows, 2).flatten(1, 2)[:, None]
 
 
 def _planar(head: nn.Conv2d, x: Tensor) -> Tensor:
