@@ -22,6 +22,7 @@ from dmd3c_ros.demo.processes import Child
 from dmd3c_ros.demo.recorder import Recorder, Recording
 from dmd3c_ros.demo.results import Completion, write_results
 from dmd3c_ros.demo.sources import Source, source_of
+from dmd3c_ros.node.threads import ENVIRONMENT
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -159,8 +160,7 @@ def _environment() -> Iterator[None]:
         # The name before and since Fast DDS 3.
         'FASTRTPS_DEFAULT_PROFILES_FILE': profile,
         'FASTDDS_DEFAULT_PROFILES_FILE': profile,
-        # Threads of the network that wait must leave the core to the middleware and the player.
-        'OMP_WAIT_POLICY': 'PASSIVE',
+        **ENVIRONMENT,
     }
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)

@@ -15,6 +15,8 @@ from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from .threads import ENVIRONMENT
+
 PACKAGE = 'dmd3c_ros'
 
 NODE_ARGUMENTS = {
@@ -89,8 +91,7 @@ def completion_node(context, topics: Sequence[str] = ()) -> Node:
         executable='completion_node',
         namespace=options.get('namespace'),
         output='screen',
-        # Threads of the network that wait must leave the core to others.
-        additional_env={'OMP_WAIT_POLICY': 'PASSIVE'},
+        additional_env=ENVIRONMENT,
         parameters=[source for source in parameters if source],
         remappings=[(_TOPICS[name], topic) for name, topic in given(context, topics).items()],
     )
