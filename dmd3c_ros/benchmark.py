@@ -8,14 +8,15 @@ whatever else the machine does falls on all of them alike and their ratios can b
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import platform
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -150,14 +151,11 @@ def _prepare(
     settings = CompleterConfig(
         model=name, weights=weights, device=device, precision=precision, backend=backend
     )
-    memory = _Memory()
     completer, kind = completer_of(settings)
     inputs = synthetic(size, points)
-    memory.watch(completer.device)
     started = perf_counter()
     completer.complete(*inputs)
     first = perf_counter() - started
-    used = memory.used()
     parameters, gflop = (
         (0, 0.0) if name in BASELINES else cost(completer.name, size, completer.device)
     )
@@ -172,7 +170,7 @@ def _prepare(
             parameters,
             gflop,
             first,
-            used,
+            peak_memory(settings, size, points),
         ),
         completer,
     )
@@ -248,30 +246,23 @@ def cost(name: str, size: tuple[int, int], device: str = 'cpu') -> tuple[int, fl
     return parameters, round(counter.get_total_flops() / 1e9, 2)
 
 
-class _Memory:
-    """The highest memory between two moments, of the process or of the GPU, in MB."""
+def peak_memory(settings: CompleterConfig, size: tuple[int, int], points: float) -> float:
+    """MB that a process of its own needs for one completion; see Case.memory."""
+    # Forked, it would begin with the memory of this one, and could not use a GPU.
+    with ProcessPoolExecutor(1, get_context('spawn')) as pool:
+        threads = torch.get_num_threads()
+        return pool.submit(_complete_once, settings, size, points, threads).result()
 
-    def __init__(self) -> None:
-        # Give back what earlier cases left behind, so that it is not taken for free.
-        if hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
-            libc.malloc_trim(0)
-        self._cuda = None
-        self._before = _resident('VmRSS')
-        self._cuda_before = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
 
-    def watch(self, device: str) -> None:
-        """Forget the peak so far."""
-        if device.startswith('cuda'):
-            self._cuda = torch.device(device)
-            torch.cuda.reset_peak_memory_stats(self._cuda)
-        else:
-            Path('/proc/self/clear_refs').write_text('5')
-
-    def used(self) -> float:
-        """MB above what was there at first, at the peak since ``watch``."""
-        if self._cuda is not None:
-            return (torch.cuda.max_memory_allocated(self._cuda) - self._cuda_before) / 1e6
-        return (_resident('VmHWM') - self._before) / 1e3
+def _complete_once(
+    settings: CompleterConfig, size: tuple[int, int], points: float, threads: int
+) -> float:
+    torch.set_num_threads(threads)
+    completer, _ = completer_of(settings)
+    completer.complete(*synthetic(size, points))
+    if completer.device.startswith('cuda'):
+        return torch.cuda.max_memory_allocated(completer.device) / 1e6
+    return _resident('VmHWM') / 1e3
 
 
 def _resident(key: str) -> float:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmd3c_ros.benchmark import Inputs, synthetic
+from dmd3c_ros.benchmark import Inputs, completer_of, synthetic
 from dmd3c_ros.core.baselines import BASELINES
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import CompleterConfig
 from dmd3c_ros.core.ops.nearest import nearest_valid
 
 _NEIGHBOURS = 4
@@ -24,10 +24,13 @@ _CHUNK = 512
 class Deviation:
     """How far depth in a lower precision is from depth in float32, over all pixels of frames.
 
+    weights: 'random' where none were there, the same ones in every precision: such numbers tell
+        how the network's operations round, and only roughly what trained weights will do.
     rmse_mm, mean_mm, p99_mm: of the differences. frames: their number.
     """
 
     model: str
+    weights: str
     device: str
     precision: str
     frames: int
@@ -67,17 +70,17 @@ def deviations(
 ) -> list[Deviation]:
     """Complete frames in float32 and in each of ``precisions``.
 
-    Nothing for a baseline, which has none. Raises FileNotFoundError without weights: what random
-    ones do in lower precision says nothing.
+    Nothing for a baseline, which has none. A network without weights is compared with random
+    ones, the same in every precision.
     """
     if settings.model in BASELINES:
         return []
-    reference = DepthCompleter(replace(settings, precision='float32'))
+    reference, weights = completer_of(replace(settings, precision='float32'))
     expected = [reference.complete(*frame).depth for frame in frames]
     reference.close()
     found = []
     for precision in precisions:
-        completer = DepthCompleter(replace(settings, precision=precision))
+        completer, _ = completer_of(replace(settings, precision=precision))
         difference = np.concatenate(
             [
                 np.abs(completer.complete(*frame).depth - depth)[depth > 0]
@@ -88,6 +91,7 @@ def deviations(
         found.append(
             Deviation(
                 completer.name,
+                weights,
                 completer.device,
                 completer.precision,
                 len(frames),

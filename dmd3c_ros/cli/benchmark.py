@@ -1,6 +1,5 @@
 """`dmd3c benchmark`: latency, memory and cost of the networks on this machine."""
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from dmd3c_ros.benchmark import BenchmarkConfig, Case, Inputs
     from dmd3c_ros.benchmark_numerics import Deviation, NearestTiming
 
-log = logging.getLogger(__name__)
-
 _PIPE_WIDTH = 200
 _LOWER = ('bfloat16', 'float16')
 
@@ -24,7 +21,8 @@ def benchmark(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help='NAME or NAME=CHECKPOINT; may be repeated. Without weights random ones are used.'
+            help='NAME or NAME=CHECKPOINT; may be repeated; all: every network. Without weights '
+            'random ones are used.'
         ),
     ] = None,
     size: Annotated[
@@ -71,7 +69,7 @@ def benchmark(
     try:
         config = BenchmarkConfig(
             **given(
-                models=_tuple(model),
+                models=model and tuple(m for name in model for m in _models(name)),
                 sizes=size and tuple(_size(text) for text in size),
                 devices=_tuple(device),
                 precisions=_tuple(precision),
@@ -104,6 +102,12 @@ def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
     return tuple(values) if values else None
 
 
+def _models(name: str) -> tuple[str, ...]:
+    from dmd3c_ros.core import networks
+
+    return networks.names() if name == 'all' else (name,)
+
+
 def _size(text: str) -> tuple[int, int]:
     height, _, width = text.lower().partition('x')
     if not (height.isdecimal() and width.isdecimal()):
@@ -122,10 +126,7 @@ def _compare(config: 'BenchmarkConfig', drive: Path, limit: int) -> 'list[Deviat
         name, _, weights = model.partition('=')
         for device in config.devices:
             settings = CompleterConfig(model=name, weights=weights, device=device)
-            try:
-                found += deviations(settings, _LOWER, frames)
-            except FileNotFoundError as error:
-                log.warning('precisions not compared: %s', error)
+            found += deviations(settings, _LOWER, frames)
     return found
 
 
@@ -234,13 +235,13 @@ def _deviation_table(differences: 'list[Deviation]') -> 'Table':
     from rich.table import Table
 
     table = Table(title='difference to float32')
-    for heading in ('model', 'device', 'precision'):
+    for heading in ('model', 'weights', 'device', 'precision'):
         table.add_column(heading)
     for heading in ('frames', 'RMSE mm', 'mean mm', '99 % mm'):
         table.add_column(heading, justify='right')
     for item in differences:
         table.add_row(
-            *(item.model, item.device, item.precision, str(item.frames)),
+            *(item.model, item.weights, item.device, item.precision, str(item.frames)),
             *(f'{value:.2f}' for value in (item.rmse_mm, item.mean_mm, item.p99_mm)),
         )
     return table
