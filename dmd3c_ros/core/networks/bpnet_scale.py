@@ -118,7 +118,9 @@ class BilateralPropagation(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             own, near = self._first_layer(_wide(features), backproject(sparse, K))
         depth = sparse.reshape(-1)
-        whole = self.training or torch.is_grad_enabled() or features.is_cuda
+        # A compiler fuses what the chunks keep apart, and would unroll their loop.
+        compiling = torch.compiler.is_compiling()
+        whole = self.training or torch.is_grad_enabled() or features.is_cuda or compiling
         chunk = len(own) if whole else self._CHUNK // (channels * NEIGHBOURS)
         parts = [
             self._propagate(own[start : start + chunk], near, depth, part)
