@@ -17,6 +17,19 @@ log = logging.getLogger(__name__)
 WATCHED = 'validation/rmse_mm'
 
 
+def save(content: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint whole or not at all; an OSError, such as of a full disk, names it."""
+    with atomic_write(path) as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # PyTorch closes its archive even where a write failed, and then only says that its
+            # size is wrong.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
 class AtomicIO(CheckpointIO):
     """Checkpoints that are there whole or not at all, beside their final place.
 
@@ -26,8 +39,7 @@ class AtomicIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
-        with atomic_write(path) as file:
-            torch.save(checkpoint, file)
+        save(checkpoint, path)
 
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None
@@ -73,5 +85,4 @@ class Checkpoints(pl.Callback):
             return
         log.info('iteration %d: validation RMSE %.0f mm', trainer.global_step, rmse)
         for name in ('weights.pth', 'best.pth') if better else ('weights.pth',):
-            with atomic_write(self._folder / name) as file:
-                torch.save({'net': module.average.module.state_dict()}, file)
+            save({'net': module.average.module.state_dict()}, self._folder / name)

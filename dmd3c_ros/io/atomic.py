@@ -13,7 +13,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the name `path` when the block ends well.
 
     The folder is made where it is missing. When the block raises, nothing is left behind and an
-    older file of that name stays as it was.
+    older file of that name stays as it was. An OSError that names no file, such as that of a full
+    disk, is given the name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,6 +23,9 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         with temporary.open('wb') as file:
             yield file
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
