@@ -325,33 +325,6 @@ def test_padding_enlarges_the_inputs_to_what_a_network_takes_and_adds_no_points(
     np.testing.assert_array_equal(padded['depth'], batch['depth'])
 
 
-def test_stage_two_goes_on_from_stage_one_on_labelled_data(shards, tmp_path):
-    from dmd3c_ros.datasets.miniature import write_miniature
-
-    write_miniature('kitti', tmp_path / 'kitti', frames=2)
-    first = train(from_dict(TrainConfig, settings(shards, tmp_path / 'one', iterations=2)))
-    data = {
-        'name': 'kitti-train',
-        'root': str(tmp_path / 'kitti'),
-        'disparity': True,
-        'augment': {'crop_height': 64, 'crop_width': 128},
-        'validation_limit': 1,
-    }
-    config = settings(
-        shards,
-        tmp_path / 'two',
-        iterations=2,
-        data={'dataset': data},
-        loss={'recipe': 'paper'},
-        initial_weights=str(first),
-        workers=1,
-    )
-    weights = train(from_dict(TrainConfig, config))
-    assert np.isfinite(list(losses(tmp_path / 'two').values())).all()
-    state, before = read_state(weights), read_state(first)
-    assert any((state[name] != before[name]).any() for name in before)
-
-
 def test_a_run_may_stop_early_and_go_on(shards, tmp_path):
     config = settings(shards, tmp_path / 'run')
     train(from_dict(TrainConfig, {**config, 'stop_at': 3}))

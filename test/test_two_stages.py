@@ -1,0 +1,118 @@
+"""Both training stages of the light network from the command line, without any download."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.core import networks
+from training import generate, stage1, stage2
+
+# On a busy machine processes starve.
+pytestmark = pytest.mark.timeout(900)
+
+RUN = {
+    'network': 'light',
+    'batch': 2,
+    'learning_rate': 3e-3,
+    'ema_decay': 0.8,
+    'clip_norm': 1.0,
+    'precision': '32-true',
+    'pictures': 0,
+    'workers': 0,
+    'accelerator': 'cpu',
+}
+STAGE1_ITERATIONS, STAGE2_ITERATIONS = 12, 40
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads, level = torch.get_num_threads(), logging.getLogger('lightning.pytorch').level
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    logging.getLogger('lightning.pytorch').setLevel(level)
+
+
+def written(path: Path, settings: dict) -> list[str]:
+    """Arguments that name a configuration of these settings."""
+    path.write_text(yaml.safe_dump(settings))
+    return ['--config', str(path)]
+
+
+def command(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def mae(weights: Path, kitti: Path, out: Path) -> float:
+    """Of the selection set, by `dmd3c evaluate`."""
+    arguments = ('--dataset', 'kitti-selection', '--root', kitti, '--weights', weights)
+    command('evaluate', *arguments, '--device', 'cpu', '--out', out)
+    [result] = json.loads((out / 'summary.json').read_text())
+    return result['mean']['mae_mm']
+
+
+def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
+    kitti, shards = tmp_path / 'kitti', tmp_path / 'shards'
+    command('miniature', 'kitti', kitti, '--frames', 4)
+    source = {'name': 'simulation', 'kind': 'street', 'count': 6, 'width': 208, 'height': 96}
+    generation = {
+        'out': str(shards),
+        'sources': [source],
+        'teacher': {'model': 'exact'},
+        'simulation': {'like': 'field', 'height': 96, 'width': 208},
+        'workers': 1,
+    }
+    generate.main(written(tmp_path / 'generate.yaml', generation))
+
+    first = {
+        **RUN,
+        'out': str(tmp_path / 'stage1'),
+        'data': {
+            'shards': {
+                'root': str(shards),
+                'held_out': 2,
+                'augment': {'crop_height': 64, 'crop_width': 128},
+            }
+        },
+        'loss': {'dense': {'kind': 'l1'}},
+        'iterations': STAGE1_ITERATIONS,
+        'validate_every': STAGE1_ITERATIONS,
+    }
+    stage1.main(written(tmp_path / 'stage1.yaml', first))
+    pretrained = tmp_path / 'stage1/weights.pth'
+
+    second = {
+        **RUN,
+        'out': str(tmp_path / 'stage2'),
+        'initial_weights': str(pretrained),
+        'data': {
+            'dataset': {
+                'name': 'kitti-train',
+                'root': str(kitti),
+                'disparity': True,
+                'augment': {'crop_height': 96, 'crop_width': 192},
+            }
+        },
+        'loss': {'recipe': 'paper'},
+        'iterations': STAGE2_ITERATIONS,
+        'validate_every': STAGE2_ITERATIONS,
+    }
+    stage2.main(written(tmp_path / 'stage2.yaml', second))
+
+    torch.manual_seed(RUN.get('seed', 0))
+    untrained = tmp_path / 'untrained.pth'
+    torch.save({'net': networks.build('light').state_dict()}, untrained)
+    errors = [
+        mae(weights, kitti, tmp_path / f'evaluation_{number}')
+        for number, weights in enumerate((untrained, pretrained, tmp_path / 'stage2/best.pth'))
+    ]
+    assert errors[2] < errors[1], errors
+    assert errors[2] < 0.95 * errors[0], errors
