@@ -40,3 +40,33 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
     for target in re.findall(r'\]\(([^)#]+)', page.read_text()):
         if '://' not in target:
             assert (page.parent / target).exists(), f'{page.name}: no {target}'
+
+
+def training_commands() -> list[str]:
+    """Command lines of both stages in the documentation and in the configurations."""
+    found = []
+    for page in (*ROOT.glob('docs/*.md'), *ROOT.glob('config/stage*.yaml')):
+        pattern = r'-m (training\.stage[12] --config config/[^`\n#]+)'
+        found += re.findall(pattern, page.read_text())
+    return sorted({command.strip() for command in found})
+
+
+@pytest.mark.parametrize('command', training_commands())
+def test_every_training_command_has_settings_that_exist(command: str) -> None:
+    from training.config import load
+    from training.engine import TrainConfig
+
+    module, _, file, *overrides = command.split()
+    config = load(TrainConfig, ROOT / file, overrides[1:])
+    changed = dict(item.split('=', 1) for item in overrides[1:])
+    assert module[-1] == file.split('stage')[1][0]
+    assert config.initial_weights == changed.get('initial_weights', config.initial_weights)
+    assert config.loss.recipe == changed.get('loss.recipe', config.loss.recipe)
+
+
+def test_every_row_of_the_papers_tables_has_a_command() -> None:
+    commands = training_commands()
+    for config in ('bpnet', 'lrru', 'completionformer'):
+        assert f'training.stage2 --config config/stage2_{config}.yaml' in commands
+        assert any(f'stage2_{config}.yaml' in c and 'initial_weights=' in c for c in commands)
+    assert any('loss.recipe=l1' in c and 'initial_weights' not in c for c in commands)

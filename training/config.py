@@ -17,7 +17,8 @@ T = TypeVar('T')
 def load(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
     """Read a YAML file into a dataclass.
 
-    overrides: 'key=value' or 'key.key=value' with the value in YAML, applied after the file.
+    overrides: 'key=value' or 'key.key=value' with the value in YAML, applied after the file;
+    'key=' is the empty text.
     Raises FileNotFoundError, and ValueError for what the dataclass does not know or refuses.
     """
     path = Path(path)
@@ -46,7 +47,7 @@ def _override(content: dict, override: str) -> None:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
             raise ValueError(f'{key}: {parent} is a value, not a group of settings')
-    content[last] = yaml.safe_load(value)
+    content[last] = yaml.safe_load(value) if value else ''
 
 
 def from_dict(cls: type[T], content: dict, where: str = '') -> T:
