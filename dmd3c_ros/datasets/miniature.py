@@ -91,7 +91,7 @@ def write_kitti(root: Path, frames: Sequence[Frame]) -> None:
         write_depth_png(test / 'velodyne_raw' / f'{index:010d}.png', sparse)
         for folder, stem in ((selection, name.format('image')), (test, f'{index:010d}')):
             write_rgb(folder / 'image' / f'{stem}.png', frame.rgb)
-            _write_text(folder / 'intrinsics' / f'{stem}.txt', _row(frame.camera.K))
+            _write_text(folder / 'intrinsics' / f'{stem}.txt', row(frame.camera.K))
 
 
 def write_kitti_raw(root: Path, frames: Sequence[Frame]) -> None:
@@ -106,13 +106,21 @@ def write_kitti_raw(root: Path, frames: Sequence[Frame]) -> None:
     stamps = [f'2011-09-26 13:02:{25 + frame.stamp_s:012.9f}' for frame in frames]
     for sensor in ('image_02', 'velodyne_points'):
         _write_text(folder / sensor / 'timestamps.txt', '\n'.join(stamps))
-    P, T = camera.P, frames[0].T_camera_lidar
-    lens = [f'R_rect_00: {_row(camera.R)}']
-    for number in ('02', '03'):
-        lens += [f'S_rect_{number}: {camera.width} {camera.height}', f'P_rect_{number}: {_row(P)}']
-    _write_text(root / DATE / 'calib_cam_to_cam.txt', '\n'.join(lens))
-    mount = f'R: {_row(T[:3, :3])}\nT: {_row(T[:3, 3])}'
+    _write_text(root / DATE / 'calib_cam_to_cam.txt', kitti_calibration(camera))
+    T = frames[0].T_camera_lidar
+    mount = f'R: {row(T[:3, :3])}\nT: {row(T[:3, 3])}'
     _write_text(root / DATE / 'calib_velo_to_cam.txt', mount)
+
+
+def kitti_calibration(camera: Camera) -> str:
+    """Text of calib_cam_to_cam.txt as far as rectified cameras 2 and 3 need it, both alike."""
+    lines = [f'R_rect_00: {row(camera.R)}']
+    for number in ('02', '03'):
+        lines += [
+            f'S_rect_{number}: {camera.width} {camera.height}',
+            f'P_rect_{number}: {row(camera.P)}',
+        ]
+    return '\n'.join(lines)
 
 
 def write_nyu(root: Path, frames: Sequence[Frame]) -> None:
@@ -255,12 +263,13 @@ def _datum(key: str, sensor: str, kind: str, file: str, T_world_sensor: np.ndarr
     return {'key': key, 'id': {'name': sensor}, 'datum': {kind: {'filename': file, 'pose': pose}}}
 
 
-def _row(matrix: np.ndarray) -> str:
+def row(matrix: np.ndarray) -> str:
+    """Numbers of a matrix as text, none of them rounded."""
     return ' '.join(repr(value) for value in np.asarray(matrix, float).ravel().tolist())
 
 
 def _rows(matrix: np.ndarray) -> str:
-    return '\n'.join(_row(row) for row in matrix)
+    return '\n'.join(row(row) for row in matrix)
 
 
 def _write_json(path: Path, content: dict) -> None:

@@ -1,0 +1,170 @@
+"""The ablation on simulated data: its labels have KITTI's holes, its scores see blurred edges."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.datasets import open_dataset
+from training import ablation
+from training.ablation_data import (
+    LABELLED,
+    SHARDS,
+    AblationDataConfig,
+    halved,
+    near_edges,
+    read_test_frames,
+    scanned,
+    semi_dense,
+    teach,
+    write_data,
+)
+from training.ablation_scores import boundary_f1, dense_scores
+from training.scenes import StoredFrame, frame_path, save_frame
+from training.shards import ShardReader
+
+# On a busy machine it starves.
+pytestmark = pytest.mark.timeout(900)
+
+CONFIG = Path(__file__).resolve().parents[1] / 'config/ablation.yaml'
+DATA = AblationDataConfig(labelled=1, test=1)
+
+
+def stored(number: int, height: int = 352, width: int = 1216) -> StoredFrame:
+    """A box on a plain below the sky, seen by 64 rings."""
+    rng = np.random.default_rng(number)
+    K = np.array([[700.0, 0, width / 2], [0, 700.0, 120], [0, 0, 1]])
+    rows = np.arange(height)[:, None]
+    depth = np.where(rows > 125, 1.65 * 700 / np.maximum(rows - 120, 1), 0) * np.ones((1, width))
+    left = int(rng.integers(200, 900))
+    depth[60:250, left : left + 150] = 9
+    depth[depth > 120] = 0
+    rgb = np.stack([(255 * np.exp(-depth / 20)).astype(np.uint8)] * 3, -1)
+    camera = Camera.from_K(K, width, height)
+    v, u = (grid.ravel() for grid in np.mgrid[100:height:4, 0:width:6])
+    ring = ((v - 100) // 4).astype(np.uint8)
+    known = depth[v, u] > 0
+    z = depth[v, u][known]
+    uv = np.stack([u[known], v[known], np.ones(known.sum())])
+    points = (np.linalg.inv(camera.K) @ uv * z).T
+    return StoredFrame(rgb, depth.astype(np.float32), points, ring[known], K, np.eye(4), 'hdl64e')
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('scenes')
+    for number in range(15):
+        save_frame(frame_path(folder, number), stored(number))
+    return folder
+
+
+def test_half_pictures_lie_on_the_pixels_of_whole_ones():
+    whole = stored(3)
+    half = halved(whole)
+    assert half.rgb.shape == (176, 608, 3)
+    np.testing.assert_array_equal(half.depth, whole.depth[::2, ::2])
+    v, u = 100, 77
+    ray, expected = (
+        np.linalg.inv(K) @ (x, y, 1) for K, x, y in ((half.K, u, v), (whole.K, 2 * u, 2 * v))
+    )
+    np.testing.assert_allclose(ray, expected)
+    rows = np.flatnonzero((half.sparse > 0).any(1))
+    assert 0 < len(rows) <= 32
+    assert 0.01 < (half.sparse > 0).mean() < 0.06
+
+
+def test_labels_have_the_holes_of_accumulated_sweeps():
+    frame = halved(stored(1))
+    labels = semi_dense(frame, DATA, np.random.default_rng(0))
+    known = labels > 0
+    np.testing.assert_array_equal(labels[known], frame.depth[known])
+    assert not (known & ~scanned(frame)).any()
+    assert not (known & near_edges(frame.depth, DATA.label_gap)).any()
+    assert labels.max() < 80
+    whole = scanned(frame) & (frame.depth > 0) & (frame.depth < 80)
+    assert 0.2 < known.sum() / whole.sum() < 0.31
+
+
+def test_edges_are_jumps_and_not_slopes():
+    depth = np.tile(np.geomspace(60, 3, 80, dtype=np.float32)[:, None], (1, 60))
+    assert not near_edges(depth[::2], 0)[1:-1].any()
+    depth[20:60, 25:40] = 2.5
+    depth[:5] = 0
+    edges = near_edges(depth, 0)
+    assert edges[30, 24:26].all() and edges[30, 39:41].all() and edges[4:6, 3].any()
+    assert not edges[30, 28:37].any()
+    assert near_edges(depth, 3)[30, 21]
+
+
+def test_the_teacher_knows_order_but_neither_scale_nor_all_details():
+    frame = halved(stored(2))
+    told = teach(frame.depth, DATA, np.random.default_rng(0))
+    assert told.max() == 1 and told.min() == 0 and not told[:20, 300:].any()
+    known = (frame.depth > 0) & ~near_edges(frame.depth, 4)
+    product = told[known] * frame.depth[known]
+    assert 0.02 < product.std() / product.mean() < 0.4
+
+
+def test_boundary_f1_by_hand():
+    truth = np.full((4, 6), 10.0)
+    truth[:, 3:] = 20.0
+    assert boundary_f1(truth, truth) == 1
+    assert boundary_f1(2 * truth, truth) == 1
+    assert boundary_f1(np.full((4, 6), 15.0), truth) == 0
+    # Nearer where it should be farther.
+    assert boundary_f1(30 - truth, truth) == 0
+    # A step spread over two pairs: each row finds two contours where there is one.
+    halfway = truth.copy()
+    halfway[:, 3] = np.sqrt(200)
+    assert boundary_f1(halfway, truth) == pytest.approx(2 / 3)
+    assert np.isnan(boundary_f1(truth, np.full((4, 6), 5.0)))
+
+
+def test_blur_costs_sharpness_and_error_at_edges():
+    frame = halved(stored(4))
+    filled = np.where(frame.depth > 0, frame.depth, 90)
+    exact = dense_scores(filled, frame)
+    assert exact['rmse'] == exact['edge_mae'] == 0 and exact['boundary_f1'] == 1
+    blurred = dense_scores(cv2.GaussianBlur(filled, (0, 0), 2), frame)
+    assert blurred['edge_mae'] > 3 * blurred['mae'] > 0
+    assert blurred['boundary_f1'] < 0.8
+
+
+def test_every_part_has_scenes_of_its_own(scenes, tmp_path):
+    write_data(scenes, tmp_path, DATA)
+    labelled = open_dataset('kitti-train', tmp_path / LABELLED, disparity=True)
+    test = list(read_test_frames(tmp_path))
+    shards = ShardReader(tmp_path / SHARDS)
+    assert (len(labelled), len(test), len(shards)) == (3, 3, 9)
+    for number in range(3):
+        np.testing.assert_allclose(test[number][1].depth, halved(stored(number)).depth, atol=2e-3)
+        expected = halved(stored(3 + number))
+        np.testing.assert_array_equal(labelled[number].rgb, expected.rgb)
+        np.testing.assert_allclose(labelled[number].K, expected.K)
+        assert 0 <= labelled[number].disparity.min() < labelled[number].disparity.max() <= 1
+    assert shards[0].rgb.shape == (176, 608, 3)
+    with pytest.raises(ValueError, match='expected more than 30 scenes'):
+        write_data(scenes, tmp_path / 'more', AblationDataConfig(labelled=20, test=10))
+    with pytest.raises(FileNotFoundError, match=r'python -m training\.scenes'):
+        write_data(tmp_path / 'none', tmp_path / 'more', DATA)
+
+
+def test_the_command_trains_and_scores_every_arm(scenes, tmp_path, capsys):
+    settings = [
+        *(f'scenes={scenes}', f'out={tmp_path / "out"}', 'seeds=[1]', 'data.labelled=1'),
+        *('data.test=1', 'iterations=1', 'pretraining_iterations=1', 'batch=1'),
+        *('crop_height=32', 'crop_width=64', 'held_out=1'),
+    ]
+    ablation.main(['--config', str(CONFIG), '--set', *settings])
+    results = json.loads((tmp_path / 'out/results.json').read_text())['results']
+    table = capsys.readouterr().out
+    assert {'l1', 'l1_ssi', 'pretrained_l1_ssi'} <= results.keys()
+    for arm, scores in results.items():
+        assert arm in table
+        assert all(len(scores[name]) == 1 for name in ablation.COLUMNS)
+        assert scores['rmse'][0] > scores['mae'][0] > 0
+    # Each arm trained: what differs is what it trained with.
+    assert len({tuple(scores['mae']) for scores in results.values()}) == len(results)

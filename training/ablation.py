@@ -1,0 +1,216 @@
+"""What pre-training and the SSI loss bring, on simulated data (as Table 3 of DMD3C on KITTI).
+
+::
+
+    python -m training.scenes --out runs/scenes --frames 480 --seed 2
+    python -m training.ablation --config config/ablation.yaml
+
+Every arm is fine-tuned on the same semi-dense labels for equally many iterations, from random
+weights or from those of stage 1, and scored against exact depth of other scenes. A run that was
+killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.checkpoint import load_weights
+from dmd3c_ros.datasets import Sample
+from dmd3c_ros.io.atomic import write_bytes
+
+from .ablation_data import LABELLED, SHARDS, TEST, AblationDataConfig, read_test_frames, write_data
+from .ablation_scores import dense_scores
+from .augment import AugmentConfig
+from .config import load
+from .data import DataConfig, DatasetConfig, ShardsConfig, tensors
+from .engine import TrainConfig, pad, train
+from .objectives import DenseLossConfig, ObjectiveConfig
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ('rmse', 'mae', 'scanned_mae', 'above_mae', 'edge_mae', 'boundary_f1')
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One row of the table."""
+
+    loss: ObjectiveConfig
+    """Of stage 2."""
+    pretrained: bool = False
+    """Begin from the weights of stage 1."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """The whole comparison.
+
+    scenes: folder of ``python -m training.scenes``. out: folder of data, runs and results.
+    seeds: each arm is trained once with each. arms: name to what it trains with.
+    network, batch, learning_rate, precision, ema_decay, clip_norm: of every run, see TrainConfig.
+    iterations: of fine-tuning; pretraining_iterations: of stage 1.
+    crop_height, crop_width: of the training windows, pixels. held_out: unlabelled pictures that
+    validate stage 1.
+    """
+
+    scenes: str
+    out: str
+    arms: dict[str, ArmConfig]
+    seeds: tuple[int, ...] = (1, 2, 3)
+    data: AblationDataConfig = field(default_factory=AblationDataConfig)
+    network: str = 'light'
+    iterations: int = 1000
+    pretraining_iterations: int = 1000
+    batch: int = 4
+    learning_rate: float = 1e-3
+    precision: str = 'bf16-mixed'
+    ema_decay: float = 0.99
+    clip_norm: float = 1.0
+    crop_height: int = 128
+    crop_width: int = 256
+    held_out: int = 12
+
+    def run(self, out: Path, seed: int, data: DataConfig, **changes: object) -> TrainConfig:
+        """Settings of one run."""
+        settings: dict[str, object] = {
+            'iterations': self.iterations,
+            'validate_every': self.iterations,
+        }
+        return TrainConfig(
+            out=str(out),
+            seed=seed,
+            data=data,
+            network=self.network,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            precision=self.precision,
+            ema_decay=self.ema_decay,
+            clip_norm=self.clip_norm,
+            checkpoint_every=200,
+            pictures=0,
+            workers=1,
+            **(settings | changes),
+        )
+
+    def pretraining(self, seed: int) -> TrainConfig:
+        """Stage 1: dense L1 (Eq. 6) on the simulated sensor's view of unlabelled pictures."""
+        root, augment = Path(self.out) / SHARDS, self._augment(drop_points=0.5)
+        shards = ShardsConfig(str(root), held_out=self.held_out, augment=augment)
+        return self.run(
+            Path(self.out) / 'runs' / f'stage1_{seed}',
+            seed,
+            DataConfig(shards=shards),
+            loss=ObjectiveConfig(dense=DenseLossConfig()),
+            iterations=self.pretraining_iterations,
+            validate_every=self.pretraining_iterations,
+        )
+
+    def finetuning(self, arm: str, seed: int) -> TrainConfig:
+        """Stage 2."""
+        out, choice = Path(self.out), self.arms[arm]
+        dataset = DatasetConfig(
+            'kitti-train',
+            str(out / LABELLED),
+            disparity=True,
+            augment=self._augment(),
+            validation_root=str(out / TEST),
+        )
+        weights = str(Path(self.pretraining(seed).out) / 'weights.pth')
+        return self.run(
+            out / 'runs' / f'{arm}_{seed}',
+            seed,
+            DataConfig(dataset=dataset),
+            loss=choice.loss,
+            initial_weights=weights if choice.pretrained else '',
+        )
+
+    def _augment(self, **changes: float) -> AugmentConfig:
+        return AugmentConfig(crop_height=self.crop_height, crop_width=self.crop_width, **changes)
+
+
+def ablate(config: AblationConfig) -> dict[str, dict[str, list[float]]]:
+    """Train and score every arm with every seed; writes results.json after each run.
+
+    Returns:
+        Arm to score to one value a seed.
+    """
+    out = Path(config.out)
+    write_data(Path(config.scenes), out, config.data)
+    results: dict[str, dict[str, list[float]]] = {}
+    for seed in config.seeds:
+        for arm, choice in config.arms.items():
+            if choice.pretrained:
+                train(config.pretraining(seed))
+            weights = train(config.finetuning(arm, seed))
+            scores = score(config.network, weights, out)
+            log.info('%s, seed %d: %s', arm, seed, scores)
+            row = results.setdefault(arm, {name: [] for name in COLUMNS})
+            for name in COLUMNS:
+                row[name].append(scores[name])
+            content = {'config': asdict(config), 'results': results}
+            write_bytes(out / 'results.json', json.dumps(content, indent=1).encode())
+    return results
+
+
+@torch.inference_mode()
+def score(network_name: str, weights: Path, out: Path) -> dict[str, float]:
+    """Mean over the test frames of dense_scores."""
+    network = networks.build(network_name).eval()
+    load_weights(network, weights)
+    convention = network.convention
+    rows = []
+    for name, frame in read_test_frames(out):
+        sample = Sample(name=name, K=frame.K, rgb=frame.rgb, sparse=frame.sparse)
+        batch = {key: value[None] for key, value in tensors(sample, convention).items()}
+        batch = pad(batch, convention.size_multiple)
+        height, width = frame.depth.shape
+        output = network(batch['image'], batch['sparse'] * convention.depth_scale, batch['K'])
+        depth = output.depth[0, 0, :height, :width] / convention.depth_scale
+        rows.append(dense_scores(depth.clamp(min=0.1).numpy(), frame))
+    return {name: float(np.nanmean([row[name] for row in rows])) for name in COLUMNS}
+
+
+def table(results: dict[str, dict[str, list[float]]]) -> Table:
+    """Mean and standard deviation over the seeds."""
+    shown = Table('arm', *COLUMNS)
+    for arm, row in results.items():
+        cells = []
+        for name in COLUMNS:
+            values = np.array(row[name])
+            digits = 3 if name == 'boundary_f1' else 0
+            spread = f' ± {values.std(ddof=1):.{digits}f}' if len(values) > 1 else ''
+            cells.append(f'{values.mean():.{digits}f}{spread}')
+        shown.add_row(arm, *cells)
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--config', required=True, help='YAML file of an AblationConfig')
+    parser.add_argument(
+        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
+    )
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    try:
+        results = ablate(load(AblationConfig, args.config, args.set))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'{parser.prog}: {error}') from error
+    Console(width=120).print(table(results))
+
+
+if __name__ == '__main__':
+    main()
