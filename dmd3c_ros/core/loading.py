@@ -104,8 +104,11 @@ def _weights_file(weights: str, model: str) -> Path:
 def _default_weights(model: str) -> Path:
     path = WEIGHTS_FOLDER / f'{model}.pth'
     if not path.is_file():
+        known = ', '.join(item.name for item in RELEASES if item.network == model)
         raise FileNotFoundError(
-            f'{model}: no weights come with the package for this network; name a checkpoint file'
+            f'{model}: no weights come with the package for this network; fetch released ones '
+            f'with `dmd3c weights get NAME` (NAME: {known}) and give that name as weights, or a '
+            'checkpoint file of your own'
         )
     return path
 
