@@ -23,6 +23,7 @@ from training.ablation_data import (
     write_data,
 )
 from training.ablation_scores import boundary_f1, dense_scores
+from training.config import load
 from training.scenes import StoredFrame, frame_path, save_frame
 from training.shards import ShardReader
 
@@ -58,6 +59,13 @@ def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scenes')
     for number in range(15):
         save_frame(frame_path(folder, number), stored(number))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def data(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ablation')
+    write_data(scenes, folder, DATA)
     return folder
 
 
@@ -133,11 +141,10 @@ def test_blur_costs_sharpness_and_error_at_edges():
     assert blurred['boundary_f1'] < 0.8
 
 
-def test_every_part_has_scenes_of_its_own(scenes, tmp_path):
-    write_data(scenes, tmp_path, DATA)
-    labelled = open_dataset('kitti-train', tmp_path / LABELLED, disparity=True)
-    test = list(read_test_frames(tmp_path))
-    shards = ShardReader(tmp_path / SHARDS)
+def test_every_part_has_scenes_of_its_own(scenes, data, tmp_path):
+    labelled = open_dataset('kitti-train', data / LABELLED, disparity=True)
+    test = list(read_test_frames(data))
+    shards = ShardReader(data / SHARDS)
     assert (len(labelled), len(test), len(shards)) == (3, 3, 9)
     for number in range(3):
         np.testing.assert_allclose(test[number][1].depth, halved(stored(number)).depth, atol=2e-3)
@@ -152,19 +159,30 @@ def test_every_part_has_scenes_of_its_own(scenes, tmp_path):
         write_data(tmp_path / 'none', tmp_path / 'more', DATA)
 
 
-def test_the_command_trains_and_scores_every_arm(scenes, tmp_path, capsys):
+def test_the_command_trains_and_scores_every_arm(scenes, data, capsys):
+    arms = {
+        'l1': {'loss': {'recipe': 'l1'}},
+        'pretrained_l1_ssi': {'pretrained': True, 'loss': {'recipe': 'paper'}},
+    }
     settings = [
-        *(f'scenes={scenes}', f'out={tmp_path / "out"}', 'seeds=[1]', 'data.labelled=1'),
-        *('data.test=1', 'iterations=1', 'pretraining_iterations=1', 'batch=1'),
-        *('crop_height=32', 'crop_width=64', 'held_out=1'),
+        *(f'scenes={scenes}', f'out={data}', 'seeds=[1]', f'arms={arms}', 'workers=0'),
+        *('iterations=1', 'pretraining_iterations=1', 'batch=1', 'held_out=1'),
+        *('crop_height=32', 'crop_width=64'),
     ]
     ablation.main(['--config', str(CONFIG), '--set', *settings])
-    results = json.loads((tmp_path / 'out/results.json').read_text())['results']
+    results = json.loads((data / 'results.json').read_text())['results']
     table = capsys.readouterr().out
-    assert {'l1', 'l1_ssi', 'pretrained_l1_ssi'} <= results.keys()
+    assert results.keys() == arms.keys()
     for arm, scores in results.items():
         assert arm in table
         assert all(len(scores[name]) == 1 for name in ablation.COLUMNS)
         assert scores['rmse'][0] > scores['mae'][0] > 0
     # Each arm trained: what differs is what it trained with.
-    assert len({tuple(scores['mae']) for scores in results.values()}) == len(results)
+    assert results['l1']['mae'] != results['pretrained_l1_ssi']['mae']
+
+
+def test_the_shipped_configuration_compares_what_table_3_compares():
+    arms = load(ablation.AblationConfig, CONFIG).arms
+    assert {arms[name].pretrained for name in ('l1', 'l1_ssi')} == {False}
+    assert arms['pretrained_l1_ssi'].pretrained
+    assert arms['l1'].loss.recipe == 'l1' and arms['l1_ssi'].loss.recipe == 'paper'

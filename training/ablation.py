@@ -61,7 +61,7 @@ class AblationConfig:
     network, batch, learning_rate, precision, ema_decay, clip_norm: of every run, see TrainConfig.
     iterations: of fine-tuning; pretraining_iterations: of stage 1.
     crop_height, crop_width: of the training windows, pixels. held_out: unlabelled pictures that
-    validate stage 1.
+    validate stage 1. workers: loader processes of a run.
     """
 
     scenes: str
@@ -80,6 +80,7 @@ class AblationConfig:
     crop_height: int = 128
     crop_width: int = 256
     held_out: int = 12
+    workers: int = 1
 
     def run(self, out: Path, seed: int, data: DataConfig, **changes: object) -> TrainConfig:
         """Settings of one run."""
@@ -99,7 +100,7 @@ class AblationConfig:
             clip_norm=self.clip_norm,
             checkpoint_every=200,
             pictures=0,
-            workers=1,
+            workers=self.workers,
             **(settings | changes),
         )
 
