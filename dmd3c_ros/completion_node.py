@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from functools import partial
 
+import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
 from .conversions import MessageError
 from .core.camera import Camera
-from .core.completer import CompleterConfig, DepthCompleter
+from .core.completer import CompleterConfig
 from .core.projection import HiddenPointFilter, project_points, remove_hidden_points
 from .core.transform_buffer import TransformError
 from .node.inputs import FrameSet, Inputs
 from .node.logs import show_package_log
 from .node.memory import keep_freed_memory
+from .node.model import LOAD_ERRORS, Model
 from .node.outputs import INPUT_TOPICS, Outputs
 from .node.report import Counts, Reporter, Throttle
 from .node.running import run
+from .node.services import answer_every_transition, prepare_in_thread
 from .node.settings import MotionSettings, NodeSettings
 from .node.tf import TfListener
 from .node.transforms import matrix_from_numbers
 from .node.worker import NewestWins
-from .parameters import Parameters
+from .parameters import Parameters, Values
 from .pictures import PictureReader, picture_to_rgb
 from .sweeps import SweepAligner, shift_stamp, stamp_ns_of
 
@@ -47,6 +55,10 @@ _LIVE = {
     'color_near',
     'color_far',
 }
+# A change of these exchanges the model while the node runs.
+_OF_THE_MODEL = {field.name for field in fields(CompleterConfig)}
+# What one frame can fail with, while the next one may succeed.
+_FRAME_ERRORS = (ValueError, RuntimeError, MemoryError, cv2.error)
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # Inputs may be silent for hours: said at once, then in every so many reports.
 _REPORTS_PER_SILENCE = 6
@@ -62,13 +74,17 @@ class CompletionNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
         show_package_log(self.get_logger())
-        self._completer: DepthCompleter | None = None
+        answer_every_transition(self)
+        prepare_in_thread(self, self._plan)
+        self._model: Model | None = None
         self._tf: TfListener | None = None
         self._aligner: SweepAligner | None = None
         self._outputs: Outputs | None = None
-        self._inputs: Inputs | None = None
-        self._worker: NewestWins[FrameSet] | None = None
-        self._settings = Parameters(self, PARAMETER_GROUPS, self._refuse_change)
+        # Ends what `on_configure` and what `on_activate` have begun, in reverse order.
+        self._configured, self._active = ExitStack(), ExitStack()
+        # Apart from that of the services, which a change of the model holds up while it loads.
+        self._group = MutuallyExclusiveCallbackGroup()
+        self._settings = Parameters(self, PARAMETER_GROUPS, self._change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))
         self._warn_of_silence = Throttle(
             lambda text: self.get_logger().warning(text),
@@ -87,17 +103,23 @@ class CompletionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, listen to TF where it is needed, prepare outputs."""
         settings, motion = self._settings.get(NodeSettings), self._settings.get(MotionSettings)
-        try:
-            self._completer = DepthCompleter(self._settings.get(CompleterConfig))
-            if motion.fixed_frame or not settings.T_camera_lidar:
-                self._tf = TfListener(self)
+        size = settings.warm_up_height, settings.warm_up_width
+        with ExitStack() as begun:
+            begun.callback(self._forget)
+            try:
+                if motion.fixed_frame or not settings.T_camera_lidar:
+                    self._tf = TfListener(self)
+                    begun.callback(self._tf.close)
+                config = self._settings.get(CompleterConfig)
+                self._model = Model(config, size, self.get_logger().warning)
+                begun.callback(self._model.close)
+            except LOAD_ERRORS as error:
+                self.get_logger().error(str(error))
+                return _FAILURE
             self._aligner = SweepAligner(motion, self._tf.buffer if self._tf else None)
-            _warm_up(self._completer, settings.warm_up_width, settings.warm_up_height)
-        except (ValueError, OSError, RuntimeError, ImportError) as error:
-            self.get_logger().error(str(error))
-            self._release()
-            return _FAILURE
-        self._outputs = Outputs(self, self._warn)
+            self._outputs = Outputs(self, self._warn)
+            begun.callback(self._outputs.close)
+            self._configured = begun.pop_all()
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -105,34 +127,41 @@ class CompletionNode(LifecycleNode):
         settings = self._settings.get(NodeSettings)
         self._counts = Counts()
         self._reporter = Reporter(self._counts)
-        self._worker = NewestWins(self._complete, 'completion')
-        self._inputs = Inputs(
-            self,
-            settings.sync_slop,
-            settings.sync_queue_size,
-            self._on_frame_set,
-            settings.image_transport,
-            on_cloud=self._on_cloud,
-        )
+        # The publishers first, for frames come before this ends.
+        result = super().on_activate(state)
         self._pictures = PictureReader(settings.rectify, self.resolve_topic_name('image_rect'))
-        # Wall time, so that a stopped simulation is still reported on.
-        self._report_timer = self.create_timer(
-            settings.report_period, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-        completer = self._completer
+        with ExitStack() as begun:
+            self._worker = NewestWins(self._complete, 'completion')
+            begun.callback(self._worker.stop)
+            self._inputs = Inputs(
+                self,
+                settings.sync_slop,
+                settings.sync_queue_size,
+                self._on_frame_set,
+                settings.image_transport,
+                on_cloud=self._on_cloud,
+                group=self._group,
+            )
+            begun.callback(self._inputs.close)
+            # Wall time, so that a stopped simulation is still reported on.
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            timer = self.create_timer(settings.report_period, self._report, self._group, clock)
+            begun.callback(self.destroy_timer, timer)
+            self._active = begun.pop_all()
+        completer = self._model.completer
         self.get_logger().info(
             f'active: {completer.name} on {completer.device} in {completer.precision}'
         )
-        return super().on_activate(state)
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and end the thread."""
-        self._stop()
+        self._active.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release outputs, TF and the model."""
-        self._release()
+        self._configured.close()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -148,26 +177,36 @@ class CompletionNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop working and release everything; allowed in every state."""
-        if self._inputs is not None:
-            self._stop()
-        self._release()
+        self._active.close()
+        self._configured.close()
 
-    def _stop(self) -> None:
-        self.destroy_timer(self._report_timer)
-        self._inputs.close()
-        self._worker.stop()
-        self._inputs = self._worker = None
+    def _forget(self) -> None:
+        self._model = self._tf = self._aligner = self._outputs = None
 
-    def _release(self) -> None:
-        for part in (self._outputs, self._tf, self._completer):
-            if part is not None:
-                part.close()
-        self._outputs = self._tf = self._aligner = self._completer = None
+    def _plan(self, parameters: Sequence[Parameter]) -> Callable[[], None] | None:
+        """What loads the model that these parameters ask for, if they ask for another one."""
+        try:
+            names, values = self._settings.preview(parameters)
+        except (ValueError, TypeError):
+            return None  # They will be refused with the reason.
+        if self._model is None or not names & _OF_THE_MODEL or _fixed(names):
+            return None
+        return partial(self._model.prepare, values[CompleterConfig])
 
-    def _refuse_change(self, names: set[str]) -> str | None:
-        fixed = sorted(n for n in names - _LIVE if not n.startswith('hidden_points.'))
-        if self._outputs is not None and fixed:
+    def _change(self, names: set[str], values: Values) -> str | None:
+        """Exchange the model where these parameters ask for it; why they may not change, or None.
+
+        Where a service sets them, `_plan` has had the model loaded while frames went on.
+        """
+        if self._model is None:
+            return None
+        if fixed := _fixed(names):
             return f'{", ".join(fixed)}: read when the node is configured; clean it up first'
+        try:
+            if names & _OF_THE_MODEL:
+                self._model.exchange(values[CompleterConfig])
+        except LOAD_ERRORS as error:
+            return f'{error}; {self._model.completer.name} goes on'
         return None
 
     # ---------------------------------------------------------------- the way of one frame
@@ -194,7 +233,7 @@ class CompletionNode(LifecycleNode):
             self._counts.failed += 1
             self._counts.no_transform += isinstance(error, TransformError)
             self._warn(str(error))
-        except (ValueError, RuntimeError) as error:
+        except _FRAME_ERRORS as error:
             self._counts.failed += 1
             self._warn(f'completion failed: {error}')
         else:
@@ -208,7 +247,7 @@ class CompletionNode(LifecycleNode):
         self._outputs.publish_inputs(wanted, picture, sparse, settings)
         if wanted <= INPUT_TOPICS:
             return
-        completion = self._completer.complete(picture.rgb, sparse, picture.camera.K)
+        completion = self._model.complete(picture.rgb, sparse, picture.camera.K)
         self._outputs.publish_dense(wanted, picture, picture.limited(completion), settings)
 
     def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
@@ -231,10 +270,10 @@ class CompletionNode(LifecycleNode):
     # ---------------------------------------------------------------- reporting
 
     def _report(self) -> None:
-        if not self._worker.alive:
+        if self._worker.failed:
             raise RuntimeError('the completing thread has ended; its error is above')
         silence = self._inputs.silence()
-        completer = self._completer
+        completer = self._model.completer
         status = self._reporter.status(
             f'{self.get_fully_qualified_name()}: completion',
             f'{completer.name} on {completer.device}',
@@ -249,13 +288,10 @@ class CompletionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
 
-def _warm_up(completer: DepthCompleter, width: int, height: int) -> None:
-    """Run the model once: a first run of a size prepares kernels, for seconds on a GPU and a
-    minute where they are compiled, and frames would be dropped meanwhile.
-    """
-    sparse = np.zeros((height, width), np.float32)
-    sparse[::8, ::8] = 10.0
-    completer.complete(np.zeros((height, width, 3), np.uint8), sparse, np.eye(3))
+def _fixed(names: set[str]) -> list[str]:
+    """Those of the parameters that a configured node does not change."""
+    fixed = names - _LIVE - _OF_THE_MODEL
+    return sorted(name for name in fixed if not name.startswith('hidden_points.'))
 
 
 def _spin(node: CompletionNode) -> int:

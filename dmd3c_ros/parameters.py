@@ -27,6 +27,7 @@ from rclpy.parameter import Parameter
 
 T = TypeVar('T')
 Groups = Sequence[tuple[str, type]]
+Values = Mapping[type, Any]
 
 # Every node has these; they reach it the same way as its own.
 _OF_EVERY_NODE = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..*')
@@ -77,20 +78,20 @@ def descriptor(entry: _Entry) -> ParameterDescriptor:
 class Parameters:
     """The parameters of a node, checked as a whole by the dataclasses that they fill.
 
-    groups: (prefix of the names, dataclass) pairs. refuse: given the names about to change, says
-    why they may not, or None. The node must have been made with
-    automatically_declare_parameters_from_overrides=True: that is how names nobody knows are seen.
-    Raises ParameterError.
+    groups: (prefix of the names, dataclass) pairs. change: given the names whose values are about
+    to change and all values as they would be, by dataclass, prepares for it, or says why they may
+    not. The node must have been made with automatically_declare_parameters_from_overrides=True:
+    that is how names nobody knows are seen. Raises ParameterError.
     """
 
     def __init__(
         self,
         node: Node,
         groups: Groups,
-        refuse: Callable[[set[str]], str | None] = lambda names: None,
+        change: Callable[[set[str], Values], str | None] = lambda names, values: None,
     ) -> None:
         self._entries = dict(entries(groups))
-        self._refuse = refuse
+        self._change = change
         self._raw: dict[str, Any] = {}
         given = set(node.get_parameters_by_prefix(''))
         self._check_names(given)
@@ -129,18 +130,33 @@ class Parameters:
             values.setdefault(entry.group, {})[entry.item.name] = value
         return {group: group(**given) for group, given in values.items()}
 
+    def preview(self, parameters: Sequence[Parameter]) -> tuple[set[str], Values]:
+        """Names whose values the parameters would change, and all values then, by dataclass.
+
+        Raises ValueError for values that are refused.
+        """
+        values = self._build(self._candidate(parameters))
+        names = {p.name for p in parameters if p.name in self._entries}
+        before = self._values
+        return {n for n in names if self._of(n, values) != self._of(n, before)}, values
+
+    def _candidate(self, parameters: Sequence[Parameter]) -> dict[str, Any]:
+        return self._raw | {p.name: p.value for p in parameters if p.name in self._entries}
+
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        own = {p.name: p.value for p in parameters if p.name in self._entries}
-        reason = self._refuse(set(own)) if own else None
-        if reason:
-            return SetParametersResult(successful=False, reason=reason)
-        candidate = {**self._raw, **own}
         try:
-            values = self._build(candidate)
+            names, values = self.preview(parameters)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._raw, self._values = candidate, values
+        reason = self._change(names, values) if names else None
+        if reason:
+            return SetParametersResult(successful=False, reason=reason)
+        self._raw, self._values = self._candidate(parameters), values
         return SetParametersResult(successful=True)
+
+    def _of(self, name: str, values: Values) -> Any:
+        entry = self._entries[name]
+        return getattr(values[entry.group], entry.item.name)
 
 
 def _to_ros(value: Any) -> Any:

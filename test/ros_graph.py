@@ -63,6 +63,11 @@ class NodeProcess:
         return self._path.read_text()
 
     @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """True until the process ends."""
         return self._process.poll() is None

@@ -288,8 +288,10 @@ def test_info_says_what_is_there_and_what_would_be_completed(tmp_path):
 # ---------------------------------------------------------------------------- pairing
 
 
-def test_messages_pair_as_the_nodes_synchronizer_pairs_them():
+@pytest.mark.parametrize('jumps', [False, True], ids=['in order', 'clock jumps back'])
+def test_messages_pair_as_the_nodes_synchronizer_pairs_them(jumps):
     filters = pytest.importorskip('message_filters')
+    from dmd3c_ros.node.synchronizer import Synchronizer as NodeSynchronizer
 
     rng = random.Random(5)
     pairs = 0
@@ -300,8 +302,10 @@ def test_messages_pair_as_the_nodes_synchronizer_pairs_them():
             for stamp in (k * 100_000_000 + rng.randint(0, 45_000_000) for k in range(150))
             if rng.random() > 0.1
         )
+        if jumps:
+            arrivals = [item for lap in range(3) for item in arrivals[: 250 - 20 * lap]]
         sources = [filters.SimpleFilter() for _ in range(3)]
-        reference, wanted = filters.ApproximateTimeSynchronizer(sources, queue_size, 0.04), []
+        reference, wanted = NodeSynchronizer(sources, queue_size, 0.04), []
         reference.registerCallback(lambda *found, to=wanted: to.append([m.ns for m in found]))
         ours, found = Synchronizer(3, queue_size, 0.04), []
         for _, index, stamp in arrivals:

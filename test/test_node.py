@@ -294,7 +294,8 @@ def test_outputs_follow_parameters_at_run_time(node, probe):
 def test_bad_and_untimely_parameters_are_refused_with_the_reason(node, probe):
     result = set_parameter(probe, 'depth_encoding', **text_value('64FC1'))
     assert not result.successful and 'expected 32FC1 or 16UC1' in result.reason
-    result = set_parameter(probe, 'model', **text_value('interpolation'))
+    longer = {'type': ParameterType.PARAMETER_DOUBLE, 'double_value': 0.1}
+    result = set_parameter(probe, 'sync_slop', **longer)
     assert not result.successful and 'read when the node is configured' in result.reason
     numbers = {'type': ParameterType.PARAMETER_DOUBLE_ARRAY, 'double_array_value': [1.0, 2.0]}
     result = set_parameter(probe, 'T_camera_lidar', **numbers)

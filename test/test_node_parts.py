@@ -14,6 +14,7 @@ import rclpy.executors
 import ros_graph
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -29,6 +30,7 @@ from dmd3c_ros.node.memory import keep_freed_memory
 from dmd3c_ros.node.reading import read_ahead
 from dmd3c_ros.node.report import Counts, Reporter, Throttle
 from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
+from dmd3c_ros.node.synchronizer import Synchronizer
 from dmd3c_ros.node.tf import TfListener
 from dmd3c_ros.node.transforms import matrix_from_numbers, numbers_from_matrix
 from dmd3c_ros.node.worker import NewestWins
@@ -87,7 +89,7 @@ def test_only_the_newest_item_waits_and_the_others_are_told_of():
         time.sleep(0.001)
     worker.stop()
     assert handled == [1, 4]
-    assert not worker.alive
+    assert not worker.failed
 
 
 def test_a_worker_never_makes_the_giver_wait():
@@ -102,14 +104,61 @@ def test_a_worker_never_makes_the_giver_wait():
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-def test_a_worker_whose_handler_fails_is_seen_to_be_dead():
+def test_a_worker_whose_handler_fails_is_seen_to_have_failed():
     worker = NewestWins(lambda item: 1 / item)
     worker.put(0)
     end = time.monotonic() + 10
-    while worker.alive and time.monotonic() < end:
+    while not worker.failed and time.monotonic() < end:
         time.sleep(0.001)
-    assert not worker.alive
+    assert worker.failed
     worker.stop()
+
+
+# ---------------------------------------------------------------- synchronizer
+
+
+def message_at(stamp_s: float):
+    message = PointCloud2()
+    message.header.stamp.sec = int(stamp_s)
+    message.header.stamp.nanosec = round(stamp_s % 1 * 1e9)
+    return message
+
+
+class Pair:
+    """A camera and a LiDAR on one synchronizer; the pairs' stamps of the camera, s."""
+
+    def __init__(self, kind: type) -> None:
+        self.camera, self.lidar, self.pairs = SimpleFilter(), SimpleFilter(), []
+        synchronizer = kind([self.camera, self.lidar], 10, 0.02)
+        synchronizer.registerCallback(
+            lambda a, b: self.pairs.append(a.header.stamp.sec + a.header.stamp.nanosec * 1e-9)
+        )
+
+    def play(self, start_s: float, seconds: float = 3.0) -> list[float]:
+        """Three images for each sweep, so that two of them wait for ever."""
+        seen = len(self.pairs)
+        for number in range(round(seconds * 30)):
+            self.camera.signalMessage(message_at(start_s + number / 30))
+            if number % 3 == 0:
+                self.lidar.signalMessage(message_at(start_s + number / 30))
+        return self.pairs[seen:]
+
+
+def test_a_bag_that_starts_anew_is_paired_from_its_first_frame_on():
+    node, original = Pair(Synchronizer), Pair(ApproximateTimeSynchronizer)
+    assert [len(node.play(1000.0)) for _ in range(3)] == [30, 30, 30]
+    # What the node's own synchronizer is for.
+    original.play(1000.0)
+    assert len(original.play(1000.0)) < 10
+
+
+def test_stamps_of_the_far_future_and_of_no_clock_at_all_do_not_stop_the_pairing():
+    pair = Pair(Synchronizer)
+    for start_s in range(1000, 1020):
+        pair.camera.signalMessage(message_at(4e9 / 2 + start_s))
+        pair.lidar.signalMessage(message_at(4e9 / 2 - start_s))
+        pair.camera.signalMessage(message_at(0.0))
+        assert len(pair.play(float(start_s), 1.0)) == 10
 
 
 # ---------------------------------------------------------------- parameters
@@ -175,7 +224,7 @@ def test_parameters_that_every_node_has_are_no_strangers(make_node):
 def test_a_change_makes_new_settings_or_is_refused_with_the_reason(make_node):
     node = make_node()
     parameters = Parameters(
-        node, (('', Oven),), lambda names: 'racks are fixed' if 'racks' in names else None
+        node, (('', Oven),), lambda names, _: 'racks are fixed' if 'racks' in names else None
     )
     before = parameters.get(Oven)
     assert node.set_parameters([Parameter('mode', value='grill')])[0].successful

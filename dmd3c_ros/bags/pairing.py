@@ -1,7 +1,7 @@
 """Which messages belong together: the node's synchronizer, for recorded messages.
 
-Decides as message_filters.ApproximateTimeSynchronizer does, which the node uses, when the
-messages come in the order in which they were recorded.
+Decides as the node's does, `dmd3c_ros.node.synchronizer`, when the messages come in the order in
+which they were recorded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Synchronizer(Generic[T]):
     """Takes messages of several inputs one by one and gives sets with one of each.
 
     slop_s: stamps of a set lie less than this apart, s. queue_size: messages of each input that
-    wait for their partners; of more, the oldest goes.
+    wait for their partners; of more, the one that came first goes.
     """
 
     def __init__(self, inputs: int, queue_size: int, slop_s: float) -> None:
@@ -34,16 +34,16 @@ class Synchronizer(Generic[T]):
     def add(self, index: int, stamp_ns: int, message: T) -> tuple[T, ...] | None:
         """The set that this message of input `index` completes, or None."""
         queue = self._queues[index]
+        queue.pop(stamp_ns, None)
         queue[stamp_ns] = message
-        while len(queue) > self._queue_size:
-            del queue[min(queue)]
+        if len(queue) > self._queue_size:
+            del queue[next(iter(queue))]
         candidates = [
             [stamp_ns] if i == index else self._near(other, stamp_ns)
             for i, other in enumerate(self._queues)
         ]
         for stamps in itertools.product(*candidates):
-            # A full queue may have thrown the newcomer itself out again.
-            if max(stamps) - min(stamps) < self._slop_ns and stamp_ns in queue:
+            if max(stamps) - min(stamps) < self._slop_ns:
                 return tuple(q.pop(s) for q, s in zip(self._queues, stamps, strict=True))
         return None
 

@@ -111,7 +111,10 @@ class OnnxRunner:
     def __call__(self, image: Tensor, sparse: Tensor, K: Tensor) -> Prediction:
         values = zip(ONNX_INPUTS, (image, sparse, K), strict=True)
         feed = {k: v.contiguous().cpu().numpy() for k, v in values if k in self._inputs}
-        depth, confidence = self._session.run(ONNX_OUTPUTS, feed)
+        try:
+            depth, confidence = self._session.run(ONNX_OUTPUTS, feed)
+        except _onnxruntime_errors() as error:
+            raise RuntimeError(f'ONNX Runtime: {error}') from error
         return Prediction(torch.from_numpy(depth), torch.from_numpy(confidence))
 
 
@@ -238,7 +241,7 @@ def _read_metadata(session: object, path: Path) -> tuple[str, Convention]:
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for a file that it cannot read; they share no base of their own."""
+    """What ONNX Runtime raises for a bad file or run; they share no base of their own."""
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     return (

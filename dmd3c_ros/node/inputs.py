@@ -7,11 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from message_filters import SimpleFilter
+from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from .synchronizer import Synchronizer
 
 TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
 _QUEUE_DEPTH = 5
@@ -31,7 +34,8 @@ class FrameSet(NamedTuple):
 class Inputs:
     """Subscribes to image_rect, camera_info and points; calls back with each synchronized set.
 
-    on_cloud: called with every sweep first; it may correct its stamp.
+    on_cloud: called with every sweep first; it may correct its stamp. group: of all callbacks,
+    apart from those of services, which may take long.
     """
 
     def __init__(
@@ -42,20 +46,19 @@ class Inputs:
         on_set: Callable[[FrameSet], None],
         image_transport: str = 'raw',
         on_cloud: Callable[[PointCloud2], None] = lambda cloud: None,
+        group: CallbackGroup | None = None,
     ) -> None:
         self._node, self._slop_s, self._on_set = node, slop_s, on_set
         self._sets = 0
-        self._inputs = {topic: Input(node, topic, kind) for topic, kind in TOPICS.items()}
+        self._inputs = {topic: Input(node, topic, kind, group) for topic, kind in TOPICS.items()}
         if image_transport == 'compressed':
             name = compressed_topic(node.resolve_topic_name('image_rect'))
-            self._inputs['image_rect'] = Input(node, name, CompressedImage)
+            self._inputs['image_rect'] = Input(node, name, CompressedImage, group)
         self._inputs['points'].on_message = on_cloud
-        self._synchronizer = ApproximateTimeSynchronizer(
-            list(self._inputs.values()), queue_size, slop_s
-        )
+        self._synchronizer = Synchronizer(list(self._inputs.values()), queue_size, slop_s)
         self._synchronizer.registerCallback(self._synchronized)
         self._timer = node.create_timer(
-            _MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            _MATCH_PERIOD_S, self._match, group, Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._match()
 
@@ -104,10 +107,12 @@ class Input(SimpleFilter):
     messages of reliable publishers on a poor network.
     """
 
-    def __init__(self, node: Node, topic: str, kind: type) -> None:
+    def __init__(
+        self, node: Node, topic: str, kind: type, group: CallbackGroup | None = None
+    ) -> None:
         super().__init__()
         self.topic = topic
-        self._node, self._kind = node, kind
+        self._node, self._kind, self._group = node, kind, group
         self._resolved = node.resolve_topic_name(topic)
         self._subscription = None
         self._reliability: ReliabilityPolicy | None = None
@@ -132,6 +137,7 @@ class Input(SimpleFilter):
             self.topic,
             self._on_message,
             QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted),
+            callback_group=self._group,
         )
 
     def close(self) -> None:

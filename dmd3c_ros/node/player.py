@@ -101,7 +101,7 @@ class Player(Node):
         parameters = Parameters(
             self,
             (('', PlayerSettings), *groups),
-            lambda names: f'{", ".join(sorted(names))}: a player reads them when it starts',
+            lambda names, _: f'{", ".join(sorted(names))}: a player reads them when it starts',
         )
         self._settings = parameters.get(PlayerSettings)
         self._drive = open_drive(parameters)

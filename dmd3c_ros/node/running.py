@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import rclpy
@@ -11,6 +17,10 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
 NodeT = TypeVar('NodeT', bound=Node)
+
+# A thread inside a network cannot be interrupted; launch kills a node that takes 5 s to end.
+_CLOSING_S = 3.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -22,25 +32,69 @@ def run(
     """Make a node, spin it until it is done or interrupted, close it; returns the exit status.
 
     What it cannot start with (a parameter, a missing file or package) is logged in one line.
+    Both signals interrupt it in every state. Where closing takes longer than some seconds,
+    because a frame or a model is still in the works, the process ends without it.
     """
-    rclpy.init(args=args)
-    node = None
-    try:
+    with _interruptible() as closing:
+        node = None
         try:
-            node = make()
-        except (ValueError, OSError, ImportError) as error:
-            rclpy.logging.get_logger(name).fatal(str(error))
-            return 1
-        return spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except RuntimeError:
-        # A signal that comes while rclpy prepares to wait ends the context under its hands.
-        if rclpy.ok():
-            raise
-        return 0
+            rclpy.init(args=args)
+            try:
+                node = make()
+            except (ValueError, OSError, ImportError) as error:
+                rclpy.logging.get_logger(name).fatal(str(error))
+                return 1
+            return spin(node)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            return 0
+        except RuntimeError:
+            # A signal that comes while rclpy prepares to wait ends the context under its hands.
+            if rclpy.ok():
+                raise
+            return 0
+        finally:
+            with closing():
+                if node is not None:
+                    node.close()
+                    node.destroy_node()
+                rclpy.try_shutdown()
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Makes the first of both signals a KeyboardInterrupt, and gives the context to close in.
+
+    Launch and the terminal both send a signal, and the second one would break off the closing.
+    """
+    ending = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        if not ending.is_set():
+            ending.set()
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def closing() -> Iterator[None]:
+        ending.set()
+        status = 0 if sys.exc_info()[0] is None else 1
+        patience = threading.Timer(_CLOSING_S, _leave, (status,))
+        patience.daemon = True
+        patience.start()
+        try:
+            yield
+        finally:
+            patience.cancel()
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield closing
     finally:
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(status: int) -> None:
+    logging.getLogger('dmd3c_ros').warning(
+        'not closed after %g s: the process ends without waiting for its threads', _CLOSING_S
+    )
+    os._exit(status)

@@ -19,7 +19,7 @@ class NewestWins(Generic[T]):
         self._handle = handle
         self._ready = threading.Condition()
         self._waiting: list[T] = []
-        self._stopped = False
+        self._stopped = self._failed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -39,9 +39,9 @@ class NewestWins(Generic[T]):
         self._thread.join()
 
     @property
-    def alive(self) -> bool:
-        """False after `stop`, or when the handler raised."""
-        return self._thread.is_alive()
+    def failed(self) -> bool:
+        """True once the handler has raised, which ends the thread."""
+        return self._failed
 
     def _run(self) -> None:
         while True:
@@ -50,4 +50,8 @@ class NewestWins(Generic[T]):
                 if self._stopped:
                     return
                 item = self._waiting.pop()
-            self._handle(item)
+            try:
+                self._handle(item)
+            except BaseException:
+                self._failed = True
+                raise

@@ -1,0 +1,235 @@
+"""completion_node in a process of its own, treated badly: transitions, exchanges, signals."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ros_graph
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
+from ros_graph import NodeProcess, Probe
+from sensor_msgs.msg import Image
+
+from dmd3c_ros import conversions
+
+MODULE = 'dmd3c_ros.completion_node'
+DEPTH = {'depth_registered/image_rect': Image}
+TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
+ARGUMENTS = (
+    *('-p', 'model:=nearest', '-p', 'report_period:=0.2'),
+    *('-p', f'T_camera_lidar:={ros_graph.T_CAMERA_LIDAR}'),
+)
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+# state -> transition -> state, as ROS 2 designs managed nodes.
+GRAPH = {
+    State.PRIMARY_STATE_UNCONFIGURED: {CONFIGURE: State.PRIMARY_STATE_INACTIVE},
+    State.PRIMARY_STATE_INACTIVE: {
+        CLEANUP: State.PRIMARY_STATE_UNCONFIGURED,
+        ACTIVATE: State.PRIMARY_STATE_ACTIVE,
+    },
+    State.PRIMARY_STATE_ACTIVE: {DEACTIVATE: State.PRIMARY_STATE_INACTIVE},
+}
+SHUTDOWNS = {
+    State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
+    State.PRIMARY_STATE_ACTIVE: Transition.TRANSITION_ACTIVE_SHUTDOWN,
+}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ros')
+    ros_graph.isolate(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def node(folder):
+    process = NodeProcess(MODULE, folder, *ARGUMENTS)
+    yield process
+    assert process.running, process.log
+    assert process.stop() == 0, process.log
+    assert 'Traceback' not in process.log
+
+
+@pytest.fixture
+def probe(folder):
+    probe = Probe()
+    yield probe
+    probe.close()
+
+
+class Services:
+    """The node's services, with clients that are made once."""
+
+    def __init__(self, probe: Probe, node: str = 'completion_node') -> None:
+        self._probe = probe
+        self._clients = {
+            kind: probe.node.create_client(kind, f'/{node}/{name}')
+            for kind, name in (
+                (ChangeState, 'change_state'),
+                (GetState, 'get_state'),
+                (SetParametersAtomically, 'set_parameters_atomically'),
+            )
+        }
+
+    def call(self, kind, request):
+        client = self._clients[kind]
+        assert self._probe.wait(client.service_is_ready)
+        future = client.call_async(request)
+        assert self._probe.wait(future.done), f'{client.srv_name} does not answer'
+        return future.result()
+
+    def change(self, transition: int) -> bool:
+        return self.call(
+            ChangeState, ChangeState.Request(transition=Transition(id=transition))
+        ).success
+
+    def state(self) -> int:
+        return self.call(GetState, GetState.Request()).current_state.id
+
+    def begin_to_set(self, **values: str):
+        """Future of setting texts, all or none of them."""
+        text = ParameterType.PARAMETER_STRING
+        parameters = [
+            Parameter(name=name, value=ParameterValue(type=text, string_value=value))
+            for name, value in values.items()
+        ]
+        client = self._clients[SetParametersAtomically]
+        return client.call_async(SetParametersAtomically.Request(parameters=parameters))
+
+
+def threads_of(process: NodeProcess) -> int:
+    return len(list(Path(f'/proc/{process.pid}/task').iterdir()))
+
+
+def resident_mb(process: NodeProcess) -> float:
+    return int(Path(f'/proc/{process.pid}/statm').read_text().split()[1]) * 4096 / 1e6
+
+
+def subscribes(probe: Probe, node: str) -> bool:
+    subscriptions = probe.node.get_subscriptions_info_by_topic('points')
+    return node in [subscription.node_name for subscription in subscriptions]
+
+
+def depth_of(outputs: dict) -> np.ndarray:
+    return conversions.depth_from_image(outputs['depth_registered/image_rect'])
+
+
+# ---------------------------------------------------------------- transitions
+
+
+def test_transitions_in_any_order_do_what_they_may_and_release_everything(node, probe):
+    services = Services(probe)
+    np.testing.assert_allclose(depth_of(probe.complete(DEPTH)), TRUE_DEPTH, rtol=1e-5)
+    assert services.change(DEACTIVATE) and services.change(CLEANUP)
+    # Threads of libraries start with the first frame and stay: counted from here on.
+    before = threads_of(node)
+    memory = resident_mb(node)
+    state, rng = State.PRIMARY_STATE_UNCONFIGURED, random.Random(1)
+    for _ in range(150):
+        transition = rng.choice([CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE])
+        allowed = GRAPH[state].get(transition)
+        assert services.change(transition) == (allowed is not None)
+        state = allowed or state
+        assert services.state() == state
+        if state == State.PRIMARY_STATE_ACTIVE:
+            probe.publish()
+    for transition in (DEACTIVATE, CLEANUP):
+        if transition in GRAPH[state]:
+            assert services.change(transition)
+            state = GRAPH[state][transition]
+    assert state == State.PRIMARY_STATE_UNCONFIGURED
+    assert threads_of(node) == before
+    assert probe.wait(
+        lambda: not any(p.get_subscription_count() for p in probe.publishers.values())
+    )
+    assert probe.wait(lambda: not any(map(probe.node.count_publishers, DEPTH)))
+    assert resident_mb(node) < memory + 20
+    assert services.change(CONFIGURE) and services.change(ACTIVATE)
+    np.testing.assert_allclose(depth_of(probe.complete(DEPTH)), TRUE_DEPTH, rtol=1e-5)
+
+
+@pytest.mark.parametrize('state', SHUTDOWNS)
+def test_a_node_that_was_shut_down_holds_nothing_and_ends_on_a_signal(folder, probe, state):
+    process = NodeProcess(
+        MODULE, folder, *ARGUMENTS, '-p', 'autostart:=false', '-r', '__node:=other'
+    )
+    services = Services(probe, 'other')
+    try:
+        for transition in (CONFIGURE, ACTIVATE)[: state - 1]:
+            assert services.change(transition)
+        assert services.state() == state
+        active = state == State.PRIMARY_STATE_ACTIVE
+        assert probe.wait(lambda: subscribes(probe, 'other') == active)
+        assert services.change(SHUTDOWNS[state])
+        assert services.state() == State.PRIMARY_STATE_FINALIZED
+        assert not services.change(CONFIGURE)
+        assert probe.wait(lambda: not subscribes(probe, 'other'))
+        assert process.running
+    finally:
+        status = process.stop()
+    assert status == 0, process.log
+    assert 'Traceback' not in process.log
+
+
+# ---------------------------------------------------------------- the model
+
+
+def test_the_model_is_exchanged_while_frames_go_on(node, probe):
+    services = Services(probe)
+    np.testing.assert_allclose(depth_of(probe.complete(DEPTH)), TRUE_DEPTH, rtol=1e-5)
+    outputs = probe.received['depth_registered/image_rect']
+    for model in ('light', 'interpolation', 'nearest'):
+        change, seen, published = services.begin_to_set(model=model), len(outputs), 0
+        while not change.done():
+            probe.publish()
+            published += 1
+            assert probe.wait(lambda count=seen + published: len(outputs) >= count)
+        result = change.result().result
+        assert result.successful, result.reason
+        assert services.state() == State.PRIMARY_STATE_ACTIVE
+        assert depth_of(probe.complete(DEPTH)).any()
+    np.testing.assert_allclose(depth_of(probe.complete(DEPTH)), TRUE_DEPTH, rtol=1e-5)
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(node, probe):
+    services = Services(probe)
+    for values, reason in (
+        ({'weights': '/no/such/file.pth', 'model': 'light'}, 'no/such/file.pth'),
+        ({'model': 'bpnet'}, 'no weights come with the package'),
+        ({'model': 'light', 'device': 'cuda:97'}, 'cuda:97 is not there'),
+        ({'model': 'darkness'}, 'expected one of auto'),
+    ):
+        change = services.begin_to_set(**values)
+        assert probe.wait(change.done)
+        assert not change.result().result.successful
+        assert reason in change.result().result.reason
+    np.testing.assert_allclose(depth_of(probe.complete(DEPTH)), TRUE_DEPTH, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- the end
+
+
+@pytest.mark.parametrize(
+    ('number', 'moment'),
+    [(signal.SIGINT, 'active: light'), (signal.SIGTERM, 'model light on cpu')],
+)
+def test_a_signal_ends_the_node_at_once_though_another_one_follows(folder, number, moment):
+    process = NodeProcess(MODULE, folder, *ARGUMENTS, '-p', 'model:=light', '-r', '__node:=other')
+    end = time.monotonic() + ros_graph.PATIENCE_S
+    while moment not in process.log:
+        assert time.monotonic() < end, process.log
+        time.sleep(0.005)
+    start = time.monotonic()
+    os.kill(process.pid, number)
+    time.sleep(0.01)
+    assert process.stop(number) == 0, process.log
+    assert time.monotonic() - start < 20
+    assert 'Traceback' not in process.log
