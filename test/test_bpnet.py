@@ -18,7 +18,12 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.fusion import fold_batch_norms
 from dmd3c_ros.core.networks.bpnet import KITTI, NYU, BPNet
 from dmd3c_ros.core.networks.bpnet_blocks import DropPath
-from dmd3c_ros.core.networks.bpnet_scale import WeightedPool, backproject, scale_intrinsics
+from dmd3c_ros.core.networks.bpnet_scale import (
+    BilateralPropagation,
+    WeightedPool,
+    backproject,
+    scale_intrinsics,
+)
 
 GOLDEN = json.loads((Path(__file__).parent / 'golden' / 'bpnet.json').read_text())
 TOLERANCE = 1e-4
@@ -286,6 +291,29 @@ def test_pooling_averages_the_measurements_of_a_cell_by_softmax() -> None:
             weights = logits[cell][sparse[cell] > 0].softmax(0)
             expected = float((depths * weights).sum()) if len(depths) else 0.0
             assert found[0, 0, row, column].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_compiler_sees_the_propagation_as_one_graph_however_large_the_image() -> None:
+    propagation = parity.draw_weights(BilateralPropagation(32)).eval()
+    nodes = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
+        nodes.append(len(graph.graph.nodes))
+        return graph.forward
+
+    for height, width in ((16, 24), (96, 128)):
+        torch.compiler.reset()
+        compiled = torch.compile(propagation, backend=backend, fullgraph=True, dynamic=False)
+        features = parity.centred('features', (1, 32, height, width)).float()
+        known = parity.uniform('known', (1, 1, height, width)).float()
+        K = torch.tensor([[[100.0, 0, width / 2], [0, 100, height / 2], [0, 0, 1]]])
+        inputs = features, 20 * known * (known < 0.1), K
+        with torch.inference_mode():
+            torch.testing.assert_close(
+                compiled(*inputs), propagation(*inputs), rtol=1e-4, atol=1e-4
+            )
+    # The larger image takes three chunks where nothing is compiled.
+    assert len(nodes) == 2 and nodes[0] == nodes[1]
 
 
 def test_points_project_back_onto_their_pixels() -> None:
