@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from .core.deskew import move
 from .core.motion import invert
 from .core.transform_buffer import TransformBuffer
 from .core.transforms import quaternion_from_rotation
-from .message_types import Header, Time
+from .message_types import Header, PointCloud2, Time
 from .node.settings import MotionSettings
 from .simulation import PATTERNS, Arc, LidarNoise, Scene, camera_mount, lidar_mount, scan, street
 from .sweeps import SweepAligner, shift_stamp
@@ -150,22 +151,23 @@ class MovingSweeps:
         before = correction.settings.accumulate_sweeps - 1
         found = []
         for index in range(len(self.sweeps)):
-            cloud = self._cloud(index, correction)
+            cloud = self.cloud(index, correction)
             aligner.remember(cloud, kept=1)
             if index >= before:
-                stamp = self._stamp(index) + self.rig.image_delay
+                stamp = self.stamp(index) + self.rig.image_delay
                 located = aligner.locate(cloud, _CAMERA, _stamp_ns(stamp), None)
                 members = range(index, index - before - 1, -1)
                 found.append(self._compare(move(*located), members, stamp))
         return Errors(*map(np.concatenate, zip(*found, strict=True)))
 
-    def _stamp(self, index: int) -> float:
+    def stamp(self, index: int) -> float:
+        """Stamp of a sweep in the camera's time, s."""
         return (index + 0.5) * self._period
 
-    def _cloud(self, index: int, correction: Correction):
+    def cloud(self, index: int, correction: Correction) -> PointCloud2:
         """The sweep as its driver publishes it, after the node has shifted its stamp."""
         sweep = self.sweeps[index]
-        sec, nanosec = divmod(_stamp_ns(self._stamp(index) + correction.clock_error), 10**9)
+        sec, nanosec = divmod(_stamp_ns(self.stamp(index) + correction.clock_error), 10**9)
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_LIDAR)
         columns = np.column_stack([sweep.points, sweep.time - self._period / 2])
         cloud = points_to_cloud(columns, header, ('x', 'y', 'z', 'time'))
@@ -208,6 +210,28 @@ def run(
         drive = MovingSweeps(rig, motion, scene, sweeps)
         for correction in corrections:
             yield motion, correction, drive.errors(correction)
+
+
+def time_sweep(rig: MovingRig, points: int = 114_000, runs: int = 50) -> tuple[float, float]:
+    """What a sweep of so many points costs, s: moved as a whole, and point by point; medians.
+
+    From the message to points in the LiDAR's frame with their transform, on the present thread.
+    """
+    drive = MovingSweeps(rig, Motion(15, 0.3), street(rig.seed), 1)
+    sweep = drive.sweeps[0]
+    chosen = np.sort(np.arange(points) % len(sweep.points))
+    drive.sweeps[0] = sweep._replace(points=sweep.points[chosen], time=sweep.time[chosen])
+    medians = []
+    for settings in (_FIXED, _FULL):
+        correction = Correction('', settings)
+        aligner, cloud = SweepAligner(settings, drive.transforms()), drive.cloud(0, correction)
+        durations = []
+        for _ in range(runs):
+            started = perf_counter()
+            aligner.locate(cloud, _CAMERA, _stamp_ns(drive.stamp(0)), None)
+            durations.append(perf_counter() - started)
+        medians.append(float(np.median(durations)))
+    return medians[0], medians[1]
 
 
 def _stamp_ns(time_s: float) -> int:

@@ -440,6 +440,13 @@ def test_without_a_fixed_frame_the_mounting_of_the_sweeps_time_counts():
     np.testing.assert_array_equal(points, np.ones((1, 3), np.float32))
 
 
+def test_without_tf_a_mounting_has_to_be_given():
+    with pytest.raises(ValueError, match='fixed_frame: expected transforms'):
+        SweepAligner(MOVING, None)
+    with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
+        SweepAligner(MotionSettings(), None).locate(sweep(), 'camera', IMAGE_NS, None)
+
+
 @pytest.mark.parametrize(
     ('settings', 'text'),
     [

@@ -23,13 +23,14 @@ def benchmark_motion(
 ) -> None:
     """How many pixels points of a moving rig miss, with and without each correction.
 
-    A simulated street with exact truth; messages go the way of the node's.
+    A simulated street with exact truth; messages go the way of the node's. Then the time that a
+    sweep of 114,000 points takes, without and with deskewing.
     """
     import numpy as np
 
     from dmd3c_ros.cli.console import console, fail
     from dmd3c_ros.cli.options import given
-    from dmd3c_ros.motion_benchmark import MovingRig, run
+    from dmd3c_ros.motion_benchmark import MovingRig, run, time_sweep
 
     options = given(lidar=lidar, image_delay=image_delay, odometry_rate=odometry_rate, seed=seed)
     rows: dict[str, dict[str, dict[str, float]]] = {}
@@ -44,11 +45,14 @@ def benchmark_motion(
                     'p95_px': round(float(late), 3),
                     'max_px': round(float(most), 3),
                 }
+            status.update('timing')
+            whole, each = (seconds * 1e3 for seconds in time_sweep(MovingRig(**options)))
     except (ValueError, ImportError) as error:
         raise fail(error) from error
     _show(rows)
+    typer.echo(f'a sweep of 114,000 points: {whole:.1f} ms as a whole, {each:.1f} ms deskewed')
     if json is not None:
-        _write(json, rows)
+        _write(json, {'errors': rows, 'whole_ms': whole, 'deskewed_ms': each})
 
 
 def _show(rows: dict) -> None:
@@ -66,14 +70,14 @@ def _show(rows: dict) -> None:
     out.print(table)
 
 
-def _write(path: Path, rows: dict) -> None:
+def _write(path: Path, numbers: dict) -> None:
     import json
 
     from dmd3c_ros.cli.console import fail, say
     from dmd3c_ros.io.atomic import write_bytes
 
     try:
-        write_bytes(path, (json.dumps(rows, indent=2) + '\n').encode())
+        write_bytes(path, (json.dumps(numbers, indent=2) + '\n').encode())
     except OSError as error:
         raise fail(error) from error
     say(f'numbers in {path}')

@@ -26,6 +26,7 @@ NODE_ARGUMENTS = {
     'device': 'auto, cpu, cuda or cuda:N',
     'precision': 'auto, float32, bfloat16 or float16',
     'T_camera_lidar': 'extrinsics [x, y, z, qx, qy, qz, qw] or 16 numbers by rows; else from TF',
+    'fixed_frame': 'frame of TF that stands still, such as odom, to correct for motion over',
     'namespace': 'namespace of the node and its topics',
     'use_sim_time': 'true to take the time from /clock',
     'fastdds_profile': 'Fast DDS profile file, instead of the one that comes with the package '
@@ -40,7 +41,15 @@ RVIZ_ARGUMENT = {'rviz': 'true or false: show the results in RViz'}
 
 # The argument's name -> the node's own topic.
 _TOPICS = {'image': 'image_rect', 'camera_info': 'camera_info', 'points': 'points'}
-_PARAMETERS = ('model', 'weights', 'device', 'precision', 'T_camera_lidar', 'use_sim_time')
+_PARAMETERS = (
+    'model',
+    'weights',
+    'device',
+    'precision',
+    'T_camera_lidar',
+    'fixed_frame',
+    'use_sim_time',
+)
 # Fast DDS 2 (Humble, Jazzy) and 3 (Kilted) read one each.
 _PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
