@@ -52,6 +52,8 @@ setup(
         'simulation': ['open3d>=0.18'],
         'nyu': ['h5py'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
+        'slam': ['evo', 'kiss-icp; python_version < "3.14"', 'matplotlib'],
+        'view': ['rerun-sdk'],
         'test': ['pytest', 'pytest-timeout'],
     },
     zip_safe=False,

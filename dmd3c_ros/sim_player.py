@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from .core.camera import Camera
 from .node.player import Drive, DriveFrame, Player, play
 from .node.settings import check_ranges, ranged
 from .parameters import Parameters
-from .simulation import KINDS, PATTERNS, Rig, drive, lidar_mount
+from .simulation import KINDS, PATTERNS, Rig, drive, lidar_mount, pinhole
 
 _log = logging.getLogger(__name__)
 
@@ -78,13 +74,6 @@ class SimulatedDrive(Drive):
     def __getitem__(self, index: int) -> DriveFrame:
         stamp_ns = self.stamp_ns(index)
         return DriveFrame(stamp_ns, stamp_ns, *self._frames[index])
-
-
-def pinhole(width: int, height: int, field_of_view_deg: float) -> Camera:
-    """Camera with square pixels, looking straight ahead; field of view from left to right."""
-    f = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
-    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
-    return Camera.from_K(K, width, height)
 
 
 PARAMETER_GROUPS = (('', SimSettings),)

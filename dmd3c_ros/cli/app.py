@@ -17,6 +17,7 @@ from dmd3c_ros.cli import (
     export,
     miniature,
     motion,
+    odometry,
     weights,
 )
 
@@ -37,6 +38,7 @@ app.command(name='demo')(demo.demo)
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='kitti-to-bag')(bag.kitti_to_bag)
 app.command(name='miniature')(miniature.miniature)
+app.command(name='odometry')(odometry.odometry)
 
 
 def main() -> None:

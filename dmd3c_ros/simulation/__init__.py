@@ -13,7 +13,15 @@ from dmd3c_ros.simulation.lidar import (
 )
 from dmd3c_ros.simulation.moving import Arc
 from dmd3c_ros.simulation.render import RenderedView, render
-from dmd3c_ros.simulation.rig import Frame, Rig, camera_mount, capture, drive, lidar_mount
+from dmd3c_ros.simulation.rig import (
+    Frame,
+    Rig,
+    camera_mount,
+    capture,
+    drive,
+    lidar_mount,
+    pinhole,
+)
 from dmd3c_ros.simulation.scene import Light, Scene
 from dmd3c_ros.simulation.scenes import KINDS, build
 from dmd3c_ros.simulation.street import street
@@ -39,6 +47,7 @@ __all__ = [
     'drive',
     'indoor',
     'lidar_mount',
+    'pinhole',
     'render',
     'scan',
     'street',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,6 +17,13 @@ from dmd3c_ros.simulation.scenes import build
 
 # REP 103: optical frame (x right, y down, z forward) in a body frame (x forward, y left, z up).
 R_BODY_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+def pinhole(width: int, height: int, field_of_view_deg: float) -> Camera:
+    """Camera with square pixels, looking straight ahead; field of view from left to right."""
+    f = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
+    K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]])
+    return Camera.from_K(K, width, height)
 
 
 def camera_mount(
