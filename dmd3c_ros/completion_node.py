@@ -22,7 +22,7 @@ from sensor_msgs.msg import PointCloud2
 from .conversions import MessageError
 from .core.camera import Camera
 from .core.completer import CompleterConfig
-from .core.projection import HiddenPointFilter, project_points, remove_hidden_points
+from .core.projection import HiddenPointFilter, project_points
 from .core.transform_buffer import TransformError
 from .node.inputs import FrameSet, Inputs
 from .node.logs import show_package_log
@@ -263,9 +263,9 @@ class CompletionNode(LifecycleNode):
             raise MessageError(
                 f'points: none of {len(points)} falls into the image; are the extrinsics right?'
             )
-        if settings.filter_hidden_points:
-            sparse = remove_hidden_points(sparse, self._settings.get(HiddenPointFilter))
-        return sparse
+        return self._completer.seen(
+            sparse, settings.filter_hidden_points, self._settings.get(HiddenPointFilter)
+        )
 
     # ---------------------------------------------------------------- reporting
 

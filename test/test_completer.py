@@ -102,6 +102,27 @@ def test_baselines_keep_measurements_and_fill_the_rest(model: str) -> None:
     assert depth.max() <= sparse.max() * 1.0001
 
 
+@pytest.mark.parametrize(
+    ('model', 'filtering', 'dropped'),
+    [
+        ('nearest', 'auto', True),
+        ('light', 'auto', False),
+        ('light', 'always', True),
+        ('nearest', 'never', False),
+    ],
+)
+def test_hidden_points_are_dropped_for_the_baselines_unless_told_otherwise(
+    weights: Path, model: str, filtering: str, dropped: bool
+) -> None:
+    options = {'weights': str(weights)} if model == 'light' else {}
+    completer = DepthCompleter(CompleterConfig(model=model, device='cpu', **options))
+    sparse = np.zeros((40, 40), np.float32)
+    sparse[20, 20], sparse[22, 22], sparse[35, 35] = 5.0, 30.0, 30.0
+    seen = completer.seen(sparse, filtering)
+    assert (seen[22, 22] == 0) == dropped
+    assert seen[20, 20] == 5.0 and seen[35, 35] == 30.0
+
+
 @pytest.mark.parametrize('size', [(61, 103), (64, 96)])
 @pytest.mark.parametrize('scale', [0.37, 0.5])
 def test_a_smaller_scale_runs_on_a_smaller_image_and_gives_the_full_size(

@@ -14,7 +14,7 @@ import numpy as np
 from ..conversions import MessageError, camera_to_info
 from ..core.camera import Camera
 from ..core.completer import Completion, DepthCompleter
-from ..core.projection import HiddenPointFilter, project_points, remove_hidden_points
+from ..core.projection import HiddenPointFilter, project_points
 from ..core.transform_buffer import TransformBuffer, TransformError
 from ..io.calibration import read_camera, read_extrinsics, read_lens
 from ..message_types import CameraInfo, Header, Time
@@ -152,8 +152,9 @@ class FrameSource:
         sparse = project_points(*self._locate(cloud, header.frame_id, stamp), camera)
         if not sparse.any():
             raise MessageError('points: none falls into the image; are the extrinsics right?')
-        if self.settings.filter_hidden_points:
-            sparse = remove_hidden_points(sparse, self.hidden_points)
+        sparse = self.completer.seen(
+            sparse, self.settings.filter_hidden_points, self.hidden_points
+        )
         try:
             completion = self.completer.complete(picture.rgb, sparse, camera.K)
         except ValueError as error:

@@ -19,6 +19,7 @@ from dmd3c_ros.cli.options import (
     Precision,
     PreserveLidar,
     Weights,
+    filtering,
     given,
     make_completer,
 )
@@ -180,7 +181,7 @@ def complete_bag(
                     'rectify': rectify,
                     'sync_slop': sync_slop,
                     'sync_queue_size': sync_queue_size,
-                    'filter_hidden_points': filter_hidden_points,
+                    'filter_hidden_points': filtering(filter_hidden_points),
                     'min_confidence': min_confidence,
                     'depth_encoding': depth_encoding,
                 },

@@ -53,12 +53,13 @@ def complete_all(
     *,
     resume: bool = False,
     depth_scale: float | None = None,
+    filtering: str | None = None,
     failures: dict[str, str] | None = None,
 ) -> None:
     """Complete every job and report; ends the command with code 1 if anything failed.
 
     `failures` are those found before, name -> reason. With `resume`, a job whose output exists
-    is skipped.
+    is skipped. `filtering` is of `DepthCompleter.seen`, None for its default.
     """
     outcome = Outcome(failures=dict(failures or {}))
     pending = [job for job in jobs if not (resume and job.output.exists())]
@@ -69,7 +70,9 @@ def complete_all(
         writes: list[tuple[Job, Future]] = []
         for job, loaded in _read_ahead(pending, pool):
             try:
-                depth = completer.complete(*loaded.result()).depth
+                inputs = loaded.result()
+                sparse = completer.seen(inputs.sparse, filtering or 'auto')
+                depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
                 writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
             except _BAD_FILE as error:
                 outcome.failures[job.name] = str(error)

@@ -17,7 +17,7 @@ from dmd3c_ros.cli.options import (
     PreserveLidar,
     Resume,
     Weights,
-    drop_hidden,
+    filtering,
     make_completer,
 )
 
@@ -55,7 +55,7 @@ def kitti(
     except (OSError, ValueError) as error:
         raise fail(error) from error
     jobs = [
-        Job(name, out / f'{name}.png', _kitti_loader(frames, index, filter_hidden_points))
+        Job(name, out / f'{name}.png', _kitti_loader(frames, index))
         for index, name in enumerate(frames.names)
     ]
     completer = make_completer(
@@ -66,7 +66,13 @@ def kitti(
         inference_scale=inference_scale,
         preserve_lidar=preserve_lidar,
     )
-    complete_all(jobs, completer, resume=resume, depth_scale=depth_scale)
+    complete_all(
+        jobs,
+        completer,
+        resume=resume,
+        depth_scale=depth_scale,
+        filtering=filtering(filter_hidden_points),
+    )
 
 
 @app.command()
@@ -97,7 +103,7 @@ def frames(
     from dmd3c_ros.cli.console import fail
 
     try:
-        jobs, failures = _pair_files(images, sparse, intrinsics, out, filter_hidden_points)
+        jobs, failures = _pair_files(images, sparse, intrinsics, out)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(
@@ -108,7 +114,14 @@ def frames(
         inference_scale=inference_scale,
         preserve_lidar=preserve_lidar,
     )
-    complete_all(jobs, completer, resume=resume, depth_scale=depth_scale, failures=failures)
+    complete_all(
+        jobs,
+        completer,
+        resume=resume,
+        depth_scale=depth_scale,
+        filtering=filtering(filter_hidden_points),
+        failures=failures,
+    )
 
 
 @app.command()
@@ -152,9 +165,7 @@ def one(
     from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
 
     try:
-        inputs, camera = _load_one(
-            image, points, intrinsics, extrinsics, rectify, filter_hidden_points
-        )
+        inputs, camera = _load_one(image, points, intrinsics, extrinsics, rectify)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(
@@ -165,7 +176,8 @@ def one(
         inference_scale=inference_scale,
         preserve_lidar=preserve_lidar,
     )
-    depth = completer.complete(*inputs).depth
+    sparse = completer.seen(inputs.sparse, filtering(filter_hidden_points) or 'auto')
+    depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
     try:
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
         if cloud is not None:
@@ -176,22 +188,20 @@ def one(
     say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
 
 
-def _kitti_loader(
-    drive: 'KittiDrive', index: int, filter_hidden: bool | None
-) -> 'Callable[[], Inputs]':
+def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
     from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.core.projection import project_points
 
     def load() -> Inputs:
         frame = drive[index]
         sparse = project_points(frame.points, drive.T_camera_lidar, drive.camera)
-        return Inputs(frame.rgb, drop_hidden(sparse, filter_hidden), drive.camera.K)
+        return Inputs(frame.rgb, sparse, drive.camera.K)
 
     return load
 
 
 def _pair_files(
-    images: Path, sparse: Path, intrinsics: Path, out: Path, filter_hidden: bool | None
+    images: Path, sparse: Path, intrinsics: Path, out: Path
 ) -> 'tuple[list[Job], dict[str, str]]':
     """Jobs of the pictures that have all their files, and the reasons for the others."""
     from dmd3c_ros.cli.batch import Job
@@ -212,7 +222,7 @@ def _pair_files(
         else:
             output = out / f'{pictures[key].stem}.png'
             K = (Ks.get(key), shared_K)
-            load = _frame_loader(pictures[key], depths[key], *K, filter_hidden)
+            load = _frame_loader(pictures[key], depths[key], *K)
             jobs.append(Job(pictures[key].name, output, load))
     return jobs, failures
 
@@ -231,9 +241,7 @@ def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_key
 
 
-def _frame_loader(
-    picture: Path, depth: Path, K_path: Path | None, K, filter_hidden: bool | None
-) -> 'Callable[[], Inputs]':
+def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
     from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.io.calibration import read_intrinsics
     from dmd3c_ros.io.depth_png import read_depth_png
@@ -246,7 +254,6 @@ def _frame_loader(
                 f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {picture.name}, '
                 f'got {sparse.shape[1]}x{sparse.shape[0]}'
             )
-        sparse = drop_hidden(sparse, filter_hidden)
         return Inputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
 
     return load
@@ -258,7 +265,6 @@ def _load_one(
     intrinsics: Path,
     extrinsics: Path | None,
     rectify: bool,
-    filter_hidden: bool | None,
 ):
     """Inputs of one completion, and the camera."""
     import numpy as np
@@ -283,4 +289,4 @@ def _load_one(
         raise ValueError(
             f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
         )
-    return Inputs(rgb, drop_hidden(sparse, filter_hidden), camera.K), camera
+    return Inputs(rgb, sparse, camera.K), camera

@@ -32,6 +32,7 @@ from dmd3c_ros.cli.options import (
     Precision,
     PreserveLidar,
     Weights,
+    filtering,
     given,
     make_completer,
 )
@@ -128,7 +129,7 @@ def tum(
         'rectify': rectify,
         'sync_slop': sync_slop,
         'sync_queue_size': sync_queue_size,
-        'filter_hidden_points': filter_hidden_points,
+        'filter_hidden_points': filtering(filter_hidden_points),
         'min_confidence': min_confidence,
     }
     options = {
@@ -181,7 +182,7 @@ def tum(
 def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdFrame]':
     import numpy as np
 
-    from dmd3c_ros.core.projection import project_points, remove_hidden_points
+    from dmd3c_ros.core.projection import project_points
     from dmd3c_ros.io.kitti import KittiDrive
     from dmd3c_ros.node.settings import NodeSettings
     from dmd3c_ros.slam.droid import RgbdFrame
@@ -190,8 +191,7 @@ def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdF
     completer = make_completer(**options)
     for frame in frames:
         sparse = project_points(frame.points, frames.T_camera_lidar, frames.camera)
-        if chosen.filter_hidden_points:
-            sparse = remove_hidden_points(sparse)
+        sparse = completer.seen(sparse, chosen.filter_hidden_points)
         completion = completer.complete(frame.rgb, sparse, frames.camera.K)
         sure = completion.confidence >= chosen.min_confidence
         depth = np.where(sure, completion.depth, np.float32(0))

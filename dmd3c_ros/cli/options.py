@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from dmd3c_ros.core.completer import DepthCompleter
 
 _MOTION = 'Motion, as in the node'
@@ -62,7 +60,7 @@ HiddenPoints = Annotated[
     bool | None,
     typer.Option(
         '--filter-hidden-points/--keep-hidden-points',
-        help='Drop points that the camera cannot see.',
+        help='Drop points that the camera cannot see; else only for the classical baselines.',
         rich_help_panel='Completion',
     ),
 ]
@@ -133,14 +131,9 @@ def given(**options: object) -> dict[str, object]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def drop_hidden(sparse: 'np.ndarray', wanted: bool | None) -> 'np.ndarray':
-    """Sparse depth (H, W), m, without hidden points, unless told to keep them."""
-    from dmd3c_ros.core.projection import remove_hidden_points
-    from dmd3c_ros.node.settings import NodeSettings
-
-    if wanted is None:
-        wanted = NodeSettings().filter_hidden_points
-    return remove_hidden_points(sparse) if wanted else sparse
+def filtering(drop: bool | None) -> str | None:
+    """The setting that a flag of the command line means; None where it was not given."""
+    return None if drop is None else 'always' if drop else 'never'
 
 
 def make_completer(**options: object) -> 'DepthCompleter':

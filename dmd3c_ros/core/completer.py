@@ -15,6 +15,7 @@ from .backends import BACKENDS, Runner
 from .baselines import BASELINES
 from .loading import PRECISIONS, WEIGHTS_FOLDER, load_runner
 from .networks.base import CompletionNetwork, Convention
+from .projection import HiddenPointFilter, remove_hidden_points
 from .resizing import enlarge_confidence, enlarge_depth, shrink
 
 __all__ = [
@@ -153,6 +154,21 @@ class DepthCompleter:
         if self._runner is None:
             raise RuntimeError('the completer is closed')
         return self._infer(rgb, sparse, K)
+
+    def seen(
+        self,
+        sparse: np.ndarray,
+        filtering: str = 'auto',
+        settings: HiddenPointFilter | None = None,
+    ) -> np.ndarray:
+        """The measurements to complete from, (H, W) float32, m, of a projected sweep.
+
+        filtering: of ``FILTERING``, whether points are dropped that a nearer surface hides from
+        the camera. 'auto': for the classical baselines. Networks are trained on whole sweeps and
+        tell such points by the picture; what the filter drops beside edges they would miss.
+        """
+        wanted = self.name in BASELINES if filtering == 'auto' else filtering == 'always'
+        return remove_hidden_points(sparse, settings) if wanted else sparse
 
     def close(self) -> None:
         """Release the network and its memory; the completer cannot be used afterwards."""

@@ -8,6 +8,8 @@ import numpy as np
 
 from .camera import Camera
 
+# Which models get a sweep without hidden points; see ``DepthCompleter.seen``.
+FILTERING = ('auto', 'always', 'never')
 # Points nearer than this are the vehicle, the sensor's housing or noise.
 MIN_DEPTH_M = 0.1
 

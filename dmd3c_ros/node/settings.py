@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..core.projection import FILTERING
 from .transforms import matrix_from_numbers
 
 DEPTH_ENCODINGS = ('32FC1', '16UC1')
@@ -48,7 +49,8 @@ class NodeSettings:
         together, s.
     sync_queue_size: messages of each input that wait for their partners.
     filter_hidden_points: drop points that the LiDAR sees past a surface which hides them from
-        the camera; see hidden_points.
+        the camera (see hidden_points): 'always', 'never', or 'auto' for the classical baselines
+        only, since networks tell such points by the picture.
     min_confidence: depth that the model is less sure of is published as unknown, 0 to 1.
     depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
     color_near: depth drawn red in the colour map, m.
@@ -65,7 +67,7 @@ class NodeSettings:
     rectify: bool = False
     sync_slop: float = ranged(0.05, 0.0, 10.0)
     sync_queue_size: int = ranged(10, 1, 1000)
-    filter_hidden_points: bool = True
+    filter_hidden_points: str = 'auto'
     min_confidence: float = ranged(0.0, 0.0, 1.0)
     depth_encoding: str = '32FC1'
     color_near: float = ranged(1.0, 0.01, 1000.0)
@@ -82,6 +84,11 @@ class NodeSettings:
                 matrix_from_numbers(self.T_camera_lidar)
             except ValueError as error:
                 raise ValueError(f'T_camera_lidar: {error}') from error
+        if self.filter_hidden_points not in FILTERING:
+            raise ValueError(
+                f'filter_hidden_points: expected one of {", ".join(FILTERING)}; '
+                f'got {self.filter_hidden_points!r}'
+            )
         if self.depth_encoding not in DEPTH_ENCODINGS:
             raise ValueError(
                 f'depth_encoding: expected {" or ".join(DEPTH_ENCODINGS)}, '
