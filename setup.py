@@ -61,6 +61,7 @@ setup(
         'console_scripts': [
             f'completion_node = {PACKAGE}.completion_node:main',
             f'dmd3c = {PACKAGE}.cli:main',
+            f'droid_feeder = {PACKAGE}.droid_feeder:main',
             f'kitti_player = {PACKAGE}.kitti_player:main',
             f'sim_player = {PACKAGE}.sim_player:main',
         ],

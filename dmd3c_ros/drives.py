@@ -88,16 +88,14 @@ class RecordedDrive:
         return self._length
 
     def __iter__(self) -> Iterator[RigFrame]:
-        drive = self._drive
-        for index in range(len(self)):
-            frame = drive[index]
-            yield RigFrame(
-                frame.stamp_ns,
-                frame.rgb,
-                frame.points[:, :3],
-                drive.camera,
-                drive.T_camera_lidar,
-            )
+        return (drive_frame(self._drive, index) for index in range(len(self)))
+
+
+def drive_frame(drive: KittiDrive, index: int) -> RigFrame:
+    """One frame of a KITTI raw drive."""
+    frame = drive[index]
+    points = frame.points[:, :3]
+    return RigFrame(frame.stamp_ns, frame.rgb, points, drive.camera, drive.T_camera_lidar)
 
 
 def rectified_from_lidar(camera: Camera, T_camera_lidar: np.ndarray) -> np.ndarray:

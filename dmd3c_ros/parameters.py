@@ -206,7 +206,7 @@ def parameter_table(groups: Groups) -> str:
 
 
 def _main() -> None:
-    from . import completion_node, kitti_player, sim_player
+    from . import completion_node, droid_feeder, kitti_player, sim_player
     from .node.settings import PlayerSettings
 
     if sys.argv[1:] == ['--tables']:
@@ -216,6 +216,7 @@ def _main() -> None:
             kitti_player.PARAMETER_GROUPS,
             sim_player.PARAMETER_GROUPS,
             players,
+            droid_feeder.PARAMETER_GROUPS,
         ):
             print(f'{parameter_table(groups)}\n')
     else:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_parameter_is_documented_as_it_is_declared() -> None:
-    from dmd3c_ros import completion_node, kitti_player, sim_player
+    from dmd3c_ros import completion_node, droid_feeder, kitti_player, sim_player
     from dmd3c_ros.node.settings import PlayerSettings
     from dmd3c_ros.parameters import parameter_table
 
@@ -19,6 +19,7 @@ def test_every_parameter_is_documented_as_it_is_declared() -> None:
         kitti_player.PARAMETER_GROUPS,
         sim_player.PARAMETER_GROUPS,
         (('', PlayerSettings),),
+        droid_feeder.PARAMETER_GROUPS,
     ):
         assert parameter_table(groups) in page, 'python -m dmd3c_ros.parameters --tables'
 

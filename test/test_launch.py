@@ -1,5 +1,6 @@
 """The launch files, with small stand-ins for `launch` and `launch_ros` of a ROS install."""
 
+import json
 import runpy
 import sys
 import types
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ('completion', 'kitti')
+FILES = ('completion', 'kitti', 'slam')
+# One set for all tests: what has been imported once keeps what it was given then.
+_INSTALLED: set[str] = set()
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 
@@ -81,6 +84,31 @@ def launch_packages(monkeypatch):
     sys.modules.pop('dmd3c_ros.node.launching', None)
 
 
+class PackageNotFoundError(LookupError):
+    pass
+
+
+@pytest.fixture
+def installed(monkeypatch) -> set[str]:
+    """Packages that ament finds; a stand-in for ament_index_python."""
+    packages = _INSTALLED
+    packages |= {'rtabmap_slam', 'rtabmap_odom', 'rtabmap_viz'}
+
+    def get_package_share_directory(name: str) -> str:
+        if name not in packages:
+            raise PackageNotFoundError(name)
+        return f'/opt/ros/share/{name}'
+
+    module = types.ModuleType('ament_index_python.packages')
+    module.PackageNotFoundError = PackageNotFoundError
+    module.get_package_share_directory = get_package_share_directory
+    monkeypatch.setitem(sys.modules, 'ament_index_python', types.ModuleType('ament_index_python'))
+    monkeypatch.setitem(sys.modules, 'ament_index_python.packages', module)
+    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.rtabmap', raising=False)
+    yield packages
+    sys.modules.pop('dmd3c_ros.node.rtabmap', None)
+
+
 def description(name: str) -> list:
     file = runpy.run_path(str(ROOT / 'launch' / f'{name}.launch.py'))
     return file['generate_launch_description']().entities
@@ -101,6 +129,7 @@ def nodes(actions: list) -> dict[str, Node]:
     return {action.executable: action for action in actions if isinstance(action, Node)}
 
 
+@pytest.mark.usefixtures('installed')
 @pytest.mark.parametrize('name', FILES)
 def test_every_argument_is_declared_at_the_top_with_a_description(name):
     arguments = [e for e in description(name) if isinstance(e, DeclareLaunchArgument)]
@@ -109,6 +138,7 @@ def test_every_argument_is_declared_at_the_top_with_a_description(name):
     assert len({argument.name for argument in arguments}) == len(arguments)
 
 
+@pytest.mark.usefixtures('installed')
 @pytest.mark.parametrize('name', FILES)
 def test_launch_files_pass_no_parameter_that_was_not_given(name):
     given = {'drive': '/data/drive'} if name == 'kitti' else {}
@@ -219,3 +249,74 @@ def test_the_parameter_file_lists_every_parameter_with_its_default():
     assert written == expected, 'python -m dmd3c_ros.parameters > config/completion.yaml'
     values = yaml.safe_load(written)['/**/completion_node']['ros__parameters']
     assert values['sync_slop'] > 0
+
+
+# ---------------------------------------------------------------------------- RTAB-Map
+
+
+@pytest.mark.usefixtures('installed')
+def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
+    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
+
+    started = nodes(start('slam', image='/cam/image', frame_id='base_link', namespace='front'))
+    assert started.keys() == {'completion_node', 'rgbd_odometry', 'rtabmap'}
+    for name, package in (('rgbd_odometry', 'rtabmap_odom'), ('rtabmap', 'rtabmap_slam')):
+        node = started[name]
+        assert (node.package, node.namespace) == (package, 'front')
+        topics = dict(node.remappings)
+        assert topics['rgb/image'] == '/cam/image'
+        assert {topics['depth/image'], topics['rgb/camera_info']} <= OUTPUTS.keys()
+        (parameters,) = node.parameters
+        assert parameters['frame_id'] == 'base_link'
+        assert parameters['approx_sync'] is False
+        # The library's own parameters are strings, whatever they hold.
+        library = {key: value for key, value in parameters.items() if key[0].isupper()}
+        assert library and all(isinstance(value, str) for value in library.values())
+    assert started['rtabmap'].arguments == ['-d']
+
+
+@pytest.mark.usefixtures('installed')
+def test_a_robot_with_odometry_of_its_own_and_an_old_map_keeps_them():
+    started = nodes(
+        start('slam', odometry='false', odom_topic='/odom', delete_map='false', rtabmap_viz='true')
+    )
+    assert started.keys() == {'completion_node', 'rtabmap', 'rtabmap_viz'}
+    node = started['rtabmap']
+    assert dict(node.remappings)['odom'] == '/odom'
+    assert node.parameters[0]['subscribe_odom_info'] is False
+    assert list(node.arguments) == []
+    rectified = nodes(start('slam', image='/raw', rgb_topic='rectified/image_rect'))['rtabmap']
+    assert dict(rectified.remappings)['rgb/image'] == 'rectified/image_rect'
+
+
+def test_a_launch_without_rtabmap_says_what_to_install(installed):
+    installed.remove('rtabmap_odom')
+    with pytest.raises(RuntimeError, match='needs rtabmap_odom, which is not installed: sudo apt'):
+        start('slam')
+    assert 'rtabmap' in nodes(start('slam', odometry='false'))
+
+
+# ---------------------------------------------------------------------------- Foxglove
+
+
+def test_the_foxglove_layout_shows_topics_that_exist_and_places_every_panel():
+    from dmd3c_ros.node.inputs import TOPICS as INPUTS
+    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
+
+    layout = json.loads((ROOT / 'config/foxglove_layout.json').read_text())
+
+    def panels(part) -> list[str]:
+        if isinstance(part, str):
+            return [part]
+        assert part['direction'] in ('row', 'column')
+        return panels(part['first']) + panels(part['second'])
+
+    configurations = layout['configById']
+    assert sorted(panels(layout['layout'])) == sorted(configurations)
+    kinds = {name.partition('!')[0] for name in configurations}
+    assert kinds == {'3D', 'Image', 'DiagnosticSummary'}
+    topics = {topic for panel in configurations.values() for topic in panel.get('topics', {})}
+    for panel in configurations.values():
+        topics |= {v for k, v in panel.get('imageMode', {}).items() if k.endswith('Topic')}
+    assert len(topics) > 5
+    assert topics <= {f'/{topic}' for topic in INPUTS.keys() | OUTPUTS.keys()}

@@ -18,6 +18,7 @@ from dmd3c_ros.cli import (
     miniature,
     motion,
     odometry,
+    view,
     weights,
 )
 
@@ -39,6 +40,7 @@ app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='kitti-to-bag')(bag.kitti_to_bag)
 app.command(name='miniature')(miniature.miniature)
 app.command(name='odometry')(odometry.odometry)
+app.command(name='view')(view.view)
 
 
 def main() -> None:

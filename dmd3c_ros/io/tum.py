@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from dmd3c_ros.io.depth_png import TUM_SCALE, write_depth_png
 from dmd3c_ros.io.images import write_rgb
 
 _DEFAULT_RATE_HZ = 10.0
+_TRAJECTORY_HEADING = '# seconds tx ty tz qx qy qz qw'
 
 # The features' and the viewer's values are those of ORB-SLAM3's own RGB-D examples; Stereo.b times
 # Stereo.ThDepth is the depth, m, up to which a point is placed by one frame's depth alone.
@@ -124,7 +126,7 @@ class TumWriter:
             raise ValueError(
                 'frame: the camera changes on the way; a sequence has one calibration'
             )
-        name = f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+        name = _name(stamp_ns)
         if self._stamps and stamp_ns <= self._stamps[-1]:
             raise ValueError(
                 f'frame: expected stamps that grow, got {name} after {self._names[-1]}'
@@ -138,7 +140,8 @@ class TumWriter:
         self._names.append(name)
         self._stamps.append(stamp_ns)
         if T_world_camera is not None:
-            self._poses.append(_pose_line(name, T_world_camera))
+            rotation = quaternion_from_rotation(T_world_camera[:3, :3])
+            self._poses.append(_line(name, (*T_world_camera[:3, 3], *rotation)))
 
     def _finish(self) -> None:
         if not self._names:
@@ -148,7 +151,7 @@ class TumWriter:
         self._text('depth.txt', ['# seconds file', *(f'{n} depth/{n}.png' for n in names)])
         self._text('associations.txt', [f'{n} rgb/{n}.png {n} depth/{n}.png' for n in names])
         if self._poses:
-            self._text('groundtruth.txt', ['# seconds tx ty tz qx qy qz qw', *self._poses])
+            self._text('groundtruth.txt', [_TRAJECTORY_HEADING, *self._poses])
         camera = self._camera
         numbers = (camera.fx, camera.fy, camera.cx, camera.cy)
         self._text('calibration.txt', [' '.join(f'{number:.9g}' for number in numbers)])
@@ -175,6 +178,16 @@ class TumWriter:
         )
 
 
-def _pose_line(name: str, T_world_camera: np.ndarray) -> str:
-    numbers = (*T_world_camera[:3, 3], *quaternion_from_rotation(T_world_camera[:3, :3]))
+def write_trajectory(path: str | Path, stamps_ns: Sequence[int], poses: np.ndarray) -> None:
+    """Write poses (N, 7), x y z (m) qx qy qz qw, as a trajectory file, which evo reads."""
+    lines = [_line(_name(stamp), pose) for stamp, pose in zip(stamps_ns, poses, strict=True)]
+    write_bytes(Path(path), ('\n'.join([_TRAJECTORY_HEADING, *lines]) + '\n').encode('ascii'))
+
+
+def _name(stamp_ns: int) -> str:
+    """Seconds with all nanoseconds, as files and lines are named."""
+    return f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+
+
+def _line(name: str, numbers: Iterable[float]) -> str:
     return f'{name} ' + ' '.join(f'{number:.9g}' for number in numbers)

@@ -17,7 +17,7 @@ A mapping from frames to poses comes from `Droid.terminate(stream)`, where the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -79,6 +79,8 @@ class Tracker(Protocol):
 
     def track(self, tstamp, image, depth=None, intrinsics=None) -> None: ...
 
+    def terminate(self, stream=None): ...
+
 
 def droid_inputs(frame: RgbdFrame, settings: DroidSettings | None = None) -> DroidInputs:
     """One frame in DROID-SLAM's layout; ValueError for depth of another size than the picture.
@@ -118,26 +120,50 @@ def _nearest(new: int, old: int) -> np.ndarray:
 class DroidFeeder:
     """Passes frames on to a `Droid`, numbered from 0, and remembers their stamps (ns).
 
+    droid: the Droid, or what makes one for the height and width of the first picture. keep: keep
+    the pictures for `stream`, as large as DROID-SLAM gets them (0.6 MB each).
+
     Works with frames from wherever they come: a node calls `add` for each, a recording goes
     through `add_all`.
     """
 
-    def __init__(self, droid: Tracker, settings: DroidSettings | None = None) -> None:
-        self._droid, self._settings = droid, settings or DroidSettings()
+    def __init__(
+        self,
+        droid: Tracker | Callable[[int, int], Tracker],
+        settings: DroidSettings | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.droid: Tracker | None = droid if hasattr(droid, 'track') else None
+        self._make, self._settings, self._keep = droid, settings or DroidSettings(), keep
+        self._size: tuple[int, ...] | None = None
+        self._kept: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         self.stamps_ns: list[int] = []
 
     def add(self, frame: RgbdFrame) -> None:
-        """Track one frame."""
+        """Track one frame; ValueError for one of another size than the first."""
         inputs = droid_inputs(frame, self._settings)
-        self._droid.track(
-            len(self.stamps_ns), inputs.image, inputs.depth, intrinsics=inputs.intrinsics
-        )
+        size = tuple(inputs.depth.shape)
+        if size != (self._size or size):
+            raise ValueError(
+                f'image: expected {self._size[1]}x{self._size[0]} for DROID-SLAM as the first, '
+                f'got {size[1]}x{size[0]}'
+            )
+        if self.droid is None:
+            self.droid = self._make(*size)
+        self._size, number = size, len(self.stamps_ns)
+        self.droid.track(number, inputs.image, inputs.depth, intrinsics=inputs.intrinsics)
         self.stamps_ns.append(frame.stamp_ns)
+        if self._keep:
+            self._kept.append((number, inputs.image, inputs.intrinsics))
 
     def add_all(self, frames: Iterable[RgbdFrame]) -> None:
         """Track a sequence."""
         for frame in frames:
             self.add(frame)
+
+    def stream(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """(t, image, intrinsics) of the frames that were kept, for `Droid.terminate`."""
+        yield from self._kept
 
 
 def image_stream(

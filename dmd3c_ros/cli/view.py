@@ -1,0 +1,106 @@
+"""`dmd3c view`: a drive, a bag or the results of a run over time, in Rerun."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmd3c_ros.cli.options import Device, Model, Precision, Weights, make_completer
+
+if TYPE_CHECKING:
+    from dmd3c_ros.viewing.frames import ViewFrame
+
+SCENES = ('street', 'indoor')
+
+
+def view(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help='Folder of a KITTI raw drive; a bag; a folder that complete kitti or demo wrote; '
+            'or street or indoor, for a simulated drive.'
+        ),
+    ],
+    save: Annotated[
+        Path | None, typer.Option(help='Write this file (.rrd) instead of opening the viewer.')
+    ] = None,
+    drive: Annotated[
+        Path | None,
+        typer.Option(help='KITTI raw drive that complete kitti completed, for its pictures.'),
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help='Frames to show, at most.')] = None,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of a simulated drive.')] = 0,
+    min_confidence: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help='Points less sure are left out of the cloud.')
+    ] = 0.0,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Show picture, sparse and dense depth, confidence, cloud and trajectory on one time line.
+
+    Depth that a bag or a folder has is taken; else frames are completed. Needs
+    `pip install 'dmd3c_ros[view]'`, and for the trajectory of a recorded drive `[slam]`.
+    """
+    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.viewing.rerun_log import RerunLog
+
+    options = {'model': model, 'weights': weights, 'device': device, 'precision': precision}
+    try:
+        with ExitStack() as stack, progress_bar() as progress:
+            found = _frames(stack, source, drive, frames, seed, options)
+            log = stack.enter_context(RerunLog(Path(source).name, save, min_confidence))
+            count = 0
+            for frame in progress.track(islice(found, frames), total=None, description='frames'):
+                log.add(frame)
+                count += 1
+            _add_files(log, Path(source))
+    except (OSError, ValueError, ImportError) as error:
+        raise fail(error) from error
+    say(f'{count} frames{"" if save is None else f" in {save}: rerun {save}"}')
+
+
+def _frames(
+    stack: ExitStack, source: str, drive: Path | None, frames: int | None, seed: int, options: dict
+) -> 'Iterator[ViewFrame]':
+    from dmd3c_ros.drives import RecordedDrive, SimulatedDrive
+    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.viewing import frames as viewing
+
+    path = Path(source)
+    if source in SCENES and not path.exists():
+        simulated = SimulatedDrive(scene=source, seed=seed, frames=frames or SimulatedDrive.frames)
+        return viewing.of_drive(simulated, make_completer(**options))
+    if (path / 'velodyne_points').is_dir():
+        return viewing.of_drive(RecordedDrive(path, frames), make_completer(**options))
+    if not path.is_dir() or any(path.glob('*.mcap')) or any(path.glob('*.db3')):
+        return _bag_frames(stack, path, options)
+    return viewing.of_run(path, None if drive is None else KittiDrive(drive))
+
+
+def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFrame]':
+    from dmd3c_ros.bags.reader import Bag
+    from dmd3c_ros.bags.rgbd import depth_topic
+    from dmd3c_ros.cli.bag import open_source
+    from dmd3c_ros.viewing import frames as viewing
+
+    bag = stack.enter_context(Bag(path))
+    if depth_topic(bag, '') is not None:
+        return viewing.of_recorded(path)
+    topics = {'image': '', 'info': '', 'points': ''}
+    files = (None, None)
+    return viewing.of_source(
+        open_source(bag, topics=topics, files=files, settings={}, motion={}, model=options)
+    )
+
+
+def _add_files(log, folder: Path) -> None:
+    """What demo leaves beside the depth pictures."""
+    if (folder / 'cloud.ply').is_file():
+        log.add_cloud(folder / 'cloud.ply')
+    if (folder / 'report.png').is_file():
+        log.add_picture(folder / 'report.png')

@@ -1,0 +1,1 @@
+"""Drives, bags and results as one picture over time, in Rerun."""

@@ -1,0 +1,122 @@
+"""What there is to see of a drive, a bag or the results of a run, frame by frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..bags.frames import FrameSource
+from ..bags.reader import Bag
+from ..bags.records import stamp_ns
+from ..bags.rgbd import DEPTH_TOPIC, RecordedFrames
+from ..bags.selection import IMAGE
+from ..conversions import depth_from_image
+from ..core.camera import Camera
+from ..core.completer import DepthCompleter
+from ..drives import RigFrame, drive_frame
+from ..io.depth_png import read_depth_png
+from ..io.kitti import KittiDrive
+from ..slam.reference import Reference
+
+_log = logging.getLogger(__name__)
+# Of depth pictures whose times are not known.
+_PERIOD_NS = 100_000_000
+
+
+class ViewFrame(NamedTuple):
+    """One instant; None for what is not known.
+
+    rgb (H, W, 3) uint8; sparse and dense (H, W) float32, m, 0 = unknown; confidence (H, W)
+    float32, 0 to 1; T_world_camera (4, 4), m.
+    """
+
+    stamp_ns: int
+    rgb: np.ndarray | None = None
+    sparse: np.ndarray | None = None
+    dense: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    camera: Camera | None = None
+    T_world_camera: np.ndarray | None = None
+
+
+def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[ViewFrame]:
+    """Frames of a drive, completed; with the simulator's poses, else KISS-ICP's if installed."""
+    reference: Reference | None = Reference()
+    for frame in frames:
+        sparse = frame.sparse()
+        completion = completer.complete(frame.rgb, sparse, frame.camera.K)
+        pose = None
+        if reference is not None:
+            try:
+                pose = reference.add(frame)
+            except ImportError as error:
+                _log.warning('no trajectory: %s', error)
+                reference = None
+        yield ViewFrame(frame.stamp_ns, frame.rgb, sparse, *completion, frame.camera, pose)
+
+
+def of_source(source: FrameSource) -> Iterator[ViewFrame]:
+    """Frames of a bag, completed on the way."""
+    for frame in source.frames():
+        completion = frame.completion
+        yield ViewFrame(frame.stamp_ns, frame.rgb, frame.sparse, *completion, frame.camera)
+
+
+def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
+    """Frames of a bag that has dense depth, with the confidence and sparse depth that it has."""
+    # A bag of its own for each, because their files are read at different places at once.
+    with Bag(path) as bag, Bag(path) as second, Bag(path) as third:
+        beside = depth.removesuffix('depth_registered/image_rect')
+        confidence = _Beside(second, f'{beside}confidence')
+        sparse = _Beside(third, f'{beside}sparse/image_rect')
+        for frame in RecordedFrames(bag, depth):
+            yield ViewFrame(
+                frame.stamp_ns,
+                frame.rgb,
+                sparse.at(frame.stamp_ns),
+                np.nan_to_num(frame.depth),
+                confidence.at(frame.stamp_ns),
+                frame.camera,
+            )
+
+
+def of_run(folder: Path, drive: KittiDrive | None = None) -> Iterator[ViewFrame]:
+    """Depth pictures that `complete kitti` or `demo` wrote; with the drive, all that belongs to
+    them. Raises FileNotFoundError where there are none.
+    """
+    pictures = sorted((folder / 'depth' if (folder / 'depth').is_dir() else folder).glob('*.png'))
+    pictures = [picture for picture in pictures if picture.stem.isdigit()]
+    if not pictures:
+        raise FileNotFoundError(
+            f'{folder}: expected a drive, a bag, or depth pictures (NUMBER.png, 16-bit) that '
+            'complete kitti or demo wrote'
+        )
+    names = {} if drive is None else {name: index for index, name in enumerate(drive.names)}
+    for number, picture in enumerate(pictures):
+        dense, index = read_depth_png(picture), names.get(picture.stem)
+        if index is None:
+            yield ViewFrame(number * _PERIOD_NS, dense=dense)
+        else:
+            frame = drive_frame(drive, index)
+            yield ViewFrame(frame.stamp_ns, frame.rgb, frame.sparse(), dense, None, frame.camera)
+
+
+class _Beside:
+    """Images of a topic by their stamps, which are asked for in their order."""
+
+    def __init__(self, bag: Bag, name: str) -> None:
+        topics = [topic for topic in bag.topics if topic.name == name and topic.type == IMAGE]
+        self._bag, self._records = bag, bag.records(topics)
+        self._next = next(self._records, None)
+
+    def at(self, stamp: int) -> np.ndarray | None:
+        """Image (H, W) float32 of the stamp, 0 = unknown; None where the bag has none."""
+        while self._next is not None and stamp_ns(self._next.data) < stamp:
+            self._next = next(self._records, None)
+        if self._next is None or stamp_ns(self._next.data) != stamp:
+            return None
+        return depth_from_image(self._bag.decode(self._next))

@@ -1,0 +1,39 @@
+"""completion_node and RTAB-Map's RGB-D odometry and mapping on its depth.
+
+ros2 launch dmd3c_ros slam.launch.py image:=/camera/image_rect camera_info:=/camera/camera_info \
+    points:=/lidar/points frame_id:=base_link
+"""
+
+from pathlib import Path
+
+from launch.actions import OpaqueFunction
+
+from dmd3c_ros.node import launching, rtabmap
+from launch import LaunchDescription
+
+SHARE = Path(__file__).parents[1]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """List the arguments; the nodes follow from those that are given."""
+    arguments = {
+        **launching.TOPIC_ARGUMENTS,
+        **launching.NODE_ARGUMENTS,
+        **launching.RVIZ_ARGUMENT,
+        **rtabmap.ARGUMENTS,
+    }
+    return LaunchDescription(
+        [
+            *launching.declare(arguments, {'rviz': 'false', **rtabmap.DEFAULTS}),
+            OpaqueFunction(function=_start),
+        ]
+    )
+
+
+def _start(context) -> list:
+    return [
+        *launching.fastdds_environment(context, SHARE),
+        launching.completion_node(context, tuple(launching.TOPIC_ARGUMENTS)),
+        *rtabmap.nodes(context),
+        *launching.rviz(context, SHARE),
+    ]

@@ -1,0 +1,133 @@
+"""What `dmd3c view` records: entities and times, read back from the .rrd file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag
+from synthetic_drive import make_drive
+from typer.testing import CliRunner
+
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.io.depth_png import write_depth_png
+from dmd3c_ros.io.images import write_rgb
+from dmd3c_ros.io.ply import write_ply
+from dmd3c_ros.viewing.frames import ViewFrame
+from dmd3c_ros.viewing.rerun_log import (
+    CLOUD,
+    CONFIDENCE,
+    DENSE,
+    IMAGE,
+    SPARSE,
+    TRAJECTORY,
+    RerunLog,
+)
+
+# Reads recordings back; versions of Rerun for Python 3.10 lack it.
+rrd = pytest.importorskip('rerun.chunk')
+
+
+def invoke(*arguments: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return ' '.join(result.output.split())
+
+
+def recorded(path: Path) -> dict[str, set[int]]:
+    """Times (ns) of each entity of a recording; none for what holds at all times."""
+    found: dict[str, set[int]] = {}
+    for chunk in rrd.RrdReader(path).stream():
+        times = found.setdefault(chunk.entity_path.lstrip('/'), set())
+        if 'time' in chunk.timeline_names:
+            column = chunk.to_record_batch().column('time')
+            times.update(int(t) for t in column.to_numpy(zero_copy_only=False).astype(np.int64))
+    return found
+
+
+def times_of(count: int) -> set[int]:
+    return {START_NS + number * PERIOD_NS for number in range(count)}
+
+
+def test_every_kind_of_picture_is_on_one_time_line(tmp_path):
+    depth = np.full((CAMERA.height, CAMERA.width), 5, np.float32)
+    with RerunLog('a drive', tmp_path / 'drive.rrd') as log:
+        for number in range(3):
+            pose = np.eye(4)
+            pose[2, 3] = number
+            stamp = START_NS + number * PERIOD_NS
+            log.add(ViewFrame(stamp, picture(number), depth, depth, depth / 9, CAMERA, pose))
+    times = recorded(tmp_path / 'drive.rrd')
+    for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD, TRAJECTORY, 'world/camera'):
+        assert times[path] == times_of(3), path
+
+
+def test_the_cloud_stands_where_the_camera_saw_it(tmp_path):
+    depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
+    depth[12, 21], depth[12, 24] = 5, 7
+    confidence = np.where(depth == 5, 1, 0.2).astype(np.float32)
+    pose = np.eye(4)
+    pose[:3, 3] = 1, 2, 3
+    frame = ViewFrame(START_NS, picture(1), None, depth, confidence, CAMERA, pose)
+    with RerunLog('a point', tmp_path / 'point.rrd', min_confidence=0.5) as log:
+        log.add(frame)
+    (cloud,) = [
+        c for c in rrd.RrdReader(tmp_path / 'point.rrd').stream() if c.entity_path == f'/{CLOUD}'
+    ]
+    positions = cloud.to_record_batch().column('Points3D:positions')[0].as_py()
+    # Pixel (21, 12) is 1 pixel right of the optical axis: 5 m / 30 pixels.
+    np.testing.assert_allclose(positions, [[1 + 5 / 30, 2, 8]], rtol=1e-5)
+
+
+def test_a_bag_with_depth_is_shown_without_a_model(tmp_path):
+    bag = write_bag(tmp_path / 'bag')
+    outputs = ('confidence', 'sparse/image_rect', 'depth_registered/image_rect')
+    chosen = [word for name in outputs for word in ('--output', name)]
+    invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest', *chosen)
+    text = invoke(
+        'view', tmp_path / 'dense', '--save', tmp_path / 'a.rrd', '--weights', 'absent.pth'
+    )
+    assert '3 frames' in text
+    times = recorded(tmp_path / 'a.rrd')
+    for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD):
+        assert times[path] == times_of(3), path
+    assert TRAJECTORY not in times
+    # One without depth is completed on the way.
+    text = invoke('view', bag, '--save', tmp_path / 'b.rrd', '--model', 'nearest', '--frames', '2')
+    assert recorded(tmp_path / 'b.rrd')[DENSE] == times_of(2)
+
+
+def test_a_drive_and_what_completed_it_are_shown(tmp_path):
+    drive = make_drive(tmp_path)
+    for path in (drive / 'velodyne_points' / 'data').iterdir():
+        wall(6).tofile(path)
+    (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 0\n')
+    (drive.parent / 'calib_cam_to_cam.txt').write_text(
+        'S_rect_02: 40 24\nR_rect_00: 1 0 0 0 1 0 0 0 1\nP_rect_02: 30 0 20 0 0 30 12 0 0 0 1 0\n'
+    )
+    invoke('view', drive, '--save', tmp_path / 'drive.rrd', '--model', 'nearest')
+    times = recorded(tmp_path / 'drive.rrd')
+    assert {len(times[path]) for path in (IMAGE, SPARSE, DENSE, CLOUD, TRAJECTORY)} == {3}
+    invoke('complete', 'kitti', drive, '--out', tmp_path / 'run', '--model', 'nearest')
+    options = ('--drive', drive, '--save', tmp_path / 'run.rrd')
+    assert '3 frames' in invoke('view', tmp_path / 'run', *options)
+    again = recorded(tmp_path / 'run.rrd')
+    assert {path: again[path] for path in (IMAGE, SPARSE, DENSE)} == {
+        path: times[path] for path in (IMAGE, SPARSE, DENSE)
+    }
+
+
+def test_what_a_demonstration_left_is_shown(tmp_path):
+    for number in range(2):
+        write_depth_png(tmp_path / f'out/depth/{number:06d}.png', np.full((9, 12), 4, np.float32))
+    write_rgb(tmp_path / 'out/report.png', np.zeros((9, 12, 3), np.uint8))
+    write_ply(tmp_path / 'out/cloud.ply', np.ones((5, 3)), np.ones((5, 3), np.uint8))
+    invoke('view', tmp_path / 'out', '--save', tmp_path / 'out.rrd')
+    times = recorded(tmp_path / 'out.rrd')
+    assert times[DENSE] == {0, PERIOD_NS}
+    assert times['report'] == times[f'{CLOUD}/file'] == set()
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path):
+    text = invoke('view', tmp_path, '--save', tmp_path / 'a.rrd', exit_code=1)
+    assert 'expected a drive, a bag, or depth pictures' in text
+    assert 'found nothing' in invoke('view', tmp_path / 'absent.mcap', exit_code=1)
