@@ -26,10 +26,10 @@ from .core.projection import HiddenPointFilter, project_points
 from .core.transform_buffer import TransformError
 from .node.inputs import FrameSet, Inputs
 from .node.logs import show_package_log
-from .node.memory import keep_freed_memory
+from .node.memory import keep_freed_memory, memory_in_use
 from .node.model import LOAD_ERRORS, Model
 from .node.outputs import INPUT_TOPICS, Outputs
-from .node.report import Counts, Reporter, Throttle
+from .node.report import Counts, Reporter, Throttle, details_of
 from .node.running import run
 from .node.services import answer_every_transition, prepare_in_thread
 from .node.settings import MotionSettings, NodeSettings
@@ -86,7 +86,7 @@ class CompletionNode(LifecycleNode):
         self._group = MutuallyExclusiveCallbackGroup()
         self._settings = Parameters(self, PARAMETER_GROUPS, self._change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))
-        self._warn_of_silence = Throttle(
+        self._warn_of_trouble = Throttle(
             lambda text: self.get_logger().warning(text),
             _REPORTS_PER_SILENCE * self._settings.get(NodeSettings).report_period,
         )
@@ -133,15 +133,7 @@ class CompletionNode(LifecycleNode):
         with ExitStack() as begun:
             self._worker = NewestWins(self._complete, 'completion')
             begun.callback(self._worker.stop)
-            self._inputs = Inputs(
-                self,
-                settings.sync_slop,
-                settings.sync_queue_size,
-                self._on_frame_set,
-                settings.image_transport,
-                on_cloud=self._on_cloud,
-                group=self._group,
-            )
+            self._inputs = Inputs(self, settings, self._on_frame_set, self._on_cloud, self._group)
             begun.callback(self._inputs.close)
             # Wall time, so that a stopped simulation is still reported on.
             clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -229,26 +221,35 @@ class CompletionNode(LifecycleNode):
             return
         try:
             self._complete_and_publish(frame, wanted)
-        except (MessageError, TransformError) as error:
-            self._counts.failed += 1
-            self._counts.no_transform += isinstance(error, TransformError)
-            self._warn(str(error))
+        except TransformError as error:
+            self._counts.no_transform += 1
+            self._fail(str(error))
+        except MessageError as error:
+            self._fail(str(error))
         except _FRAME_ERRORS as error:
-            self._counts.failed += 1
-            self._warn(f'completion failed: {error}')
+            self._fail(f'completion failed: {error}')
         else:
             self._counts.published(time.monotonic() - frame.arrival)
 
+    def _fail(self, reason: str) -> None:
+        self._counts.fail(reason)
+        self._warn(reason)
+
     def _complete_and_publish(self, frame: FrameSet, wanted: frozenset[str]) -> None:
-        settings = self._settings.get(NodeSettings)
+        settings, steps = self._settings.get(NodeSettings), self._counts.steps
+        steps.begin(frame.arrival)
         rgb = picture_to_rgb(frame.image)
+        steps.end('decode')
         picture = self._pictures.read(rgb, frame.info, frame.image.header)
+        steps.end('rectify')
         sparse = self._sparse_depth(frame, picture.camera, settings)
         self._outputs.publish_inputs(wanted, picture, sparse, settings)
         if wanted <= INPUT_TOPICS:
             return
         completion = self._model.complete(picture.rgb, sparse, picture.camera.K)
+        steps.end('network')
         self._outputs.publish_dense(wanted, picture, picture.limited(completion), settings)
+        steps.end('publish')
 
     def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
         numbers = settings.T_camera_lidar
@@ -263,24 +264,29 @@ class CompletionNode(LifecycleNode):
             raise MessageError(
                 f'points: none of {len(points)} falls into the image; are the extrinsics right?'
             )
-        return self._completer.seen(
+        self._counts.steps.end('project')
+        sparse = self._model.completer.seen(
             sparse, settings.filter_hidden_points, self._settings.get(HiddenPointFilter)
         )
+        self._counts.steps.end('filter')
+        return sparse
 
     # ---------------------------------------------------------------- reporting
 
     def _report(self) -> None:
         if self._worker.failed:
             raise RuntimeError('the completing thread has ended; its error is above')
-        silence = self._inputs.silence()
+        inputs = self._inputs.report()
+        trouble = inputs.trouble or self._outputs.refusal()
         completer = self._model.completer
         status = self._reporter.status(
             f'{self.get_fully_qualified_name()}: completion',
             f'{completer.name} on {completer.device}',
-            silence,
+            trouble,
+            {**details_of(inputs, completer), **memory_in_use(completer.device)},
         )
-        if silence:
-            self._warn_of_silence(silence)
+        if trouble:
+            self._warn_of_trouble(trouble)
         else:
             self.get_logger().info(status.message)
         message = DiagnosticArray(status=[status])

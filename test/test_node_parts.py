@@ -459,7 +459,7 @@ def wait_for(context, nodes, condition, timeout=20.0) -> bool:
 
 def test_subscriptions_are_as_reliable_as_all_publishers_offer(context, make_node):
     node, driver = make_node(), make_node()
-    inputs = Inputs(node, 0.1, 5, lambda frame: None)
+    inputs = Inputs(node, NodeSettings(), lambda frame: None)
     assert reliability(node, '/points') == []
     reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

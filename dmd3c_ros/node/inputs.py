@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from message_filters import SimpleFilter
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from .settings import NodeSettings
 from .synchronizer import Synchronizer
+from .topic_input import TopicInput
 
 TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
-_QUEUE_DEPTH = 5
 _MATCH_PERIOD_S = 0.5
-_REMEMBERED_STAMPS = 20
+_REMEMBERED_INFOS = 20
+# Larger gaps come of clocks, smaller ones of sensors that are not triggered together.
+_CLOCK_GAP_S = 1.0
 
 
 class FrameSet(NamedTuple):
@@ -31,9 +33,23 @@ class FrameSet(NamedTuple):
     arrival: float
 
 
+class InputReport(NamedTuple):
+    """What came in since the last report.
+
+    trouble: why nothing could be paired, None where something was. rates_hz: messages of each
+    topic. residuals_s: stamp of the sweep less that of the image, for each set.
+    """
+
+    trouble: str | None
+    rates_hz: dict[str, float]
+    residuals_s: list[float]
+
+
 class Inputs:
     """Subscribes to image_rect, camera_info and points; calls back with each synchronized set.
 
+    A CameraInfo whose publishers keep it for late subscribers (transient local) may come once for
+    all images; otherwise one with the image's stamp must come with each.
     on_cloud: called with every sweep first; it may correct its stamp. group: of all callbacks,
     apart from those of services, which may take long.
     """
@@ -41,22 +57,26 @@ class Inputs:
     def __init__(
         self,
         node: Node,
-        slop_s: float,
-        queue_size: int,
+        settings: NodeSettings,
         on_set: Callable[[FrameSet], None],
-        image_transport: str = 'raw',
         on_cloud: Callable[[PointCloud2], None] = lambda cloud: None,
         group: CallbackGroup | None = None,
     ) -> None:
-        self._node, self._slop_s, self._on_set = node, slop_s, on_set
-        self._sets = 0
-        self._inputs = {topic: Input(node, topic, kind, group) for topic, kind in TOPICS.items()}
-        if image_transport == 'compressed':
-            name = compressed_topic(node.resolve_topic_name('image_rect'))
-            self._inputs['image_rect'] = Input(node, name, CompressedImage, group)
-        self._inputs['points'].on_message = on_cloud
-        self._synchronizer = Synchronizer(list(self._inputs.values()), queue_size, slop_s)
-        self._synchronizer.registerCallback(self._synchronized)
+        self._node, self._settings, self._on_set = node, settings, on_set
+        image = node.resolve_topic_name('image_rect'), Image
+        if settings.image_transport == 'compressed':
+            image = compressed_topic(image[0]), CompressedImage
+        self._on_cloud = on_cloud
+        self._image = TopicInput(node, *image, lambda m: self._filters[0].signalMessage(m), group)
+        self._info = TopicInput(
+            node, 'camera_info', CameraInfo, self._receive_info, group, with_history=True
+        )
+        self._cloud = TopicInput(node, 'points', PointCloud2, self._receive_cloud, group)
+        self._all = self._image, self._info, self._cloud
+        self._infos: deque[CameraInfo] = deque(maxlen=_REMEMBERED_INFOS)
+        self._latched: bool | None = None
+        self._residuals_s: list[float] = []
+        self._last_report = time.monotonic()
         self._timer = node.create_timer(
             _MATCH_PERIOD_S, self._match, group, Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -65,34 +85,95 @@ class Inputs:
     def close(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)
-        for source in self._inputs.values():
+        for source in self._all:
             source.close()
 
-    def silence(self) -> str | None:
-        """Why no set came since the last call, None where some did."""
-        sets, self._sets = self._sets, 0
-        counts = {topic: source.take_count() for topic, source in self._inputs.items()}
-        if sets:
-            return None
-        missing = [self._inputs[topic].absence() for topic, count in counts.items() if not count]
-        if missing:
-            return 'nothing to complete: ' + ', '.join(missing)
-        image, *others = self._inputs.values()
-        gaps = ', '.join(f'{other.topic} {image.nearest_gap(other):.3f} s' for other in others)
-        return (
-            f'nothing pairs: nearest stamps of {image.topic} and {gaps} apart, '
-            f'sync_slop is {self._slop_s:g} s'
-        )
+    def report(self) -> InputReport:
+        """What came since the last report."""
+        now = time.monotonic()
+        period, self._last_report = max(now - self._last_report, 1e-3), now
+        residuals, self._residuals_s = self._residuals_s, []
+        counts = [source.take_count() for source in self._all]
+        rates = dict(zip(TOPICS, (count / period for count in counts), strict=True))
+        return InputReport(None if residuals else self._trouble(counts), rates, residuals)
+
+    # ---------------------------------------------------------------- pairing
 
     def _match(self) -> None:
-        for source in self._inputs.values():
+        for source in self._all:
             source.match()
+        if self._latched is not self._info.latched:
+            self._latched = self._info.latched
+            self._connect()
+
+    def _connect(self) -> None:
+        """Synchronize anew, with or without CameraInfo."""
+        self._filters = image, info, cloud = SimpleFilter(), SimpleFilter(), SimpleFilter()
+        synchronizer = Synchronizer(
+            [image, cloud] if self._latched else [image, info, cloud],
+            self._settings.sync_queue_size,
+            self._settings.sync_slop,
+        )
+        synchronizer.registerCallback(self._paired if self._latched else self._synchronized)
+
+    def _receive_info(self, info: CameraInfo) -> None:
+        self._infos.append(info)
+        self._filters[1].signalMessage(info)
+
+    def _receive_cloud(self, cloud: PointCloud2) -> None:
+        self._on_cloud(cloud)
+        self._filters[2].signalMessage(cloud)
+
+    def _paired(self, image: Image | CompressedImage, cloud: PointCloud2) -> None:
+        """With CameraInfo that came before: the one of the image's stamp, or the newest."""
+        if self._infos:
+            same = (info for info in self._infos if info.header.stamp == image.header.stamp)
+            self._synchronized(image, next(same, self._infos[-1]), cloud)
 
     def _synchronized(
         self, image: Image | CompressedImage, info: CameraInfo, cloud: PointCloud2
     ) -> None:
-        self._sets += 1
+        self._residuals_s.append(_seconds(cloud) - _seconds(image))
         self._on_set(FrameSet(image, info, cloud, time.monotonic()))
+
+    # ---------------------------------------------------------------- why nothing pairs
+
+    def _trouble(self, counts: list[int]) -> str:
+        missing = [
+            source.absence() + self._other_transport(source)
+            for source, count in zip(self._all, counts, strict=True)
+            if not (count or (source is self._info and self._latched and self._infos))
+        ]
+        if missing:
+            return 'nothing to complete: ' + ', '.join([*missing, *self._clock_trouble()])
+        others = [s for s in self._all[1:] if not (s is self._info and self._latched)]
+        gaps = {source: self._image.gap_to(source) for source in others}
+        apart = ', '.join(f'{source.name} {abs(gap):.3f} s' for source, gap in gaps.items())
+        slop = self._settings.sync_slop
+        text = (
+            f'nothing pairs: nearest stamps of {self._image.name} and {apart} apart, '
+            f'sync_slop is {slop:g} s{_hint(gaps, self._info, slop)}'
+        )
+        return ', '.join([text, *self._clock_trouble()])
+
+    def _clock_trouble(self) -> list[str]:
+        simulated = self._node.get_parameter('use_sim_time').value
+        if simulated and not self._node.count_publishers('/clock'):
+            return ['use_sim_time is set but nobody publishes /clock']
+        return []
+
+    def _other_transport(self, source: TopicInput) -> str:
+        """A hint where the images come the other way, raw or compressed."""
+        if source is not self._image:
+            return ''
+        name = source.name
+        raw = self._settings.image_transport == 'raw'
+        other = compressed_topic(name) if raw else name.removesuffix('/compressed')
+        if name == other or not self._node.count_publishers(other):
+            return ''
+        return (
+            f' but {other} is published: set image_transport to {"compressed" if raw else "raw"}'
+        )
 
 
 def compressed_topic(image: str) -> str:
@@ -100,70 +181,20 @@ def compressed_topic(image: str) -> str:
     return image if image.endswith('/compressed') else f'{image}/compressed'
 
 
-class Input(SimpleFilter):
-    """One topic, subscribed once somebody publishes it, as reliably as all its publishers offer.
+def _seconds(message: Image | CompressedImage | PointCloud2) -> float:
+    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
-    A reliable subscription hears no best-effort publisher, and a best-effort one loses large
-    messages of reliable publishers on a poor network.
-    """
 
-    def __init__(
-        self, node: Node, topic: str, kind: type, group: CallbackGroup | None = None
-    ) -> None:
-        super().__init__()
-        self.topic = topic
-        self._node, self._kind, self._group = node, kind, group
-        self._resolved = node.resolve_topic_name(topic)
-        self._subscription = None
-        self._reliability: ReliabilityPolicy | None = None
-        self.on_message: Callable[[Any], None] = lambda message: None
-        self._count = 0
-        self._stamps: deque[float] = deque(maxlen=_REMEMBERED_STAMPS)
-
-    def match(self) -> None:
-        """Subscribe, or subscribe anew where the publishers' offers have changed."""
-        publishers = self._node.get_publishers_info_by_topic(self._resolved)
-        offers = {publisher.qos_profile.reliability for publisher in publishers}
-        if not offers:
-            return
-        reliable = offers == {ReliabilityPolicy.RELIABLE}
-        wanted = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        if wanted == self._reliability:
-            return
-        self.close()
-        self._reliability = wanted
-        self._subscription = self._node.create_subscription(
-            self._kind,
-            self.topic,
-            self._on_message,
-            QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted),
-            callback_group=self._group,
-        )
-
-    def close(self) -> None:
-        """End the subscription."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-        self._subscription = self._reliability = None
-
-    def take_count(self) -> int:
-        """Messages since the last call."""
-        count, self._count = self._count, 0
-        return count
-
-    def absence(self) -> str:
-        """Says that nothing comes, and whether anybody publishes."""
-        publishers = self._node.count_publishers(self._resolved)
-        plural = 's' if publishers > 1 else ''
-        return f'no message on {self._resolved} ({publishers or "no"} publisher{plural})'
-
-    def nearest_gap(self, other: Input) -> float:
-        """Smallest difference between the last stamps of both topics, s."""
-        return min(abs(a - b) for a in self._stamps for b in other._stamps)
-
-    def _on_message(self, message: Any) -> None:
-        self._count += 1
-        self.on_message(message)
-        stamp = message.header.stamp
-        self._stamps.append(stamp.sec + stamp.nanosec * 1e-9)
-        self.signalMessage(message)
+def _hint(gaps: dict[TopicInput, float], info: TopicInput, slop: float) -> str:
+    """What to do about the gaps between the stamps."""
+    unstamped = [source.name for source in gaps if not any(source.stamps)]
+    if unstamped:
+        return f'; the messages on {", ".join(unstamped)} have no stamps'
+    widest = max(gaps, key=lambda source: abs(gaps[source]))
+    gap = gaps[widest]
+    if abs(gap) < slop:
+        return '; each pairs by itself, not together: sync_queue_size may be too small'
+    if widest is info:
+        return '; CameraInfo must carry the stamp of its image, or be transient local'
+    side = f'{widest.name} is {"ahead" if gap > 0 else "behind"}'
+    return f'; {side}, by another clock' if abs(gap) > _CLOCK_GAP_S else f'; {side}'

@@ -1,9 +1,13 @@
-"""Keeping freed memory for the next frame."""
+"""The memory of the process: how much it has, and keeping freed memory for the next frame."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import os
+from pathlib import Path
+
+import torch
 
 _log = logging.getLogger(__name__)
 
@@ -30,3 +34,16 @@ def keep_freed_memory(limit_bytes: int = 1 << 30) -> bool:
         _TRIM_THRESHOLD: limit_bytes,
     }
     return all([mallopt(name, value) == 1 for name, value in settings.items()])
+
+
+def memory_in_use(device: str) -> dict[str, float]:
+    """memory_mb, where the system tells, and gpu_memory_mb on a GPU: what the process holds."""
+    found = {}
+    try:
+        pages = int(Path('/proc/self/statm').read_text().split()[1])
+        found['memory_mb'] = pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+    except OSError:
+        _log.debug('no /proc/self/statm: memory is not reported')
+    if device.startswith('cuda'):
+        found['gpu_memory_mb'] = torch.cuda.memory_reserved(device) / 1e6
+    return found

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -52,6 +57,18 @@ class Outputs:
             for topic, publisher in self._publishers.items()
             if publisher.get_subscription_count() > 0
         )
+
+    def refusal(self) -> str | None:
+        """Names a subscriber that hears nothing because it asks for more than is offered."""
+        for topic, publisher in self._publishers.items():
+            for info in self._node.get_subscriptions_info_by_topic(publisher.topic_name):
+                verdict, reason = qos_check_compatible(_QOS, info.qos_profile)
+                if verdict == QoSCompatibility.ERROR:
+                    return (
+                        f'{info.node_name} hears nothing on {topic}, its QoS is incompatible: '
+                        f'{reason}'
+                    )
+        return None
 
     def publish_inputs(
         self,
