@@ -288,7 +288,7 @@ class CompletionNode(LifecycleNode):
         if trouble:
             self._warn_of_trouble(trouble)
         else:
-            self.get_logger().info(status.message)
+            self.get_logger().info(self._reporter.line)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -2,6 +2,11 @@
 
 ros2 launch dmd3c_ros completion.launch.py image:=/camera/image_rect \
     camera_info:=/camera/camera_info points:=/lidar/points
+
+Several cameras and one LiDAR, a node for each: /front/image_raw, /rear/image_raw and so on.
+
+ros2 launch dmd3c_ros completion.launch.py cameras:=front,rear image:=image_raw rectify:=true \
+    points:=/lidar/points params_file:=rig.yaml
 """
 
 from pathlib import Path
@@ -18,6 +23,7 @@ def generate_launch_description() -> LaunchDescription:
     """List the arguments; the nodes follow from those that are given."""
     arguments = {
         **launching.TOPIC_ARGUMENTS,
+        **launching.CAMERAS_ARGUMENT,
         **launching.NODE_ARGUMENTS,
         **launching.RVIZ_ARGUMENT,
     }
@@ -27,8 +33,10 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context) -> list:
+    # RViz shows one camera: the first.
+    first = next(iter(launching.camera_namespaces(context)), '')
     return [
         *launching.fastdds_environment(context, SHARE),
-        launching.completion_node(context, tuple(launching.TOPIC_ARGUMENTS)),
-        *launching.rviz(context, SHARE),
+        *launching.completion_nodes(context),
+        *launching.rviz(context, SHARE, first),
     ]

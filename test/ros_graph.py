@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -90,15 +90,19 @@ class NodeProcess:
 class Probe:
     """Publishes a camera's and a LiDAR's messages, and collects what comes of them by stamp."""
 
-    def __init__(self, publishing: bool = True) -> None:
+    def __init__(
+        self, publishing: bool = True, inputs: Mapping[str, tuple[str, type]] | None = None
+    ) -> None:
+        """inputs: topic and type of those that differ from the node's own."""
         self._context = Context()
         rclpy.init(context=self._context)
         self.node = rclpy.create_node('probe', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        given = {name: (name, kind) for name, kind in INPUTS.items()} | dict(inputs or {})
         self.publishers = {
-            topic: self.node.create_publisher(message, topic, RELIABLE)
-            for topic, message in (INPUTS.items() if publishing else ())
+            name: self.node.create_publisher(message, topic, RELIABLE)
+            for name, (topic, message) in (given.items() if publishing else ())
         }
         self._subscriptions = {}
         self.received: dict[str, list] = {}

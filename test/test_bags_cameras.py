@@ -47,13 +47,17 @@ def image_of(kind: str, head) -> tuple[str, str, object]:
 def write(path, kind: str = IMAGE, frames: int = 2, infos: int | None = None):
     """A bag of a distorted camera and points in its own frame."""
     with BagWriter(path) as writer:
+        if infos:
+            writer.add_topic('/cam/camera_info', INFO, latched=True)
         for number in range(frames):
             stamp = START_NS + number * PERIOD_NS
             head = header(stamp, 'lens')
             topic, typename, image = image_of(kind, head)
             writer.write(topic, typename, stamp, image)
             if infos is None or number < infos:
-                info = camera_to_info(CAMERA, head, LENS)
+                # One that comes once was published long before.
+                seen = head if infos is None else header(START_NS - 10**12, 'lens')
+                info = camera_to_info(CAMERA, seen, LENS)
                 writer.write('/cam/camera_info', INFO, stamp, info)
             cloud = points_to_cloud(POINTS.astype(np.float32), header(stamp, 'lens'))
             writer.write('/points', CLOUD, stamp, cloud)
@@ -77,6 +81,16 @@ def assert_points_lie_on_their_spots(picture: np.ndarray, depth: np.ndarray) -> 
         column, row = np.rint(pixel).astype(int)
         assert depth[row, column] == pytest.approx(metres, rel=1e-4)
         assert np.hypot(*(bent.spot_at(picture, pixel) - pixel)) < 0.1
+
+
+@pytest.mark.parametrize('infos', [1, 2], ids=['once', 'twice'])
+def test_a_camera_info_that_was_kept_for_late_subscribers_serves_every_image(tmp_path, infos):
+    text = invoke(
+        *('complete', 'bag', write(tmp_path / 'in', frames=3, infos=infos), tmp_path / 'out'),
+        *('--extrinsics', extrinsics(tmp_path), '--model', 'nearest', '--rectify'),
+    )
+    assert '3 sets, 3 frames completed' in text
+    assert len(decoded(tmp_path / 'out', '/depth_registered/camera_info')) == 3
 
 
 @pytest.mark.parametrize('kind', [IMAGE, COMPRESSED])

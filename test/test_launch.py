@@ -167,6 +167,54 @@ def test_given_arguments_reach_the_node_with_their_types(tmp_path):
     assert node.namespace == 'front'
 
 
+def test_several_cameras_get_a_node_each_and_share_the_lidar(monkeypatch):
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr('os.cpu_count', lambda: 8)
+    actions = start(
+        'completion',
+        cameras='[front, cams/rear]',
+        image='image_raw',
+        points='ouster/points',
+        namespace='rig',
+        params_file='rig.yaml',
+        rectify='true',
+        rviz='true',
+    )
+    started = [a for a in actions if isinstance(a, Node) and a.executable == 'completion_node']
+    assert [node.namespace for node in started] == ['/rig/front', '/rig/cams/rear']
+    for node in started:
+        assert dict(node.remappings) == {
+            'image_rect': 'image_raw',
+            'points': '/rig/ouster/points',
+        }
+        assert node.parameters == ['rig.yaml', {'rectify': True}]
+        assert node.additional_env['OMP_NUM_THREADS'] == '4'
+    assert nodes(actions)['rviz2'].namespace == '/rig/front'
+
+
+def test_threads_and_the_lidars_topic_may_be_the_users_own(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '3')
+    started = [a for a in start('completion', cameras='left,right') if isinstance(a, Node)]
+    assert [node.namespace for node in started] == ['/left', '/right']
+    assert all(dict(node.remappings) == {'points': '/points'} for node in started)
+    assert all('OMP_NUM_THREADS' not in node.additional_env for node in started)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        ({'image': '/front/image_raw'}, 'image_rect: expected a name within'),
+        ({'camera_info': '/info'}, 'camera_info: expected a name within'),
+        ({'T_camera_lidar': '[0, 0, 0, 0, 0, 0, 1]'}, 'expected one for each camera'),
+        ({'cameras': 'front,front'}, 'expected different namespaces'),
+        ({'cameras': '[2nd]'}, 'expected different namespaces'),
+    ],
+)
+def test_arguments_that_cannot_hold_for_several_cameras_are_refused(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        start('completion', **{'cameras': 'front,rear', **arguments})
+
+
 def test_every_parameter_of_the_launch_files_is_known_to_its_node():
     from dmd3c_ros import completion_node, kitti_player
     from dmd3c_ros.node import launching

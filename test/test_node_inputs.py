@@ -6,6 +6,7 @@ import pytest
 import rclpy
 import ros_graph
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -214,7 +215,7 @@ def test_an_incompatible_quality_of_service_is_named(graph):
     graph.node.destroy_timer(graph.inputs._timer)
     graph.offer(PointCloud2, 'points', BEST_EFFORT)
     text = graph.trouble('QoS of its publisher driver is incompatible')
-    assert 'Best effort publisher and reliable subscription' in text
+    assert 'RELIABILITY reliable is asked for, best effort is offered' in text
 
 
 def test_images_of_the_other_transport_are_pointed_at(graph):
@@ -268,18 +269,31 @@ def test_simulated_time_without_a_clock_is_named(context):
 # ---------------------------------------------------------------- outputs
 
 
+REFUSED = (
+    (LATCHED, 'DURABILITY transient local is asked for, volatile is offered'),
+    (QoSProfile(depth=1, deadline=Duration(seconds=0.5)), 'DEADLINE 0.5 s is asked for'),
+)
+
+
 def test_a_subscriber_that_asks_for_more_than_is_offered_is_named(context):
     from rclpy.lifecycle import LifecycleNode
 
     graph, node = Graph(context), LifecycleNode('outputs', context=context)
     try:
         outputs = Outputs(node, lambda text: None)
-        assert outputs.refusal() is None
-        graph.driver.create_subscription(PointCloud2, 'depth_registered/points', print, LATCHED)
-        assert graph.wait(outputs.refusal)
-        text = outputs.refusal()
-        assert 'driver hears nothing on depth_registered/points' in text
-        assert 'Volatile publisher and transient local subscription' in text
+        topic = 'depth_registered/points'
+        for number, (qos, reason) in enumerate(REFUSED):
+            graph.driver.create_subscription(PointCloud2, topic, print, BEST_EFFORT)
+            assert graph.wait(
+                lambda n=number: len(node.get_subscriptions_info_by_topic(f'/{topic}')) == n + 1
+            )
+            assert outputs.refusal() is None
+            asking = graph.driver.create_subscription(PointCloud2, topic, print, qos)
+            assert graph.wait(outputs.refusal)
+            assert f'driver hears nothing on {topic}' in outputs.refusal()
+            assert reason in outputs.refusal()
+            graph.driver.destroy_subscription(asking)
+            assert graph.wait(lambda: outputs.refusal() is None)
         outputs.close()
     finally:
         graph.close()

@@ -26,9 +26,9 @@ from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.kitti_player import KittiSettings
 from dmd3c_ros.node.inputs import Inputs
 from dmd3c_ros.node.logs import RosLogHandler
-from dmd3c_ros.node.memory import keep_freed_memory
+from dmd3c_ros.node.memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.reading import read_ahead
-from dmd3c_ros.node.report import Counts, Reporter, Throttle
+from dmd3c_ros.node.report import Counts, Reporter, Steps, Throttle
 from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
 from dmd3c_ros.node.synchronizer import Synchronizer
 from dmd3c_ros.node.tf import TfListener
@@ -357,13 +357,44 @@ def test_a_report_covers_its_period_and_keeps_totals():
     status = reporter.status('node', 'model', None)
     assert status.message == '10 in, 9 out, 1 dropped; latency 5 ms, p99 9 ms'
     assert status.level == DiagnosticStatus.OK
-    counts.frames_in, counts.failed = 12, 2
-    status = reporter.status('node', 'model', None)
-    assert status.message == '2 in, 0 out, 0 dropped, 2 failed'
-    assert status.level == DiagnosticStatus.WARN
+    counts.frames_in = 12
+    counts.fail('points: none of 120 is valid')
+    counts.fail('points: none of 7.5 is valid')
+    status = reporter.status('node', 'model', None, {'rate_points_hz': 9.5, 'device': 'cpu'})
+    assert status.message == 'no frame completed: points: none of 7.5 is valid'
+    assert status.level == DiagnosticStatus.ERROR
     values = {item.key: item.value for item in status.values}
     assert (values['frames_in'], values['frames_out']) == ('12', '9')
+    assert (values['rate_points_hz'], values['device']) == ('9.5', 'cpu')
+    assert values['failed: points: none of # is valid'] == '2'
+    counts.published(0.01)
+    counts.fail('image: cut off')
+    status = reporter.status('node', 'model', None)
+    assert status.message.startswith('0 in, 1 out, 0 dropped, 1 failed')
+    assert status.level == DiagnosticStatus.WARN
     assert reporter.status('node', 'model', 'no lidar').message == 'no lidar'
+
+
+def test_steps_add_up_to_the_time_of_a_frame():
+    steps = Steps()
+    began = time.monotonic() - 0.5
+    for _ in range(3):
+        steps.begin(began)
+        time.sleep(0.02)
+        steps.end('decode')
+        time.sleep(0.04)
+        steps.end('network')
+    medians = steps.medians_ms()
+    assert list(medians) == ['waiting_p50_ms', 'decode_p50_ms', 'network_p50_ms']
+    assert medians['waiting_p50_ms'] >= 500
+    assert medians['decode_p50_ms'] >= 20
+    assert medians['network_p50_ms'] >= 40
+
+
+def test_memory_in_use_grows_with_what_is_held():
+    before = memory_in_use('cpu')['memory_mb']
+    held = np.ones(40_000_000, np.uint8)
+    assert memory_in_use('cpu')['memory_mb'] - before == pytest.approx(held.nbytes / 1e6, rel=0.5)
 
 
 def test_a_trouble_is_told_at_once_and_then_with_its_count():

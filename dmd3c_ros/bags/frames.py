@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rosbags.interfaces import QosDurability
 
 from ..conversions import MessageError, camera_to_info
 from ..core.camera import Camera
@@ -20,14 +22,15 @@ from ..io.calibration import read_camera, read_extrinsics, read_lens
 from ..message_types import CameraInfo, Header, Time
 from ..node.settings import MotionSettings, NodeSettings
 from ..pictures import PictureReader, picture_to_rgb
-from ..sweeps import SweepAligner, shift_stamp
+from ..sweeps import SweepAligner, shift_stamp, stamp_ns_of
 from ..tf_messages import TF_TYPE, add_transforms
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
-from .records import BagError, Record, stamp_ns
+from .records import BagError, Record, Topic, stamp_ns
 from .selection import Inputs
 
 _log = logging.getLogger(__name__)
+_REMEMBERED_INFOS = 20
 # How far a transform lies away differs from frame to frame; the reason is one.
 _PERIOD = re.compile(r'\d+\.\d+ s')
 
@@ -83,8 +86,13 @@ class FrameSource:
     motion: MotionSettings = field(default_factory=MotionSettings)
 
     def __post_init__(self) -> None:
-        topics = [topic for topic in self.inputs if topic is not None]
+        image, info, points = self.inputs
+        # As in the node, where one that is kept for late subscribers serves all images.
+        self._infos: deque[Any] = deque(maxlen=_REMEMBERED_INFOS)
+        if info is not None and (info.count == 1 or _latched(info)):
+            self._infos.append(self.bag.decode(next(self.bag.records([info]))))
         # The sweep last, as in the node; the report measures it against the image.
+        topics = [image, points] if info is None or self._infos else [image, info, points]
         self._order = {topic.key: index for index, topic in enumerate(topics)}
         self.report = PairingReport(tuple(topic.name for topic in topics), self.settings.sync_slop)
         self._synchronizer: Synchronizer[Record] = Synchronizer(
@@ -109,6 +117,8 @@ class FrameSource:
         """The frame that this record completes, or None."""
         index = self._order.get(record.topic.key)
         if index is None:
+            if self.inputs.info is not None and record.topic.key == self.inputs.info.key:
+                self._infos.append(self.bag.decode(record))
             return None
         stamp = self._stamp_ns(record)
         self.report.stamps[index].append(stamp)
@@ -146,7 +156,7 @@ class FrameSource:
         stamp = stamp_ns(image_record.data)
         header = _header(image.header)
         rgb = picture_to_rgb(image)
-        info = self.bag.decode(rest[0]) if len(rest) > 1 else self._info_from_file(rgb)
+        info = self.bag.decode(rest[0]) if len(rest) > 1 else self._lone_info(stamp, rgb)
         picture = self._pictures.read(rgb, info, header)
         camera = picture.camera
         sparse = project_points(*self._locate(cloud, header.frame_id, stamp), camera)
@@ -174,6 +184,13 @@ class FrameSource:
         self._may_read_moving = False
         add_recorded(self._transforms, self.bag, fixed=False)
         return self._aligner.locate(cloud, camera_frame, stamp, self._T_camera_lidar)
+
+    def _lone_info(self, stamp: int, rgb: np.ndarray) -> Any:
+        """CameraInfo that comes without each image: kept from before, or from the file."""
+        if not self._infos:
+            return self._info_from_file(rgb)
+        same = (info for info in self._infos if stamp_ns_of(info) == stamp)
+        return next(same, self._infos[-1])
 
     def _info_from_file(self, rgb: np.ndarray) -> Any:
         """CameraInfo of the calibration file, for a picture of this size."""
@@ -220,6 +237,11 @@ def read_transforms(bag: Bag) -> TransformBuffer:
     for fixed in (True, False):
         add_recorded(transforms, bag, fixed=fixed)
     return transforms
+
+
+def _latched(topic: Topic) -> bool:
+    kept = QosDurability.TRANSIENT_LOCAL
+    return bool(topic.qos) and all(qos.durability == kept for qos in topic.qos)
 
 
 def _header(header: Any) -> Header:

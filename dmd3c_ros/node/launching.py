@@ -7,6 +7,8 @@ the dataclasses behind the nodes' parameters.
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +27,8 @@ NODE_ARGUMENTS = {
     'weights': 'checkpoint file of the network, instead of the one that comes with the package',
     'device': 'auto, cpu, cuda or cuda:N',
     'precision': 'auto, float32, bfloat16 or float16',
+    'image_transport': 'raw or compressed',
+    'rectify': 'true for raw images: their distortion is undone',
     'T_camera_lidar': 'extrinsics [x, y, z, qx, qy, qz, qw] or 16 numbers by rows; else from TF',
     'fixed_frame': 'frame of TF that stands still, such as odom, to correct for motion over',
     'namespace': 'namespace of the node and its topics',
@@ -37,6 +41,11 @@ TOPIC_ARGUMENTS = {
     'camera_info': "topic of the image's CameraInfo, instead of camera_info",
     'points': 'topic of the LiDAR sweeps, instead of points',
 }
+CAMERAS_ARGUMENT = {
+    'cameras': 'namespaces of several cameras that share the LiDAR, such as front,rear: a node '
+    'for each. image and camera_info are names within each namespace then, and the extrinsics '
+    'come from TF or params_file'
+}
 RVIZ_ARGUMENT = {'rviz': 'true or false: show the results in RViz'}
 
 # The argument's name -> the node's own topic.
@@ -46,10 +55,13 @@ _PARAMETERS = (
     'weights',
     'device',
     'precision',
+    'image_transport',
+    'rectify',
     'T_camera_lidar',
     'fixed_frame',
     'use_sim_time',
 )
+_NAMESPACE = re.compile(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*')
 # Fast DDS 2 (Humble, Jazzy) and 3 (Kilted) read one each.
 _PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
@@ -91,30 +103,79 @@ def fastdds_environment(context, share: Path) -> list:
     return [SetEnvironmentVariable(name, path) for name in _PROFILE_VARIABLES]
 
 
-def completion_node(context, topics: Sequence[str] = ()) -> Node:
-    """completion_node with the arguments that were given; topics: arguments that remap its own."""
+def completion_node(
+    context,
+    remappings: Sequence[tuple[str, str]] = (),
+    namespace: str = '',
+    environment: Mapping[str, str] | None = None,
+) -> Node:
+    """completion_node with the arguments that were given; namespace: instead of the one given."""
     options = given(context, ('params_file', 'namespace'))
     parameters = [options.get('params_file'), typed(given(context, _PARAMETERS))]
     return Node(
         package=PACKAGE,
         executable='completion_node',
-        namespace=options.get('namespace'),
+        namespace=namespace or options.get('namespace'),
         output='screen',
-        additional_env=ENVIRONMENT,
+        additional_env={**ENVIRONMENT, **(environment or {})},
         parameters=[source for source in parameters if source],
-        remappings=[(_TOPICS[name], topic) for name, topic in given(context, topics).items()],
+        remappings=list(remappings),
     )
 
 
-def rviz(context, share: Path) -> list:
-    """RViz with the package's layout, where it is asked for."""
+def completion_nodes(context) -> list[Node]:
+    """completion_node, or one for each of the cameras, in namespaces of their own.
+
+    Raises ValueError for arguments that would give all cameras the same images or pose.
+    """
+    topics = {_TOPICS[name]: topic for name, topic in given(context, TOPIC_ARGUMENTS).items()}
+    cameras = camera_namespaces(context)
+    if not cameras:
+        return [completion_node(context, list(topics.items()))]
+    for name in ('image_rect', 'camera_info'):
+        if topics.get(name, '').startswith('/'):
+            raise ValueError(
+                f'{name}: expected a name within the namespace of each camera, got {topics[name]}'
+            )
+    if given(context, ['T_camera_lidar']):
+        raise ValueError('T_camera_lidar: expected one for each camera, in params_file or by TF')
+    # Relative to what the cameras share, not to each of them.
+    topics['points'] = posixpath.join('/', _base(context), topics.get('points', 'points'))
+    threads = {}
+    if 'OMP_NUM_THREADS' not in os.environ:
+        # All of a machine's cores for each node would be too many threads for its cores.
+        threads['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1) // len(cameras)))
+    return [
+        completion_node(context, list(topics.items()), namespace, threads) for namespace in cameras
+    ]
+
+
+def camera_namespaces(context) -> list[str]:
+    """Namespaces of the cameras, none where the argument is empty; ValueError for bad names."""
+    text = LaunchConfiguration('cameras').perform(context)
+    names = [name.strip(' \'"/') for name in text.strip().strip('[]').split(',') if name.strip()]
+    bad = [name for name in names if not _NAMESPACE.fullmatch(name)]
+    if bad or len(set(names)) < len(names):
+        raise ValueError(f'cameras: expected different namespaces such as front,rear, got {text}')
+    return [posixpath.join('/', _base(context), name) for name in names]
+
+
+def _base(context) -> str:
+    return given(context, ['namespace']).get('namespace', '').strip('/')
+
+
+def rviz(context, share: Path, namespace: str = '') -> list:
+    """RViz with the package's layout, where it is asked for.
+
+    namespace: instead of the one that was given.
+    """
     if not is_true(context, 'rviz'):
         return []
     return [
         Node(
             package='rviz2',
             executable='rviz2',
-            namespace=given(context, ['namespace']).get('namespace'),
+            namespace=namespace or given(context, ['namespace']).get('namespace'),
             arguments=['-d', str(share / 'config' / 'completion.rviz')],
             parameters=[{'use_sim_time': is_true(context, 'use_sim_time')}],
         )

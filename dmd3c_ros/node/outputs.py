@@ -6,18 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import (
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from .. import conversions
 from ..core.completer import Completion
 from ..pictures import Picture
+from .qos import incompatibility
 from .settings import NodeSettings
 
 TOPICS = {
@@ -62,8 +58,8 @@ class Outputs:
         """Names a subscriber that hears nothing because it asks for more than is offered."""
         for topic, publisher in self._publishers.items():
             for info in self._node.get_subscriptions_info_by_topic(publisher.topic_name):
-                verdict, reason = qos_check_compatible(_QOS, info.qos_profile)
-                if verdict == QoSCompatibility.ERROR:
+                reason = incompatibility(_QOS, info.qos_profile)
+                if reason:
                     return (
                         f'{info.node_name} hears nothing on {topic}, its QoS is incompatible: '
                         f'{reason}'

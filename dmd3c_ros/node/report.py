@@ -91,10 +91,14 @@ class Steps:
 
 
 class Reporter:
-    """Turns counts into a line of the log and a diagnostic status, each covering one period."""
+    """Turns counts into a diagnostic status and a line for the log, each covering one period.
+
+    line: the last period's counts and latency; reasons are logged when they arise.
+    """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
+        self.line = ''
         self._before = counts.as_dict()
         self._last = time.monotonic()
 
@@ -118,7 +122,8 @@ class Reporter:
         if fresh['failed'] and not fresh['frames_out']:
             status.level = DiagnosticStatus.ERROR
             trouble = trouble or f'no frame completed: {counts.last_cause}'
-        status.message = trouble or _sentence(fresh, now)
+        self.line = _sentence(fresh, now)
+        status.message = trouble or self.line
         values = {
             **now,
             'rate_out_hz': fresh['frames_out'] / period,

@@ -8,13 +8,9 @@ from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSCompatibility,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_check_compatible,
-)
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from .qos import incompatibility
 
 _QUEUE_DEPTH = 5
 _REMEMBERED_STAMPS = 20
@@ -73,7 +69,7 @@ class TopicInput:
             self._kind,
             self.name,
             self._on_message,
-            QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted[0], durability=wanted[1]),
+            self._request(),
             callback_group=self._group,
         )
 
@@ -112,19 +108,17 @@ class TopicInput:
             hint = f'; {self._type} is published on {", ".join(elsewhere)}' if elsewhere else ''
             return f'no publisher{hint}'
         for info in fitting:
-            refusal = self._incompatibility(info.qos_profile)
+            refusal = incompatibility(info.qos_profile, self._request())
             if refusal:
                 return f'QoS of its publisher {info.node_name} is incompatible: {refusal}'
         return f'{len(fitting)} publisher{"s" if len(fitting) > 1 else ""}'
 
-    def _incompatibility(self, offer: QoSProfile) -> str:
-        if self._offer is None:
-            return ''
-        request = QoSProfile(
-            depth=_QUEUE_DEPTH, reliability=self._offer[0], durability=self._offer[1]
+    def _request(self) -> QoSProfile:
+        reliability, durability = self._offer or (
+            ReliabilityPolicy.BEST_EFFORT,
+            DurabilityPolicy.VOLATILE,
         )
-        verdict, reason = qos_check_compatible(offer, request)
-        return reason if verdict == QoSCompatibility.ERROR else ''
+        return QoSProfile(depth=_QUEUE_DEPTH, reliability=reliability, durability=durability)
 
     def _topics_elsewhere(self) -> list[str]:
         """Topics of this type that others publish."""
