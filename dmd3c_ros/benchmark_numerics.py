@@ -24,9 +24,10 @@ _CHUNK = 512
 class Deviation:
     """How far depth in a lower precision is from depth in float32, over all pixels of frames.
 
-    weights: 'random' where none were there, the same ones in every precision: such numbers tell
-        how the network's operations round, and only roughly what trained weights will do.
-    rmse_mm, mean_mm, p99_mm: of the differences. frames: their number.
+    weights: 'random' where none were there, the same ones in every precision: their depth is
+        noise that rounding stirs, so that such a row shows that a precision runs, and no more.
+    rmse_mm, mean_mm, p99_mm: of the differences. share: rmse_mm to the float32 depth's own spread
+        (standard deviation). frames: their number.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Deviation:
     rmse_mm: float
     mean_mm: float
     p99_mm: float
+    share: float
 
     def as_dict(self) -> dict:
         """Numbers for a JSON file."""
@@ -78,6 +80,7 @@ def deviations(
     reference, weights = completer_of(replace(settings, precision='float32'))
     expected = [reference.complete(*frame).depth for frame in frames]
     reference.close()
+    spread = 1e3 * float(np.std(np.concatenate([depth[depth > 0] for depth in expected])))
     found = []
     for precision in precisions:
         completer, _ = completer_of(replace(settings, precision=precision))
@@ -88,6 +91,7 @@ def deviations(
             ]
         )
         difference = difference.astype(np.float64) * 1e3
+        rmse = float(np.sqrt(np.mean(difference**2)))
         found.append(
             Deviation(
                 completer.name,
@@ -95,9 +99,10 @@ def deviations(
                 completer.device,
                 completer.precision,
                 len(frames),
-                round(float(np.sqrt(np.mean(difference**2))), 3),
+                round(rmse, 3),
                 round(float(difference.mean()), 3),
                 round(float(np.percentile(difference, 99)), 3),
+                round(rmse / max(spread, 1e-6), 6),
             )
         )
         completer.close()

@@ -155,6 +155,7 @@ def test_deviations_are_those_of_the_precision_alone(tmp_path: Path) -> None:
     assert (same.model, same.frames, same.rmse_mm, same.p99_mm) == ('light', 2, 0, 0)
     assert low.precision == 'bfloat16'
     assert 0 < low.mean_mm < low.rmse_mm < 2000
+    assert same.share == 0 < low.share < 1
     assert deviations(CompleterConfig(model='nearest'), ('bfloat16',), []) == []
 
 

@@ -150,11 +150,8 @@ def ablate(config: AblationConfig) -> dict[str, dict[str, list[float]]]:
     write_data(Path(config.scenes), out, config.data)
     results: dict[str, dict[str, list[float]]] = {}
     for seed in config.seeds:
-        for arm, choice in config.arms.items():
-            if choice.pretrained:
-                train(config.pretraining(seed))
-            weights = train(config.finetuning(arm, seed))
-            scores = score(config.network, weights, out)
+        for arm in config.arms:
+            scores = _scores_of(config, arm, seed)
             log.info('%s, seed %d: %s', arm, seed, scores)
             row = results.setdefault(arm, {name: [] for name in COLUMNS})
             for name in COLUMNS:
@@ -162,6 +159,23 @@ def ablate(config: AblationConfig) -> dict[str, dict[str, list[float]]]:
             content = {'config': asdict(config), 'results': results}
             write_bytes(out / 'results.json', json.dumps(content, indent=1).encode())
     return results
+
+
+def _scores_of(config: AblationConfig, arm: str, seed: int) -> dict[str, float]:
+    """Scores of one run, which is trained unless it was already."""
+    run = config.finetuning(arm, seed)
+    path = Path(run.out) / 'scores.json'
+    settings = json.loads(json.dumps(run.content()))
+    if path.is_file():
+        before = json.loads(path.read_text())
+        if before['settings'] == settings:
+            return before['scores']
+    if config.arms[arm].pretrained:
+        train(config.pretraining(seed))
+    scores = score(config.network, train(run), Path(config.out))
+    content = {'settings': settings, 'scores': scores}
+    write_bytes(path, json.dumps(content, indent=1).encode())
+    return scores
 
 
 @torch.inference_mode()

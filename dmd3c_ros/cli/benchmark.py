@@ -237,11 +237,12 @@ def _deviation_table(differences: 'list[Deviation]') -> 'Table':
     table = Table(title='difference to float32')
     for heading in ('model', 'weights', 'device', 'precision'):
         table.add_column(heading)
-    for heading in ('frames', 'RMSE mm', 'mean mm', '99 % mm'):
+    for heading in ('frames', 'RMSE mm', 'mean mm', '99 % mm', '% of spread'):
         table.add_column(heading, justify='right')
     for item in differences:
         table.add_row(
             *(item.model, item.weights, item.device, item.precision, str(item.frames)),
             *(f'{value:.2f}' for value in (item.rmse_mm, item.mean_mm, item.p99_mm)),
+            f'{100 * item.share:.2f}',
         )
     return table
