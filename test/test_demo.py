@@ -87,7 +87,7 @@ rclpy = pytest.importorskip('rclpy')
 from std_msgs.msg import Header  # noqa: E402
 
 from dmd3c_ros import conversions  # noqa: E402
-from dmd3c_ros.demo import DemoConfig, DemoError, session  # noqa: E402
+from dmd3c_ros.demo import DemoConfig, DemoError, graph  # noqa: E402
 from dmd3c_ros.demo.evaluation import (  # noqa: E402
     Frames,
     Latency,
@@ -306,10 +306,10 @@ def test_leaving_the_block_ends_the_child(module, tmp_path, handler, exit_code, 
 
 
 def test_domain_with_a_participant_is_passed_over():
-    free = session._free_domain()
+    free = graph.free_domain()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
         participant.bind(('', 7400 + 250 * free + 10))
-        assert session._free_domain() != free
+        assert graph.free_domain() != free
 
 
 # --- the whole -------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
+_LARGEST = 1e9
+
+
 @dataclass(frozen=True, eq=False)
 class Camera:
     """Projection of a rectified image: pixel ~ P [R X; 1].
@@ -32,12 +35,14 @@ class Camera:
             raise ValueError(f'camera: expected a 3x4 projection matrix P, got shape {P.shape}')
         if R.shape != (3, 3):
             raise ValueError(f'camera: expected a 3x3 rotation R, got shape {R.shape}')
-        if not (np.isfinite(P).all() and P[0, 0] > 0 and P[1, 1] > 0):
+        # Anything larger is no number of pixels, and overflows in float32.
+        if not ((np.abs(P) < _LARGEST).all() and P[0, 0] > 0 and P[1, 1] > 0):
             raise ValueError(
                 'camera is not calibrated: expected positive focal lengths in P, got '
                 f'fx={P[0, 0]:g}, fy={P[1, 1]:g}'
             )
-        if not np.allclose(R @ R.T, np.eye(3), atol=1e-3):
+        # Entries first: a product of numbers of any size overflows.
+        if not (np.abs(R) < 1.1).all() or not np.allclose(R @ R.T, np.eye(3), atol=1e-3):
             raise ValueError(
                 'camera: expected a rotation matrix R, got one that is not orthonormal'
             )
