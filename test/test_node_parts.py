@@ -158,6 +158,7 @@ def test_stamps_of_the_far_future_and_of_no_clock_at_all_do_not_stop_the_pairing
         pair.camera.signalMessage(message_at(4e9 / 2 + start_s))
         pair.lidar.signalMessage(message_at(4e9 / 2 - start_s))
         pair.camera.signalMessage(message_at(0.0))
+        pair.camera.signalMessage(message_at(-5.0))
         assert len(pair.play(float(start_s), 1.0)) == 10
 
 

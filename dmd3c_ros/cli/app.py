@@ -18,6 +18,7 @@ from dmd3c_ros.cli import (
     miniature,
     motion,
     odometry,
+    soak,
     view,
     weights,
 )
@@ -40,6 +41,7 @@ app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='kitti-to-bag')(bag.kitti_to_bag)
 app.command(name='miniature')(miniature.miniature)
 app.command(name='odometry')(odometry.odometry)
+app.command(name='soak')(soak.soak)
 app.command(name='view')(view.view)
 
 

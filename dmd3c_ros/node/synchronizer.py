@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from message_filters import ApproximateTimeSynchronizer
+from rclpy.logging import get_logger
 from rclpy.time import Time
+
+_REPEAT_S = 5.0
 
 
 class Synchronizer(ApproximateTimeSynchronizer):
@@ -17,7 +20,17 @@ class Synchronizer(ApproximateTimeSynchronizer):
     """
 
     def add(self, msg: Any, my_queue: dict[int, Any], my_queue_index: int | None = None) -> None:
-        """Take a message of one input; its callbacks get the set that it completes."""
+        """Take a message of one input; its callbacks get the set that it completes.
+
+        One stamped before 1970, which no clock of ROS shows, is left out with a warning.
+        """
+        if msg.header.stamp.sec < 0:
+            get_logger('synchronizer').warning(
+                f'{type(msg).__name__} dropped: expected a stamp from 1970 on, '
+                f'got {msg.header.stamp.sec} s',
+                throttle_duration_sec=_REPEAT_S,
+            )
+            return
         with self.lock:
             my_queue.pop(Time.from_msg(msg.header.stamp).nanoseconds, None)
             while len(my_queue) >= self.queue_size:

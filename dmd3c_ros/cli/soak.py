@@ -1,0 +1,49 @@
+"""`dmd3c soak`: the node through thousands of frames and all that goes wrong between them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def soak(
+    frames: Annotated[int | None, typer.Option(help='Good frames.')] = None,
+    seed: Annotated[int | None, typer.Option(help='Of the order of faults.')] = None,
+    model: Annotated[str | None, typer.Option(help='What completes.')] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for the node's log; else it is not kept.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+) -> None:
+    """Run the node under garbage, clock jumps, restarts, bursts and slow subscribers.
+
+    Every good frame must be answered rightly. Needs ROS 2 and Linux; some minutes for 20,000.
+    """
+    import json as json_format
+    import tempfile
+
+    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.cli.options import given
+    from dmd3c_ros.io.atomic import write_bytes
+
+    try:
+        from dmd3c_ros.demo.config import DemoError
+        from dmd3c_ros.soak.config import SoakConfig
+        from dmd3c_ros.soak.driver import soak as run
+    except ImportError as error:
+        raise fail(f'needs ROS 2 ({error})') from error
+    try:
+        config = SoakConfig(**given(frames=frames, seed=seed, model=model))
+        with tempfile.TemporaryDirectory() as folder, progress_bar() as progress:
+            task = progress.add_task('frames', total=config.frames)
+            report = run(
+                config, logs or Path(folder), lambda count: progress.update(task, completed=count)
+            )
+        say(report.to_text())
+        if json is not None:
+            text = json_format.dumps(report.to_dict(), indent=2) + '\n'
+            write_bytes(json, text.encode())
+    except (OSError, ValueError, DemoError) as error:
+        raise fail(error) from error
+    if report.answered < report.frames:
+        raise fail(f'{report.frames - report.answered} frames had no right answer')
