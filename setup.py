@@ -59,6 +59,7 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': [
+            f'bag_player = {PACKAGE}.bag_player:main',
             f'completion_node = {PACKAGE}.completion_node:main',
             f'dmd3c = {PACKAGE}.cli:main',
             f'droid_feeder = {PACKAGE}.droid_feeder:main',

@@ -206,7 +206,7 @@ def parameter_table(groups: Groups) -> str:
 
 
 def _main() -> None:
-    from . import completion_node, droid_feeder, kitti_player, sim_player
+    from . import bag_player, completion_node, droid_feeder, kitti_player, sim_player
     from .node.settings import PlayerSettings
 
     if sys.argv[1:] == ['--tables']:
@@ -217,6 +217,7 @@ def _main() -> None:
             sim_player.PARAMETER_GROUPS,
             players,
             droid_feeder.PARAMETER_GROUPS,
+            bag_player.PARAMETER_GROUPS,
         ):
             print(f'{parameter_table(groups)}\n')
     else:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_parameter_is_documented_as_it_is_declared() -> None:
-    from dmd3c_ros import completion_node, droid_feeder, kitti_player, sim_player
+    from dmd3c_ros import bag_player, completion_node, droid_feeder, kitti_player, sim_player
     from dmd3c_ros.node.settings import PlayerSettings
     from dmd3c_ros.parameters import parameter_table
 
@@ -20,6 +20,7 @@ def test_every_parameter_is_documented_as_it_is_declared() -> None:
         sim_player.PARAMETER_GROUPS,
         (('', PlayerSettings),),
         droid_feeder.PARAMETER_GROUPS,
+        bag_player.PARAMETER_GROUPS,
     ):
         assert parameter_table(groups) in page, 'python -m dmd3c_ros.parameters --tables'
 

@@ -21,6 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from dmd3c_ros.bag_player import BagSettings
 from dmd3c_ros.completion_node import PARAMETER_GROUPS
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.kitti_player import KittiSettings
@@ -240,7 +241,13 @@ def test_a_change_makes_new_settings_or_is_refused_with_the_reason(make_node):
 
 @pytest.mark.parametrize(
     'groups',
-    [PARAMETER_GROUPS, (('', PlayerSettings),), (('', KittiSettings),), (('', SimSettings),)],
+    [
+        PARAMETER_GROUPS,
+        (('', PlayerSettings),),
+        (('', KittiSettings),),
+        (('', SimSettings),),
+        (('', BagSettings),),
+    ],
 )
 def test_every_setting_of_the_nodes_has_a_meaning(groups):
     assert all(len(entry.meaning) > 10 for _, entry in entries(groups))

@@ -14,7 +14,14 @@ from xml.etree import ElementTree
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-EXECUTABLES = {'completion_node', 'dmd3c', 'droid_feeder', 'kitti_player', 'sim_player'}
+EXECUTABLES = {
+    'bag_player',
+    'completion_node',
+    'dmd3c',
+    'droid_feeder',
+    'kitti_player',
+    'sim_player',
+}
 SHARED_FILES = {
     'launch': 'launch/*.launch.py',
     'config': 'config/*',

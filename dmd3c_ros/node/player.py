@@ -7,7 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import rclpy
@@ -34,10 +34,14 @@ _GROUND_TRUTH = 'ground_truth/image_rect'
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _CLOCK_PERIOD_S = 0.01
-_POLL_S = 0.05
+POLL_S = 0.05
 _TOLD_EVERY_S = 5.0
 # Time for the last messages to leave before the process goes.
-_LINGER_S = 1.0
+LINGER_S = 1.0
+
+
+# A node with the properties `playing` and `failed`.
+PlayerT = TypeVar('PlayerT', bound=Node)
 
 
 class DriveFrame(NamedTuple):
@@ -158,7 +162,7 @@ class Player(Node):
             count += 1
             frame, shift_ns = next(frames, (None, 0))
         self.get_logger().info(f'played {count} frames, {late} of them late')
-        self._stop.wait(_LINGER_S)
+        self._stop.wait(LINGER_S)
 
     def _sleep_until(self, due: float, stamp_ns: int) -> bool:
         """Wait for a frame's time, telling the time meanwhile; False when playback ends."""
@@ -166,7 +170,7 @@ class Player(Node):
             left = due - time.monotonic()
             if self._clock_output is not None:
                 now_ns = stamp_ns - max(0, int(left * self._settings.rate * 1e9))
-                self._clock_output.publish(Clock(clock=_time_message(now_ns)))
+                self._clock_output.publish(Clock(clock=time_message(now_ns)))
             if left <= 0:
                 return True
             self._stop.wait(min(left, _CLOCK_PERIOD_S) if self._clock_output else left)
@@ -175,9 +179,9 @@ class Player(Node):
     def _publish(self, frame: _Messages, shift_ns: int) -> None:
         if self._settings.restamp:
             shift_ns = self.get_clock().now().nanoseconds - frame.stamp_ns
-        stamp = _time_message(frame.stamp_ns + shift_ns)
+        stamp = time_message(frame.stamp_ns + shift_ns)
         frame.image.header.stamp = frame.info.header.stamp = stamp
-        frame.cloud.header.stamp = _time_message(frame.points_stamp_ns + shift_ns)
+        frame.cloud.header.stamp = time_message(frame.points_stamp_ns + shift_ns)
         self._outputs['camera_info'].publish(frame.info)
         self._outputs['image_rect'].publish(frame.image)
         self._outputs['points'].publish(frame.cloud)
@@ -199,7 +203,7 @@ class Player(Node):
             if time.monotonic() - told > _TOLD_EVERY_S:
                 self.get_logger().info(f'waiting for subscribers of {", ".join(missing)}')
                 told = time.monotonic()
-            self._stop.wait(_POLL_S)
+            self._stop.wait(POLL_S)
         return False
 
     # ---------------------------------------------------------------- reading
@@ -264,17 +268,18 @@ def static_transform(drive: Drive, lidar_frame: str, camera_frame: str) -> Trans
     return message
 
 
-def _time_message(stamp_ns: int) -> TimeMessage:
+def time_message(stamp_ns: int) -> TimeMessage:
+    """A message's time of a number of ns."""
     sec, nanosec = divmod(stamp_ns, 10**9)
     return TimeMessage(sec=sec, nanosec=nanosec)
 
 
-def play(name: str, make: Callable[[], Player], args: Sequence[str] | None) -> int:
+def play(name: str, make: Callable[[], PlayerT], args: Sequence[str] | None) -> int:
     """Run a player to the end of its drive, or until it is interrupted; 1 where it cannot."""
 
-    def spin(player: Player) -> int:
+    def spin(player: PlayerT) -> int:
         while player.playing:
-            rclpy.spin_once(player, timeout_sec=_POLL_S)
+            rclpy.spin_once(player, timeout_sec=POLL_S)
         return int(player.failed)
 
     return run(name, make, spin, args)

@@ -1,0 +1,99 @@
+"""A recording that is played to the node gives the depth that `complete bag` gives."""
+
+import numpy as np
+import pytest
+import ros_graph
+from bag_data import START_NS, T_CAMERA_LIDAR, wall, write_bag
+from ros_graph import NodeProcess, Probe
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, PointCloud2
+from test_bags import DEPTH, decoded, invoke
+
+from dmd3c_ros import conversions
+
+FRAMES = 6
+OUTPUTS = {'depth_registered/image_rect': Image, 'confidence': Image}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ros')
+    ros_graph.isolate(folder)
+    return folder
+
+
+@pytest.fixture
+def probe(folder):
+    probe = Probe(publishing=False)
+    yield probe
+    probe.close()
+
+
+def play(folder, **parameters) -> NodeProcess:
+    words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+    return NodeProcess('dmd3c_ros.bag_player', folder, *words)
+
+
+def by_stamp(messages) -> dict[int, np.ndarray]:
+    return {
+        m.header.stamp.sec * 10**9 + m.header.stamp.nanosec: np.frombuffer(m.data, np.float32)
+        for m in messages
+    }
+
+
+@pytest.mark.parametrize('model', ['light', 'nearest'])
+def test_the_node_on_a_played_bag_gives_the_depth_of_the_completed_bag(
+    folder, probe, tmp_path, model
+):
+    source = write_bag(tmp_path / 'in', frames=FRAMES)
+    precision = ('--precision', 'float32')
+    invoke('complete', 'bag', source, tmp_path / 'out', '--model', model, *precision)
+    found = {topic: probe.listen(topic, kind) for topic, kind in OUTPUTS.items()}
+    node = NodeProcess(
+        'dmd3c_ros.completion_node',
+        folder,
+        *('-p', f'model:={model}', '-p', 'precision:=float32'),
+        *('-p', f'T_camera_lidar:={T_CAMERA_LIDAR.ravel().tolist()}'),
+        *('-r', 'image_rect:=/camera/image_rect', '-r', 'camera_info:=/camera/camera_info'),
+        *('-r', 'points:=/lidar/points'),
+    )
+    try:
+        assert probe.wait(probe.heard), node.log
+        player = play(folder, bag=source, rate=0.5)
+        assert probe.wait(lambda: not player.running), player.log
+        assert player.finish() == 0, player.log
+        assert probe.wait(lambda: all(len(box) == FRAMES for box in found.values())), node.log
+    finally:
+        assert node.stop() == 0, node.log
+    for topic in OUTPUTS:
+        live, offline = by_stamp(found[topic]), by_stamp(decoded(tmp_path / 'out', f'/{topic}'))
+        assert live.keys() == offline.keys()
+        for stamp in live:
+            np.testing.assert_allclose(live[stamp], offline[stamp], rtol=1e-5, atol=1e-5)
+    assert np.isfinite(by_stamp(decoded(tmp_path / 'out', DEPTH))[START_NS]).any()
+
+
+def test_a_bag_is_played_byte_by_byte_with_its_clock_again_and_again(folder, probe, tmp_path):
+    source = write_bag(tmp_path / 'in', 'sqlite3', frames=FRAMES)
+    clouds = probe.listen('/lidar/points', PointCloud2)
+    clock = probe.listen('/clock', Clock)
+    probe.listen('/camera/image_rect', Image)
+    probe.listen('/camera/camera_info', conversions.CameraInfo)
+    process = play(folder, bag=source, rate=4.0, loop='true', publish_clock='true')
+    assert probe.wait(lambda: len(clouds) > FRAMES + 2), process.log
+    assert process.stop() == 0, process.log
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in clouds]
+    assert stamps[FRAMES : FRAMES + 2] == stamps[:2]
+    values = np.frombuffer(clouds[2].data, np.float32).reshape(-1, 4)
+    np.testing.assert_array_equal(values, wall(7))
+    seconds = [m.clock.sec + m.clock.nanosec * 1e-9 for m in clock]
+    assert min(seconds) == pytest.approx(START_NS * 1e-9, abs=0.1)
+    assert max(seconds) == pytest.approx(START_NS * 1e-9 + 0.5, abs=0.1)
+
+
+def test_what_is_no_bag_is_refused(folder, tmp_path):
+    for bag, text in ((tmp_path / 'nothing', 'found nothing'), ('', 'expected a recording')):
+        process = play(folder, bag=bag) if bag else play(folder)
+        assert process.finish() == 1
+        assert text in process.log
+        assert 'Traceback' not in process.log
