@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .core.camera import Camera
-from .core.projection import project_points, remove_hidden_points
+from .core.projection import project_points
 from .core.transforms import transform
 from .io.kitti import KittiDrive
 
@@ -30,9 +30,8 @@ class RigFrame(NamedTuple):
     T_world_camera: np.ndarray | None = None
 
     def sparse(self) -> np.ndarray:
-        """Depth (H, W) float32, m, 0 = unknown, of the points that the camera sees."""
-        projected = project_points(self.points, self.T_camera_lidar, self.camera)
-        return remove_hidden_points(projected)
+        """Depth (H, W) float32, m, 0 = unknown, of the points that fall into the picture."""
+        return project_points(self.points, self.T_camera_lidar, self.camera)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.completer import DepthCompleter
+from ..core.projection import remove_hidden_points
 from ..drives import RigFrame
 from ..io.atomic import write_bytes
 from . import trajectories
@@ -122,6 +123,8 @@ def _depths(
     frame: RigFrame, completers: Mapping[str, DepthCompleter]
 ) -> Iterable[tuple[str, np.ndarray]]:
     sparse = frame.sparse()
-    yield RAW, sparse
+    # A point that the camera cannot see would only mislead.
+    yield RAW, remove_hidden_points(sparse)
     for name, completer in completers.items():
-        yield name, completer.complete(frame.rgb, sparse, frame.camera.K).depth
+        seen = completer.seen(sparse)
+        yield name, completer.complete(frame.rgb, seen, frame.camera.K).depth

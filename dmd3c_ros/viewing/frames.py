@@ -47,7 +47,7 @@ def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[
     """Frames of a drive, completed; with the simulator's poses, else KISS-ICP's if installed."""
     reference: Reference | None = Reference()
     for frame in frames:
-        sparse = frame.sparse()
+        sparse = completer.seen(frame.sparse())
         completion = completer.complete(frame.rgb, sparse, frame.camera.K)
         pose = None
         if reference is not None:
