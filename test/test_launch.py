@@ -242,7 +242,8 @@ def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
     layout = yaml.safe_load(Path(node.arguments[1]).read_text())
     displays = layout['Visualization Manager']['Displays']
     topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
-    assert topics and topics <= INPUTS.keys() | OUTPUTS.keys()
+    assert topics <= INPUTS.keys() | OUTPUTS.keys()
+    assert {'depth_registered/points', 'depth_registered/color', 'confidence'} <= topics
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
