@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import rclpy
-from message_filters import ApproximateTimeSynchronizer
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -19,11 +19,11 @@ from .bags.rgbd import DEPTH_TOPIC, RecordedFrames
 from .conversions import MessageError, camera_from_info, depth_from_image
 from .image_decoding import image_to_rgb
 from .io.tum import write_trajectory
-from .node.inputs import Input
 from .node.logs import show_package_log
 from .node.report import Throttle
 from .node.running import run
 from .node.settings import check_ranges, ranged
+from .node.topic_input import TopicInput
 from .node.worker import NewestWins
 from .parameters import Parameters
 from .slam.droid import DroidFeeder, DroidSettings, RgbdFrame
@@ -79,7 +79,9 @@ class DroidFeederNode(Node):
         parameters = Parameters(
             self,
             PARAMETER_GROUPS,
-            lambda names: f'{", ".join(sorted(names))}: the feeder reads them when it starts',
+            lambda names, values: (
+                f'{", ".join(sorted(names))}: the feeder reads them when it starts'
+            ),
         )
         self.settings = parameters.get(FeederSettings)
         checkout = parameters.get(DroidCheckout)
@@ -128,10 +130,12 @@ class DroidFeederNode(Node):
 
     def _subscribe(self) -> None:
         self._worker = NewestWins(self._take, 'droid')
-        self._inputs = [Input(self, topic, kind) for topic, kind in TOPICS.items()]
-        self._synchronizer = ApproximateTimeSynchronizer(
-            self._inputs, _QUEUE, self.settings.sync_slop
-        )
+        outputs = [SimpleFilter() for _ in TOPICS]
+        self._inputs = [
+            TopicInput(self, topic, kind, output.signalMessage)
+            for (topic, kind), output in zip(TOPICS.items(), outputs, strict=True)
+        ]
+        self._synchronizer = ApproximateTimeSynchronizer(outputs, _QUEUE, self.settings.sync_slop)
         self._synchronizer.registerCallback(self._put)
         self.create_timer(
             _MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME)

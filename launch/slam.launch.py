@@ -33,7 +33,7 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context) -> list:
     return [
         *launching.fastdds_environment(context, SHARE),
-        launching.completion_node(context, tuple(launching.TOPIC_ARGUMENTS)),
+        launching.completion_node(context, launching.topic_remappings(context)),
         *rtabmap.nodes(context),
         *launching.rviz(context, SHARE),
     ]

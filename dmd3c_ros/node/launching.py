@@ -123,15 +123,20 @@ def completion_node(
     )
 
 
+def topic_remappings(context) -> list[tuple[str, str]]:
+    """The node's own topics and those that were given instead."""
+    return [(_TOPICS[name], topic) for name, topic in given(context, TOPIC_ARGUMENTS).items()]
+
+
 def completion_nodes(context) -> list[Node]:
     """completion_node, or one for each of the cameras, in namespaces of their own.
 
     Raises ValueError for arguments that would give all cameras the same images or pose.
     """
-    topics = {_TOPICS[name]: topic for name, topic in given(context, TOPIC_ARGUMENTS).items()}
     cameras = camera_namespaces(context)
     if not cameras:
-        return [completion_node(context, list(topics.items()))]
+        return [completion_node(context, topic_remappings(context))]
+    topics = dict(topic_remappings(context))
     for name in ('image_rect', 'camera_info'):
         if topics.get(name, '').startswith('/'):
             raise ValueError(
