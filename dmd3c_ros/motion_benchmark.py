@@ -32,14 +32,16 @@ _ODOM, _BASE, _LIDAR, _CAMERA = 'odom', 'base', 'lidar', 'camera'
 
 @dataclass(frozen=True)
 class Motion:
-    """speed, m/s, and turn_rate, rad/s to the left."""
+    """speed, m/s; turn_rate, rad/s to the left; sway of the body, rad (see `Arc`)."""
 
     speed: float
     turn_rate: float = 0.0
+    sway: float = 0.0
 
     def __str__(self) -> str:
         turning = f', {self.turn_rate:g} rad/s' if self.turn_rate else ''
-        return f'{self.speed:g} m/s{turning}'
+        swaying = f', swaying {np.degrees(self.sway):.1f} deg' if self.sway else ''
+        return f'{self.speed:g} m/s{turning}{swaying}'
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,15 @@ class Correction:
     clock_error: float = 0.0
 
 
-MOTIONS = (Motion(0), Motion(5), Motion(15), Motion(5, 0.5), Motion(15, 0.3), Motion(0, 1.0))
+MOTIONS = (
+    Motion(0),
+    Motion(5),
+    Motion(15),
+    Motion(5, 0.5),
+    Motion(15, 0.3),
+    Motion(0, 1.0),
+    Motion(15, 0.3, np.radians(1.0)),
+)
 _FIXED = MotionSettings(fixed_frame=_ODOM, deskew=False, transform_timeout=0.0)
 _FULL = replace(_FIXED, deskew=True)
 _CLOCK_ERROR = 0.02
@@ -117,7 +127,7 @@ class MovingSweeps:
 
     def __init__(self, rig: MovingRig, motion: Motion, scene: Scene, count: int) -> None:
         self.rig, self.motion = rig, motion
-        self._arc = Arc(scene.ground_pose(0.0), motion.speed, motion.turn_rate)
+        self._arc = Arc(scene.ground_pose(0.0), motion.speed, motion.turn_rate, motion.sway)
         pattern = PATTERNS[rig.lidar]
         self._period = pattern.period_s
         self._T_base_lidar = rig.T_base_camera @ rig.T_camera_lidar

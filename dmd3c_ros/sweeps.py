@@ -6,6 +6,7 @@ The node and the commands on bags share it; messages are taken by their fields.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ class SweepAligner:
             cloud, valid, own_ns, settings.point_time_field, settings.point_time_unit
         )
 
-    def _patiently(self, ask):
+    def _patiently(self, ask: Callable[[], np.ndarray]) -> np.ndarray:
         return self._transforms.patiently(ask, self._settings.transform_timeout)
 
 

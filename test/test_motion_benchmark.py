@@ -1,6 +1,7 @@
 """Projection errors of a rig that moves: as large as theory says, and gone when corrected."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.motion_benchmark import CORRECTIONS, Motion, MovingRig, MovingSweeps
 from dmd3c_ros.simulation import PATTERNS, Arc, street
+from dmd3c_ros.simulation.moving import SWAY_HZ
 
 RIG = MovingRig(lidar='vlp16', width=608, height=176, focal_length=360.0, image_delay=0.03)
 BY_NAME = {correction.name: correction for correction in CORRECTIONS}
@@ -90,12 +92,34 @@ def test_accumulated_sweeps_fall_where_the_present_one_does(scene):
     assert np.percentile(skewed.distance, 95) > 20 * np.percentile(errors.distance, 95)
 
 
+@pytest.mark.parametrize('odometry_rate', [50.0, 10.0])
+def test_between_the_poses_of_odometry_a_swaying_rig_errs_as_their_distance_says(
+    scene, odometry_rate
+):
+    motion = Motion(15, 0.3, 0.02)
+    drive = MovingSweeps(replace(RIG, odometry_rate=odometry_rate), motion, scene, 1)
+    errors = drive.errors(BY_NAME['fixed_frame, deskew'])
+    # A chord leaves an arc by an eighth of its acceleration times the time squared, at both ends:
+    # the point's time and the image's. Pitch is the larger swing.
+    angle = 0.02 * (2 * np.pi * SWAY_HZ / odometry_rate) ** 2 / 8
+    slant = 1 + ((errors.pixel[:, 1] - RIG.camera.cy) / RIG.focal_length).max() ** 2
+    assert errors.distance.max() < 2 * 1.2 * angle * RIG.focal_length * slant + 0.1
+    if odometry_rate == 10.0:
+        assert errors.distance.max() > 0.3 * angle * RIG.focal_length
+
+
 def test_an_arc_is_a_circle_at_its_speed_with_the_nose_ahead():
     arc = Arc(np.eye(4), 15.0, 0.5)
     T = arc.at(np.array([-1e-4, 0.0, 1e-4, 0.7]))
     np.testing.assert_allclose((T[2, :3, 3] - T[0, :3, 3]) / 2e-4, [15, 0, 0], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(T[3, :3, 3] - [0, 30, 0]), 30.0)
     np.testing.assert_allclose(T[3, :2, 0], [np.cos(0.35), np.sin(0.35)])
+    swaying = Arc(np.eye(4), 15.0, 0.5, 0.1).at(np.linspace(0, 1, 61))
+    R = swaying[:, :3, :3]
+    np.testing.assert_allclose(
+        R @ np.swapaxes(R, 1, 2), np.tile(np.eye(3), (61, 1, 1)), atol=1e-12
+    )
+    np.testing.assert_allclose(np.arcsin(-R[:, 2, 0]).max(), 0.1, rtol=1e-3)
     straight = Arc(np.eye(4), 15.0, 0.0).at(np.array([2.0]))
     np.testing.assert_allclose(straight[0, :3, 3], [30, 0, 0])
 

@@ -7,6 +7,7 @@ transforms as `motion` does.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -55,18 +56,21 @@ class TransformBuffer:
         parent, child = _name(parent), _name(child)
         if not parent or not child or parent == child:
             raise ValueError(f'transform: expected two frames, got {parent!r} and {child!r}')
-        T = transform(rotation_from_quaternion(rotation), translation)
-        if not np.isfinite(T).all():
-            raise ValueError(f'transform from {child!r} to {parent!r}: expected finite numbers')
+        length = math.hypot(*rotation)
+        if not (0 < length < math.inf and all(map(math.isfinite, translation))):
+            raise ValueError(
+                f'transform from {child!r} to {parent!r}: expected finite numbers and a rotation '
+                f'that is not zero, got {(*translation, *rotation)}'
+            )
         with self._changed:
             if fixed:
+                T = transform(rotation_from_quaternion(rotation), translation)
                 self._edges[child] = _Fixed(parent, T)
             else:
                 edge = self._edges.get(child)
                 if not isinstance(edge, _History) or edge.parent != parent:
                     edge = self._edges[child] = _History(parent, child, self._history_ns)
-                q = np.asarray(rotation, np.float64)
-                edge.add(stamp_ns, np.concatenate([T[:3, 3], q / np.linalg.norm(q)]))
+                edge.add(stamp_ns, (*translation, *(part / length for part in rotation)))
             self._changed.notify_all()
 
     def clear(self) -> None:
@@ -173,15 +177,29 @@ class _History:
         self._poses = np.empty((_FIRST_CAPACITY, 7))
         self._first = self._end = 0
 
-    def add(self, stamp_ns: int, pose: np.ndarray) -> None:
-        """Take over a pose; one with the same stamp is replaced."""
+    def add(self, stamp_ns: int, pose: Sequence[float]) -> None:
+        """Take over a pose (7,); one with the same stamp is replaced."""
+        if self._end > self._first and stamp_ns <= self._stamps[self._end - 1]:
+            self._insert(stamp_ns, pose)
+            return
+        if self._end == len(self._stamps):
+            self._make_room()
+        self._stamps[self._end], self._poses[self._end] = stamp_ns, pose
+        self._end += 1
+        if self._length_ns:
+            while self._stamps[self._first] < stamp_ns - self._length_ns:
+                self._first += 1
+
+    def _insert(self, stamp_ns: int, pose: Sequence[float]) -> None:
+        """Take over a pose that is not the newest."""
         stamps = self._stamps[self._first : self._end]
-        if len(stamps) and self._length_ns and stamp_ns < stamps[-1] - self._length_ns:
+        if self._length_ns and stamp_ns < stamps[-1] - self._length_ns:
             # Time was set back, as when a bag starts again: what is known is of no use.
             self._first = self._end = 0
-            stamps = stamps[:0]
+            self.add(stamp_ns, pose)
+            return
         place = self._first + int(np.searchsorted(stamps, stamp_ns))
-        if place < self._end and self._stamps[place] == stamp_ns:
+        if self._stamps[place] == stamp_ns:
             self._poses[place] = pose
             return
         if self._end == len(self._stamps):
@@ -190,10 +208,6 @@ class _History:
             array[place + 1 : self._end + 1] = array[place : self._end]
             array[place] = value
         self._end += 1
-        if self._length_ns:
-            oldest = self._stamps[self._end - 1] - self._length_ns
-            while self._stamps[self._first] < oldest:
-                self._first += 1
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """T_parent_child (K, 4, 4); TransformError outside the time that is known."""
