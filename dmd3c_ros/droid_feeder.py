@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import rclpy
-from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from message_filters import SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -23,6 +23,7 @@ from .node.logs import show_package_log
 from .node.report import Throttle
 from .node.running import run
 from .node.settings import check_ranges, ranged
+from .node.synchronizer import Synchronizer
 from .node.topic_input import TopicInput
 from .node.worker import NewestWins
 from .parameters import Parameters
@@ -135,7 +136,7 @@ class DroidFeederNode(Node):
             TopicInput(self, topic, kind, output.signalMessage)
             for (topic, kind), output in zip(TOPICS.items(), outputs, strict=True)
         ]
-        self._synchronizer = ApproximateTimeSynchronizer(outputs, _QUEUE, self.settings.sync_slop)
+        self._synchronizer = Synchronizer(outputs, _QUEUE, self.settings.sync_slop)
         self._synchronizer.registerCallback(self._put)
         self.create_timer(
             _MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME)

@@ -16,6 +16,7 @@ from .inputs import InputReport
 _KEPT_TIMES = 1000
 _KEPT_CAUSES = 20
 _REPEAT_S = 5.0
+_MOST_KINDS = 100
 
 
 class Counts:
@@ -189,5 +190,8 @@ class Throttle:
         if now - last < self._period_s:
             self._kinds[kind] = (last, held_back + 1)
             return
+        if len(self._kinds) >= _MOST_KINDS:
+            # Some texts quote what came: they must not pile up.
+            self._kinds = {k: v for k, v in self._kinds.items() if now - v[0] < self._period_s}
         self._kinds[kind] = (now, 0)
         self._log(f'{text} ({held_back + 1} times)' if held_back else text)
