@@ -110,9 +110,9 @@ class MovingRig:
 class Errors(NamedTuple):
     """Of the points that the camera should see.
 
-    distance (N,): in the image, from where they belong to where they fell, pixels. depth (N,), m,
-    and pixel (N, 2): where they belong. time (N,): when they were measured, s after the image was
-    taken. shift (N, 2): from where they belong to where they fell, pixels.
+    distance (N,): in the image, from where they belong to where they fell, pixels. depth (N,), m.
+    time (N,): when they were measured, s after the image was taken. pixel (N, 2): where they
+    belong. shift (N, 2): from there to where they fell, pixels.
     """
 
     distance: np.ndarray

@@ -6,7 +6,7 @@ The node and the commands on bags share it; messages are taken by their fields.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,8 +73,9 @@ class SweepAligner:
         T_camera_lidar: the mounting, None to look it up too. Raises TransformError while a
         transform is missing, MessageError for a cloud that cannot be used.
         """
+        until_s = time.monotonic() + self._settings.transform_timeout
         if self._settings.fixed_frame:
-            return self._locate_moving(cloud, camera_frame, image_ns, T_camera_lidar)
+            return self._locate_moving(cloud, camera_frame, image_ns, T_camera_lidar, until_s)
         points = cloud_to_points(cloud)
         if T_camera_lidar is None:
             if self._transforms is None:
@@ -83,32 +84,39 @@ class SweepAligner:
                     'anew to look them up in TF'
                 )
             frames = camera_frame, cloud.header.frame_id
-            T_camera_lidar = self._patiently(
-                lambda: self._transforms.lookup(*frames, stamp_ns_of(cloud))
+            T_camera_lidar = self._transforms.patiently(
+                lambda: self._transforms.lookup(*frames, stamp_ns_of(cloud)), until_s
             )
         return points, T_camera_lidar
 
     def _locate_moving(
-        self, cloud: Any, camera_frame: str, image_ns: int, T_camera_lidar: np.ndarray | None
+        self,
+        cloud: Any,
+        camera_frame: str,
+        image_ns: int,
+        T_camera_lidar: np.ndarray | None,
+        until_s: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         fixed, lidar_frame = self._settings.fixed_frame, cloud.header.frame_id
         known = camera_frame if T_camera_lidar is None else lidar_frame
-        T_camera_fixed = self._patiently(lambda: self._transforms.lookup(known, fixed, image_ns))
+        T_camera_fixed = self._transforms.patiently(
+            lambda: self._transforms.lookup(known, fixed, image_ns), until_s
+        )
         if T_camera_lidar is not None:
             T_camera_fixed = T_camera_lidar @ T_camera_fixed
-        now, *earlier = self._sweeps(cloud)
+        now, *earlier = self._sweeps(cloud, until_s)
         if not earlier:
             return now.points, T_camera_fixed @ now.T_fixed_lidar
         moved = [move(s.points, T_camera_fixed @ s.T_fixed_lidar) for s in (now, *earlier)]
         return np.concatenate(moved), np.eye(4)
 
-    def _sweeps(self, cloud: Any) -> list[_Aligned]:
+    def _sweeps(self, cloud: Any, until_s: float) -> list[_Aligned]:
         """This sweep and those accumulated with it; of these, those that can be used."""
         stamp_ns = stamp_ns_of(cloud)
         with self._lock:
             recent = list(self._recent)
         own = next((r for r in recent if r.stamp_ns == stamp_ns), None)
-        now = self._align(cloud, self._settings.transform_timeout)
+        now = self._align(cloud, until_s)
         if own is not None:
             own.aligned, own.cloud = now, None
         oldest_ns = stamp_ns - round(_OLDEST_S * 1e9)
@@ -119,14 +127,14 @@ class SweepAligner:
         for one in before[::-1][: self._settings.accumulate_sweeps - 1]:
             try:
                 if one.aligned is None:
-                    one.aligned, one.cloud = self._align(one.cloud, 0.0), None
+                    one.aligned, one.cloud = self._align(one.cloud, until_s=0.0), None
             except (TransformError, MessageError):
                 # Its own frame was skipped with the reason.
                 continue
             sweeps.append(one.aligned)
         return sweeps
 
-    def _align(self, cloud: Any, timeout_s: float) -> _Aligned:
+    def _align(self, cloud: Any, until_s: float) -> _Aligned:
         points, valid = points_and_validity(cloud)
         if not valid.all():
             points = points[valid]
@@ -137,12 +145,12 @@ class SweepAligner:
         def poses(seconds: np.ndarray) -> np.ndarray:
             at_ns = stamp_ns + np.rint(seconds * 1e9).astype(np.int64)
             return find.patiently(
-                lambda: find.lookup_full(frame, stamp_ns, frame, at_ns, fixed), timeout_s
+                lambda: find.lookup_full(frame, stamp_ns, frame, at_ns, fixed), until_s
             )
 
         if times is not None:
             points = deskew(points, times, poses)
-        T_fixed_lidar = find.patiently(lambda: find.lookup(fixed, frame, stamp_ns), timeout_s)
+        T_fixed_lidar = find.patiently(lambda: find.lookup(fixed, frame, stamp_ns), until_s)
         return _Aligned(points, T_fixed_lidar)
 
     def _times(self, cloud: Any, valid: np.ndarray, stamp_ns: int) -> np.ndarray | None:
@@ -153,9 +161,6 @@ class SweepAligner:
         return point_times(
             cloud, valid, own_ns, settings.point_time_field, settings.point_time_unit
         )
-
-    def _patiently(self, ask: Callable[[], np.ndarray]) -> np.ndarray:
-        return self._transforms.patiently(ask, self._settings.transform_timeout)
 
 
 def stamp_ns_of(message: Any) -> int:

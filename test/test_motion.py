@@ -179,12 +179,12 @@ def test_a_lookup_waits_for_a_transform_that_comes_late(circling):
         return circling.lookup('odom', 'base', 2 * S + S // 20)
 
     with pytest.raises(TransformError, match=r'0\.050 s after'):
-        circling.patiently(ask, 0.01)
+        circling.patiently(ask, time.monotonic() + 0.01)
     late = threading.Timer(
         0.05, add, (circling, 'odom', 'base', 21 * S // 10, pose_on_circle(2.1))
     )
     late.start()
-    T = circling.patiently(ask, 20.0)
+    T = circling.patiently(ask, time.monotonic() + 20.0)
     np.testing.assert_allclose(T, pose_on_circle(2.05), atol=1e-6)
     late.join()
 
@@ -445,6 +445,22 @@ def test_without_tf_a_mounting_has_to_be_given():
         SweepAligner(MOVING, None)
     with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
         SweepAligner(MotionSettings(), None).locate(sweep(), 'camera', IMAGE_NS, None)
+
+
+def test_a_frame_waits_once_for_all_of_its_transforms(rig):
+    aligner = SweepAligner(replace(MOVING, transform_timeout=1.0), rig)
+    late = sweep(STAMP_NS + 2 * S)
+    start = time.monotonic()
+    add_later = threading.Timer(
+        0.6, add, (rig, 'odom', 'base', IMAGE_NS + S, base_at(IMAGE_NS + S))
+    )
+    add_later.start()
+    # The image's time is told of within the time; the sweep's never is.
+    with pytest.raises(TransformError, match='after the last'):
+        aligner.locate(late, 'camera', IMAGE_NS + S, None)
+    assert 1.0 <= time.monotonic() - start < 1.5
+    add_later.join()
+    assert np.isfinite(located(aligner, sweep())).all()
 
 
 @pytest.mark.parametrize(

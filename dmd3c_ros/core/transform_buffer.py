@@ -102,18 +102,17 @@ class TransformBuffer:
         T_target_fixed = self.lookup(target, fixed, target_ns)
         return T_target_fixed @ self.lookup(fixed, source, source_ns)
 
-    def patiently(self, ask: Callable[[], Result], timeout_s: float) -> Result:
+    def patiently(self, ask: Callable[[], Result], until_s: float) -> Result:
         """What `ask` returns, asked anew at every new transform while it raises TransformError.
 
-        After timeout_s the error is raised.
+        From until_s on, in the time of time.monotonic(), the error is raised.
         """
-        end = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 try:
                     return ask()
                 except TransformError:
-                    left = end - time.monotonic()
+                    left = until_s - time.monotonic()
                     if left <= 0:
                         raise
                     self._changed.wait(left)
