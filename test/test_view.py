@@ -8,6 +8,9 @@ from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag
 from synthetic_drive import make_drive
 from typer.testing import CliRunner
 
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.selection import CLOUD as CLOUD_TYPE
+from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import write_rgb
@@ -88,12 +91,25 @@ def test_a_bag_with_depth_is_shown_without_a_model(tmp_path):
     )
     assert '3 frames' in text
     times = recorded(tmp_path / 'a.rrd')
-    for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD):
+    for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD, TRAJECTORY):
         assert times[path] == times_of(3), path
-    assert TRAJECTORY not in times
     # One without depth is completed on the way.
     text = invoke('view', bag, '--save', tmp_path / 'b.rrd', '--model', 'nearest', '--frames', '2')
     assert recorded(tmp_path / 'b.rrd')[DENSE] == times_of(2)
+
+
+def test_a_bag_without_sweeps_is_shown_without_a_trajectory(tmp_path):
+    bag = write_bag(tmp_path / 'bag')
+    invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest')
+    with Bag(tmp_path / 'dense') as whole, BagWriter(tmp_path / 'less', 'mcap') as writer:
+        for record in whole.records():
+            if record.topic.type != CLOUD_TYPE:
+                message = whole.decode(record)
+                writer.write(record.topic.name, record.topic.type, record.time_ns, message)
+    text = invoke('view', tmp_path / 'less', '--save', tmp_path / 'a.rrd')
+    assert 'no trajectory' in text
+    times = recorded(tmp_path / 'a.rrd')
+    assert times[DENSE] == times_of(3) and TRAJECTORY not in times
 
 
 def test_a_drive_and_what_completed_it_are_shown(tmp_path):

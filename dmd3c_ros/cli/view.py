@@ -87,15 +87,15 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
     from dmd3c_ros.bags.rgbd import depth_topic
     from dmd3c_ros.cli.bag import open_source
     from dmd3c_ros.viewing import frames as viewing
+    from dmd3c_ros.viewing.trajectory import with_trajectory
 
     bag = stack.enter_context(Bag(path))
     if depth_topic(bag, '') is not None:
-        return viewing.of_recorded(path)
+        return with_trajectory(viewing.of_recorded(path), path)
     topics = {'image': '', 'info': '', 'points': ''}
     files = (None, None)
-    return viewing.of_source(
-        open_source(bag, topics=topics, files=files, settings={}, motion={}, model=options)
-    )
+    source = open_source(bag, topics=topics, files=files, settings={}, motion={}, model=options)
+    return with_trajectory(viewing.of_source(source), path)
 
 
 def _add_files(log, folder: Path) -> None:
