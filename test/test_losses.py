@@ -392,6 +392,19 @@ def test_unknown_teacher_pixels_do_not_enter(weights):
     assert not depth.grad[~mask].any()
 
 
+def test_only_inverse_depth_lets_the_truth_rest_where_the_teacher_is_right():
+    """A teacher that is exact up to scale and shift of inverse depth, as Depth Anything means."""
+    generator = torch.Generator().manual_seed(0)
+    depth = 3 + 60 * torch.rand(2, 1, 24, 32, generator=generator, dtype=torch.float64)
+    disparity = 0.1 + 2.5 / depth
+    terms = {
+        name: DepthLoss(RECIPES[name])(NetworkOutput(depth), depth, disparity).terms
+        for name in ('paper', 'inverse')
+    }
+    assert terms['inverse']['ssi'] < 1e-9 and terms['inverse']['gradient'] < 1e-9
+    assert terms['paper']['ssi'] > 1
+
+
 def test_recipe_without_teacher_does_not_ask_for_one_and_others_do():
     depth = torch.ones(1, 1, 4, 4)
     assert DepthLoss(RECIPES['l1'])(NetworkOutput(depth), depth).total.item() == 0.0

@@ -69,11 +69,15 @@ _TERMS = ('supervised', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
 RECIPES = {
     # The paper gives no weights; 1/2 for the gradients is MiDaS's, which it follows there.
     'paper': LossConfig(ssi=1.0, gradient=0.5),
+    # Between inverse depths, of which a monocular network is right but for scale and shift. The
+    # weights bring them to the size of errors in m.
+    'inverse': LossConfig(ssi=10.0, gradient=5.0, domain='inverse'),
     'released': LossConfig(supervised=0.0, multi_scale_mse=1.0, random_patch=1.0),
     'l1': LossConfig(),
     'bpnet': LossConfig(supervised=0.0, multi_scale_mse=1.0),
 }
-"""The paper's objective, the released code's, and both without the teacher (Table 3)."""
+"""The paper's objective, with depth and with inverse depth, the released code's, and both without
+the teacher (Table 3)."""
 
 
 class LossTerms(NamedTuple):
