@@ -11,6 +11,7 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.checkpoint import CheckpointError
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.core.resizing import enlarge_depth, shrink
 
 K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
@@ -184,7 +185,9 @@ def test_measured_depth_is_kept_exactly_on_demand(weights: Path, scale: float) -
         max_depth=30.0,
     )
     depth, confidence = DepthCompleter(settings).complete(rgb, sparse, K)
-    kept = (sparse > 0) & (sparse <= 30)
+    hidden = (sparse > 0) & (remove_hidden_points(sparse) == 0)
+    kept = (sparse > 0) & (sparse <= 30) & ~hidden
+    assert kept.sum() > 30 and hidden.sum() > 30
     np.testing.assert_array_equal(depth[kept], sparse[kept])
     assert (confidence[kept] == 1).all()
     assert depth.max() <= 30

@@ -12,6 +12,7 @@ from dmd3c_ros.cli import (
     bag,
     benchmark,
     complete,
+    confidence,
     demo,
     evaluate,
     export,
@@ -35,6 +36,7 @@ app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')
 app.command(name='bag-info')(bag.bag_info)
 app.command(name='benchmark')(benchmark.benchmark)
+app.command(name='benchmark-confidence')(confidence.benchmark_confidence)
 app.command(name='benchmark-motion')(motion.benchmark_motion)
 app.command(name='demo')(demo.demo)
 app.command(name='evaluate')(evaluate.evaluate)

@@ -52,7 +52,7 @@ def benchmark_motion(
     _show(rows)
     typer.echo(f'a sweep of 114,000 points: {whole:.1f} ms as a whole, {each:.1f} ms deskewed')
     if json is not None:
-        _write(json, {'errors': rows, 'whole_ms': whole, 'deskewed_ms': each})
+        write_numbers(json, {'errors': rows, 'whole_ms': whole, 'deskewed_ms': each})
 
 
 def _show(rows: dict) -> None:
@@ -70,7 +70,8 @@ def _show(rows: dict) -> None:
     out.print(table)
 
 
-def _write(path: Path, numbers: dict) -> None:
+def write_numbers(path: Path, numbers: dict) -> None:
+    """Write numbers as JSON; a path that cannot be written ends the command with the reason."""
     import json
 
     from dmd3c_ros.cli.console import fail, say

@@ -46,8 +46,8 @@ class CompleterConfig:
     max_depth: larger depths are cut to it, m.
     inference_scale: the model runs on an image of this share of the size, 0.1 to 1, and depth
         comes back at the full size: quicker, and sparse points lie denser.
-    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1; otherwise the
-        model may correct it.
+    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, but for points
+        that a nearer surface hides from the camera; otherwise the model may correct it.
     """
 
     model: str = 'auto'
@@ -139,7 +139,7 @@ class DepthCompleter:
             )
         if not self.config.preserve_lidar:
             return completion
-        kept = known & (sparse <= self.config.max_depth)
+        kept = (remove_hidden_points(sparse) > 0) & (sparse <= self.config.max_depth)
         return Completion(
             np.where(kept, sparse, completion.depth),
             np.where(kept, np.float32(1), completion.confidence),

@@ -1,0 +1,78 @@
+"""`dmd3c benchmark-confidence`: what `min_confidence` keeps and what it costs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmd3c_ros.cli.options import (
+    Device,
+    InferenceScale,
+    Model,
+    Precision,
+    PreserveLidar,
+    Weights,
+    given,
+    make_completer,
+)
+
+
+def benchmark_confidence(
+    scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
+    lidar: Annotated[
+        str | None, typer.Option(help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.')
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help='Of each of four drives.')] = None,
+    far: Annotated[
+        float | None, typer.Option(help='Surfaces farther than this do not count, m.')
+    ] = None,
+    model: Model = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Precision = None,
+    inference_scale: InferenceScale = None,
+    preserve_lidar: PreserveLidar = None,
+    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+) -> None:
+    """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
+    from dmd3c_ros.cli.console import console, fail
+    from dmd3c_ros.cli.motion import write_numbers
+    from dmd3c_ros.confidence_benchmark import Drives, as_rows, measure
+
+    completer = make_completer(
+        model=model,
+        weights=weights,
+        device=device,
+        precision=precision,
+        inference_scale=inference_scale,
+        preserve_lidar=preserve_lidar,
+    )
+    try:
+        drives = Drives(**given(scene=scene, lidar=lidar, frames=frames, far=far))
+        with console().status('rendering and completing'):
+            table = measure(completer, drives)
+    except (ValueError, ImportError) as error:
+        raise fail(error) from error
+    _show(table, completer.name)
+    if json is not None:
+        write_numbers(json, {'model': completer.name, 'thresholds': as_rows(table)})
+
+
+def _show(table: list, model: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=f'{model}: what each min_confidence keeps')
+    titles = ('surfaces', 'sky', 'MAE m', 'RMSE m', 'off by more than 5 %')
+    for title in ('min_confidence', *titles):
+        shown.add_column(title, justify='right')
+    for row in table:
+        shown.add_row(
+            f'{row.threshold:.1f}',
+            f'{row.surface:.1%}',
+            f'{row.sky:.1%}',
+            f'{row.mae:.3f}',
+            f'{row.rmse:.3f}',
+            f'{row.wrong:.1%}',
+        )
+    Console().print(shown)
