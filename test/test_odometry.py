@@ -5,6 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from bag_data import wall
+from synthetic_drive import make_drive
 from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
@@ -12,6 +14,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
 from dmd3c_ros.drives import RigFrame, SimulatedDrive, rectified_from_lidar
+from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.comparison import RAW, compare
 from dmd3c_ros.slam.odometry import OdometrySettings, RgbdOdometry
@@ -97,6 +100,24 @@ def test_the_results_are_written_for_a_person_and_for_evo(comparison, tmp_path):
     rows = comparison.table().splitlines()
     assert len(rows) == 4
     assert rows[3].startswith('| interpolation | 100.0% | 0.0')
+
+
+def test_a_recorded_drive_is_compared_by_one_command(tmp_path):
+    drive = make_drive(tmp_path, n_frames=3)
+    rng = np.random.default_rng(2)
+    for number in range(3):
+        picture = rng.integers(0, 255, (24, 40, 3), np.uint8)
+        write_rgb(drive / f'image_02/data/{number:010d}.png', picture)
+        wall(6 - 0.1 * number).tofile(drive / f'velodyne_points/data/{number:010d}.bin')
+    (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 0\n')
+    options = ['--kitti', str(drive), '--model', 'nearest', '--out', str(tmp_path / 'out')]
+    result = CliRunner().invoke(app, ['odometry', *options])
+    assert result.exit_code == 0, result.output
+    assert '| nearest | 100.0% |' in result.output
+    numbers = json.loads((tmp_path / 'out/odometry.json').read_text())
+    assert numbers['reference'] == 'kiss-icp on the sweeps'
+    assert list(numbers['depth']) == [RAW, 'nearest']
+    assert (tmp_path / 'out/trajectory.png').is_file()
 
 
 def test_errors_are_those_that_evo_defines():
