@@ -192,7 +192,8 @@ def _spin(node: DroidFeederNode) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until its bag ends, or it is interrupted; 1 where it cannot go on."""
-    return run('droid_feeder', DroidFeederNode, _spin, args)
+    # Closing may mean minutes of bundle adjustment, which the user has asked for.
+    return run('droid_feeder', DroidFeederNode, _spin, args, closing_s=None)
 
 
 if __name__ == '__main__':

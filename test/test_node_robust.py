@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +21,24 @@ from sensor_msgs.msg import Image
 from dmd3c_ros import conversions
 
 MODULE = 'dmd3c_ros.completion_node'
+STUCK = """
+import sys, time
+import rclpy
+from rclpy.node import Node
+from dmd3c_ros.node.running import run
+
+class Stuck(Node):
+    def close(self):
+        print('closing', flush=True)
+        time.sleep(100)
+
+def spin(node):
+    print('spinning', flush=True)
+    rclpy.spin(node)
+    return 1
+
+sys.exit(run('stuck', lambda: Stuck('stuck'), spin))
+"""
 DEPTH = {'depth_registered/image_rect': Image}
 TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
 ARGUMENTS = (
@@ -102,6 +122,7 @@ class Services:
             for name, value in values.items()
         ]
         client = self._clients[SetParametersAtomically]
+        assert self._probe.wait(client.service_is_ready)
         return client.call_async(SetParametersAtomically.Request(parameters=parameters))
 
 
@@ -133,7 +154,7 @@ def test_transitions_in_any_order_do_what_they_may_and_release_everything(node, 
     before = threads_of(node)
     memory = resident_mb(node)
     state, rng = State.PRIMARY_STATE_UNCONFIGURED, random.Random(1)
-    for _ in range(150):
+    for _ in range(100):
         transition = rng.choice([CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE])
         allowed = GRAPH[state].get(transition)
         assert services.change(transition) == (allowed is not None)
@@ -233,3 +254,17 @@ def test_a_signal_ends_the_node_at_once_though_another_one_follows(folder, numbe
     assert process.stop(number) == 0, process.log
     assert time.monotonic() - start < 20
     assert 'Traceback' not in process.log
+
+
+def test_a_node_that_does_not_close_in_time_ends_all_the_same(folder):
+    process = subprocess.Popen(
+        [sys.executable, '-c', STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == 'spinning\n'
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == 'closing\n'
+    # As from launch and from the terminal.
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    assert 'Traceback' not in log

@@ -28,14 +28,16 @@ def run(
     make: Callable[[], NodeT],
     spin: Callable[[NodeT], int],
     args: Sequence[str] | None = None,
+    closing_s: float | None = _CLOSING_S,
 ) -> int:
     """Make a node, spin it until it is done or interrupted, close it; returns the exit status.
 
     What it cannot start with (a parameter, a missing file or package) is logged in one line.
-    Both signals interrupt it in every state. Where closing takes longer than some seconds,
-    because a frame or a model is still in the works, the process ends without it.
+    Both signals interrupt it in every state, and are ignored from then on: the process must end
+    after this. Where closing takes longer than `closing_s`, because a frame or a model is still in
+    the works, it ends without it; None waits.
     """
-    with _interruptible() as closing:
+    with _interruptible(closing_s) as closing:
         node = None
         try:
             rclpy.init(args=args)
@@ -61,7 +63,9 @@ def run(
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+def _interruptible(
+    closing_s: float | None,
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Makes the first of both signals a KeyboardInterrupt, and gives the context to close in.
 
     Launch and the terminal both send a signal, and the second one would break off the closing.
@@ -77,24 +81,27 @@ def _interruptible() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     def closing() -> Iterator[None]:
         ending.set()
         status = 0 if sys.exc_info()[0] is None else 1
-        patience = threading.Timer(_CLOSING_S, _leave, (status,))
+        patience = threading.Timer(closing_s or 0, _leave, (status,))
         patience.daemon = True
-        patience.start()
+        if closing_s is not None:
+            patience.start()
         try:
             yield
         finally:
             patience.cancel()
 
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
     try:
         yield closing
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        # Python gives up handlers of its own before the process is gone, but not this one.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(status: int) -> None:
     logging.getLogger('dmd3c_ros').warning(
-        'not closed after %g s: the process ends without waiting for its threads', _CLOSING_S
+        'closing takes too long: the process ends without waiting for its threads'
     )
     os._exit(status)
