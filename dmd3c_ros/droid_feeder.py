@@ -144,6 +144,8 @@ class DroidFeederNode(Node):
         self._match()
 
     def _match(self) -> None:
+        if not self._worker.alive:
+            raise RuntimeError('the tracking thread has ended; its error is above')
         for source in self._inputs:
             source.match()
 
@@ -183,7 +185,11 @@ def _frame_of(image: Image, depth: Image, info: CameraInfo) -> RgbdFrame:
 
 def _spin(node: DroidFeederNode) -> int:
     if node.settings.bag:
-        node.feed_bag()
+        try:
+            node.feed_bag()
+        except (OSError, ValueError) as error:
+            node.get_logger().fatal(str(error))
+            return 1
     else:
         while not node.done:
             rclpy.spin_once(node, timeout_sec=_POLL_S)

@@ -167,6 +167,10 @@ def test_a_feeder_that_cannot_start_says_what_it_needs(folder, checkout, tmp_pat
     process = start(folder, tmp_path / 'nowhere')
     assert process.finish() == 1
     assert 'droid_weights: expected' in process.log and 'Traceback' not in process.log
+    process = start(folder, checkout, bag=tmp_path / 'no.mcap')
+    assert process.finish() == 1
+    assert 'no.mcap: expected a bag, found nothing' in process.log
+    assert 'Traceback' not in process.log
     with pytest.raises(ValueError, match='droid_path: expected the folder'):
         DroidCheckout()
     with pytest.raises(ValueError, match='droid_options: expected a mapping'):
