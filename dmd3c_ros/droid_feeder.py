@@ -144,7 +144,7 @@ class DroidFeederNode(Node):
         self._match()
 
     def _match(self) -> None:
-        if not self._worker.alive:
+        if self._worker.failed:
             raise RuntimeError('the tracking thread has ended; its error is above')
         for source in self._inputs:
             source.match()
