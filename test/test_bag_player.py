@@ -10,6 +10,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from test_bags import DEPTH, decoded, invoke
 
 from dmd3c_ros import conversions
+from dmd3c_ros.bag_player import BagSettings
 
 FRAMES = 6
 OUTPUTS = {'depth_registered/image_rect': Image, 'confidence': Image}
@@ -89,8 +90,9 @@ def test_a_bag_is_played_byte_by_byte_with_its_clock_again_and_again(folder, pro
 
 
 def test_what_is_no_bag_is_refused(folder, tmp_path):
-    for bag, text in ((tmp_path / 'nothing', 'found nothing'), ('', 'expected a recording')):
-        process = play(folder, bag=bag) if bag else play(folder)
-        assert process.finish() == 1
-        assert text in process.log
-        assert 'Traceback' not in process.log
+    process = play(folder, bag=tmp_path / 'nothing')
+    assert process.finish() == 1
+    assert 'nothing: expected a bag, found nothing' in process.log
+    assert 'Traceback' not in process.log
+    with pytest.raises(ValueError, match='bag: expected a recording, got none'):
+        BagSettings()

@@ -227,6 +227,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(node, 
         ({'model': 'bpnet'}, 'no weights come with the package'),
         ({'model': 'light', 'device': 'cuda:97'}, 'cuda:97 is not there'),
         ({'model': 'darkness'}, 'expected one of auto'),
+        ({'max_depth': 'deep'}, 'type'),
     ):
         change = services.begin_to_set(**values)
         assert probe.wait(change.done)

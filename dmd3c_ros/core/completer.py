@@ -184,7 +184,7 @@ class DepthCompleter:
         height, width = sparse.shape
         # Padding at the right and bottom leaves the intrinsics as they are.
         right, bottom = -width % convention.size_multiple, -height % convention.size_multiple
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).to(device)
+        image = torch.from_numpy(np.require(rgb, requirements=('C', 'W'))).to(device)
         image = image.permute(2, 0, 1)[None].float()
         mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
         std = image.new_tensor(convention.std).view(1, 3, 1, 1)
