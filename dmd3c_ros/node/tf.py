@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -40,12 +41,15 @@ class TfListener:
             ) from error
         self.buffer = TransformBuffer()
         self._node = node
+        # One of its own: that of the node's services is held up while they change the model.
+        group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [
             node.create_subscription(
                 TFMessage,
                 topic,
                 lambda data, fixed=topic == '/tf_static': self._take(data, fixed=fixed),
                 qos,
+                callback_group=group,
                 raw=True,
             )
             for topic, qos in _QOS.items()
