@@ -6,6 +6,7 @@ import threading
 import time
 import types
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import ros_graph
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from rcl_interfaces.srv import SetParameters
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -30,6 +33,7 @@ from dmd3c_ros.node.logs import RosLogHandler
 from dmd3c_ros.node.memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.reading import read_ahead
 from dmd3c_ros.node.report import Counts, Reporter, Steps, Throttle
+from dmd3c_ros.node.services import prepare_in_thread
 from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
 from dmd3c_ros.node.synchronizer import Synchronizer
 from dmd3c_ros.node.tf import TfListener
@@ -237,6 +241,45 @@ def test_a_change_makes_new_settings_or_is_refused_with_the_reason(make_node):
     assert not refused.successful and refused.reason == 'racks are fixed'
     assert parameters.get(Oven) == Oven(mode='grill')
     assert node.get_parameter('mode').value == 'grill'
+
+
+def test_other_callbacks_go_on_while_a_service_prepares_what_its_parameters_need(
+    context, make_node
+):
+    node, asker, ticks, wanted = make_node(), make_node(), [], []
+    go_on = threading.Event()
+    parameters = Parameters(node, (('', Oven),))
+
+    def plan(given):
+        wanted.append(given)
+        return partial(go_on.wait, 30)
+
+    prepare_in_thread(node, plan)
+    node.create_timer(0.01, lambda: ticks.append(1), MutuallyExclusiveCallbackGroup())
+    client = asker.create_client(SetParameters, f'/{node.get_name()}/set_parameters')
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node), executor.add_node(asker)
+
+    def spin_until(condition):
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end
+            executor.spin_once(timeout_sec=0.05)
+
+    spin_until(client.service_is_ready)
+    modes = [Parameter('mode', value=value).to_parameter_msg() for value in ('grill', 'cold')]
+    future = client.call_async(SetParameters.Request(parameters=modes))
+    spin_until(lambda: wanted)
+    before = len(ticks)
+    spin_until(lambda: len(ticks) > before + 3)
+    assert not future.done()
+    assert parameters.get(Oven).mode == 'fan'
+    go_on.set()
+    spin_until(future.done)
+    assert [result.successful for result in future.result().results] == [True, False]
+    assert parameters.get(Oven).mode == 'grill'
+    assert [[parameter.value for parameter in given] for given in wanted] == [['grill'], ['cold']]
+    executor.shutdown()
 
 
 @pytest.mark.parametrize(
