@@ -27,7 +27,7 @@ RUN = {
     'workers': 0,
     'accelerator': 'cpu',
 }
-STAGE1_ITERATIONS, STAGE2_ITERATIONS = 12, 40
+STAGE1_ITERATIONS, STAGE2_ITERATIONS = 8, 28
 
 
 @pytest.fixture(autouse=True)
