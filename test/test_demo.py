@@ -164,7 +164,19 @@ def test_frames_hold_what_was_recorded():
 def test_latency_runs_from_the_later_input_to_the_later_output():
     recording = make_recording()
     frames = Frames(recording, np.eye(4), simulator_truth(recording))
-    assert frames.latency() == Latency(p50=12.0, p99=12.0)
+    assert frames.latency() == Latency(p50=12.0, p99=12.0, start_up=12.0)
+
+
+def test_latency_is_that_of_a_running_node():
+    recording = make_recording(14)
+    first, *_, last = sorted(recording.times['cloud'])
+    for stamp, slower in ((first, 150 * MS), (last, 8 * MS)):
+        recording.times['cloud'][stamp] = Times(
+            *(t + slower for t in recording.times['cloud'][stamp])
+        )
+    latency = Frames(recording, np.eye(4), simulator_truth(recording)).latency()
+    assert latency.p50 == 12.0 and 12.0 < latency.p99 <= 20.0
+    assert latency.start_up == 162.0
 
 
 def test_frame_without_output_is_not_scored():
@@ -235,7 +247,7 @@ def make_scene(seed: int = 0) -> Scene:
 
 def test_report_shows_every_panel_at_its_own_aspect(tmp_path):
     summary = Summary(
-        60, 60, 0, Latency(31, 44), 1834, 401, 2601, 'light', 'cpu', 'a street', 'exact'
+        60, 60, 0, Latency(31, 44, 60), 1834, 401, 2601, 'light', 'cpu', 'a street', 'exact'
     )
     scene = make_scene()
     write_report(tmp_path / 'report.png', scene, scene.depth / 40, CAMERA, summary)

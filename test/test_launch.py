@@ -278,7 +278,7 @@ def test_the_profile_can_be_turned_off():
 def test_waiting_threads_of_the_network_leave_the_core_soon():
     nodes = [action for action in start('completion') if isinstance(action, Node)]
     (node,) = [node for node in nodes if node.executable == 'completion_node']
-    assert node.additional_env == {'GOMP_SPINCOUNT': '1000'}
+    assert node.additional_env == {'OMP_WAIT_POLICY': 'ACTIVE', 'GOMP_SPINCOUNT': '1000'}
 
 
 def test_the_profile_holds_large_messages():
