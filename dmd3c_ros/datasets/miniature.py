@@ -269,7 +269,7 @@ def row(matrix: np.ndarray) -> str:
 
 
 def _rows(matrix: np.ndarray) -> str:
-    return '\n'.join(row(row) for row in matrix)
+    return '\n'.join(map(row, matrix))
 
 
 def _write_json(path: Path, content: dict) -> None:
