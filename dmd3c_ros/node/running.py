@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -101,7 +100,6 @@ def _interruptible(
 
 
 def _leave(status: int) -> None:
-    logging.getLogger('dmd3c_ros').warning(
-        'closing takes too long: the process ends without waiting for its threads'
-    )
+    # Not by a logger: what hangs may hold its lock.
+    os.write(2, b'closing takes too long: the process ends without waiting for its threads\n')
     os._exit(status)
