@@ -22,8 +22,7 @@ pytestmark = pytest.mark.timeout(900)
 
 MODULE = 'dmd3c_ros.completion_node'
 TOPICS = {'depth_registered/image_rect': Image, 'sparse/image_rect': Image}
-# LRRU's four differ in width alone; the two large ones take long to write.
-PUBLISHED = ('bpnet', 'lrru_mini', 'lrru_small', 'completionformer')
+PUBLISHED = ('bpnet', 'lrru_mini', 'lrru_tiny', 'lrru_small', 'lrru_base', 'completionformer')
 LOADING_S = 240.0  # of hundreds of megabytes, on a busy machine
 T_CAMERA_LIDAR = f'T_camera_lidar:={ros_graph.T_CAMERA_LIDAR}'
 
