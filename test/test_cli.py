@@ -72,6 +72,19 @@ def test_help_comes_at_once_and_loads_nothing_heavy():
     assert time.perf_counter() - started < 5
 
 
+def test_every_shared_option_belongs_to_the_topics_or_to_one_dataclass_of_settings():
+    from dataclasses import fields
+
+    from dmd3c_ros.bags.frames import Rig
+    from dmd3c_ros.cli.options import BAG, TOPICS
+    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.node.settings import MotionSettings, NodeSettings
+
+    homes = (Rig, NodeSettings, MotionSettings, CompleterConfig)
+    names = [item.name for home in homes for item in fields(home)] + list(TOPICS)
+    assert {name: names.count(name) for name in BAG} == dict.fromkeys(BAG, 1)
+
+
 def test_version_is_that_of_the_package():
     from importlib.metadata import PackageNotFoundError, version
 

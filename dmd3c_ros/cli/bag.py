@@ -1,102 +1,25 @@
 """Commands on bags: completing, converting, describing; none of them needs ROS."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmd3c_ros.cli.options import (
-    AccumulateSweeps,
-    Deskew,
-    Device,
-    FixedFrame,
-    HiddenPoints,
-    InferenceScale,
-    LidarClockOffset,
-    Model,
-    PointTimeField,
-    PointTimeUnit,
-    Precision,
-    PreserveLidar,
-    Weights,
-    filtering,
-    given,
-    make_completer,
-)
+from dmd3c_ros.cli.options import BAG, TOPICS, given, make_completer, part, with_options
 
 if TYPE_CHECKING:
     from dmd3c_ros.bags.frames import FrameSource
     from dmd3c_ros.bags.reader import Bag
 
-_INPUTS, _PAIRING, _OUTPUT = 'Inputs', 'Pairing, as in the node', 'Output'
+_OUTPUT = 'Output'
 
 BagPath = Annotated[
     Path, typer.Argument(help='ROS 2 bag (folder, .mcap or .db3) or ROS 1 bag (.bag).')
 ]
-Image = Annotated[
-    str, typer.Option('--image', help='Image topic; else by type.', rich_help_panel=_INPUTS)
-]
-Info = Annotated[
-    str,
-    typer.Option(
-        '--info', help='CameraInfo topic; else beside the image.', rich_help_panel=_INPUTS
-    ),
-]
-Points = Annotated[
-    str, typer.Option('--points', help='PointCloud2 topic; else by type.', rich_help_panel=_INPUTS)
-]
-CameraFile = Annotated[
-    Path | None,
-    typer.Option(
-        '--camera-info',
-        help='Camera calibration of ROS (YAML), or K or P as text, instead of CameraInfo.',
-        rich_help_panel=_INPUTS,
-    ),
-]
-Extrinsics = Annotated[
-    Path | None,
-    typer.Option(
-        '--extrinsics',
-        help='T_camera_lidar instead of /tf_static: 4x4 text, or YAML with translation (m) and '
-        'rotation (x, y, z, w).',
-        rich_help_panel=_INPUTS,
-    ),
-]
-Slop = Annotated[
-    float | None,
-    typer.Option(
-        '--sync-slop',
-        help='Stamps of an image and its sweep differ by less than this, s.',
-        rich_help_panel=_PAIRING,
-    ),
-]
-QueueSize = Annotated[
-    int | None,
-    typer.Option(
-        '--sync-queue-size',
-        help='Messages of each topic that wait for their partners.',
-        rich_help_panel=_PAIRING,
-    ),
-]
-Rectify = Annotated[
-    bool | None,
-    typer.Option(
-        '--rectify/--rectified',
-        help='Images are raw: undo the distortion that CameraInfo, or the calibration file, '
-        'describes.',
-        rich_help_panel=_INPUTS,
-    ),
-]
-MinConfidence = Annotated[
-    float | None,
-    typer.Option(
-        '--min-confidence',
-        help='Depth less sure than this, 0 to 1, is written as unknown.',
-        rich_help_panel='Completion',
-    ),
-]
 
 
+@with_options(BAG)
 def complete_bag(
     bag: BagPath,
     out: Annotated[Path, typer.Argument(help='Folder of the bag to write; it must not exist.')],
@@ -132,28 +55,8 @@ def complete_bag(
         Path | None,
         typer.Option(help='Also write the pairing report here, as JSON.', rich_help_panel=_OUTPUT),
     ] = None,
-    image: Image = '',
-    info: Info = '',
-    points: Points = '',
-    camera_info: CameraFile = None,
-    extrinsics: Extrinsics = None,
-    rectify: Rectify = None,
-    sync_slop: Slop = None,
-    sync_queue_size: QueueSize = None,
-    fixed_frame: FixedFrame = None,
-    deskew: Deskew = None,
-    point_time_field: PointTimeField = None,
-    point_time_unit: PointTimeUnit = None,
-    lidar_clock_offset: LidarClockOffset = None,
-    accumulate_sweeps: AccumulateSweeps = None,
-    filter_hidden_points: HiddenPoints = None,
-    min_confidence: MinConfidence = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
 ) -> None:
     """Complete a recording: the bag OUT has the depth of every frame of BAG, at its stamps."""
     from dmd3c_ros.bags.completion import (
@@ -165,43 +68,16 @@ def complete_bag(
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.cli.console import fail, progress_bar, say
 
-    outputs = tuple(output) if output else DEFAULT_OUTPUTS + RECTIFIED_OUTPUTS * bool(rectify)
+    rectified = RECTIFIED_OUTPUTS if options.get('rectify') else ()
+    outputs = tuple(output) if output else DEFAULT_OUTPUTS + rectified
+    options |= given(depth_encoding=depth_encoding)
     source = None
     try:
         leave = output_names(prefix, outputs).values()
         if out.exists():
             raise FileExistsError(f'{out} exists already; name a new folder for the bag')
         with Bag(bag) as recording:
-            source = open_source(
-                recording,
-                leave=leave,
-                topics={'image': image, 'info': info, 'points': points},
-                files=(camera_info, extrinsics),
-                settings={
-                    'rectify': rectify,
-                    'sync_slop': sync_slop,
-                    'sync_queue_size': sync_queue_size,
-                    'filter_hidden_points': filtering(filter_hidden_points),
-                    'min_confidence': min_confidence,
-                    'depth_encoding': depth_encoding,
-                },
-                motion={
-                    'fixed_frame': fixed_frame,
-                    'deskew': deskew,
-                    'point_time_field': point_time_field,
-                    'point_time_unit': point_time_unit,
-                    'lidar_clock_offset': lidar_clock_offset,
-                    'accumulate_sweeps': accumulate_sweeps,
-                },
-                model={
-                    'model': model,
-                    'weights': weights,
-                    'device': device,
-                    'precision': precision,
-                    'inference_scale': inference_scale,
-                    'preserve_lidar': preserve_lidar,
-                },
-            )
+            source = open_source(recording, options, leave=leave)
             with progress_bar() as progress:
                 task = progress.add_task('messages', total=_total(source, only_new=only_new))
                 complete_bag(
@@ -271,33 +147,24 @@ def kitti_to_bag(
 
 
 def open_source(
-    recording: 'Bag',
-    *,
-    leave=(),
-    topics: dict,
-    files: tuple,
-    settings: dict,
-    motion: dict,
-    model: dict,
+    recording: 'Bag', options: Mapping[str, Any], leave: Collection[str] = ()
 ) -> 'FrameSource':
-    """Frames of a bag, completed with the options that were given."""
+    """Frames of a bag, completed with those options of the group BAG that were given.
+
+    leave: topics that are no inputs. Raises BagError and ValueError.
+    """
     from dmd3c_ros.bags.frames import FrameSource, Rig
     from dmd3c_ros.bags.selection import find_inputs
     from dmd3c_ros.node.settings import MotionSettings, NodeSettings
 
-    rig = Rig(*files)
-    chosen = NodeSettings(**given(**settings))
-    inputs = find_inputs(
-        recording, **topics, info_from_file=rig.camera_file is not None, leave=leave
-    )
-    return FrameSource(
-        recording,
-        inputs,
-        make_completer(**model),
-        chosen,
-        rig=rig,
-        motion=MotionSettings(**given(**motion)),
-    )
+    rig = Rig(**part(options, Rig))
+    settings = NodeSettings(**part(options, NodeSettings))
+    motion = MotionSettings(**part(options, MotionSettings))
+    topics = {name: options[name] for name in TOPICS if name in options}
+    from_file = rig.camera_file is not None
+    inputs = find_inputs(recording, **topics, info_from_file=from_file, leave=leave)
+    completer = make_completer(options)
+    return FrameSource(recording, inputs, completer, settings, rig=rig, motion=motion)
 
 
 def _total(source: 'FrameSource', *, only_new: bool) -> int:

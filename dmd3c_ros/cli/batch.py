@@ -1,16 +1,16 @@
 """Completing many frames: reading ahead, writing behind, failures by name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dmd3c_ros.cli.console import fail, progress_bar, say
-from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.cli.options import make_completer
 from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
 
 _READ_AHEAD = 2
@@ -49,18 +49,19 @@ class Outcome:
 
 def complete_all(
     jobs: Sequence[Job],
-    completer: DepthCompleter,
+    options: Mapping[str, Any],
     *,
     resume: bool = False,
     depth_scale: float | None = None,
-    filtering: str | None = None,
     failures: dict[str, str] | None = None,
 ) -> None:
     """Complete every job and report; ends the command with code 1 if anything failed.
 
     `failures` are those found before, name -> reason. With `resume`, a job whose output exists
-    is skipped. `filtering` is of `DepthCompleter.seen`, None for its default.
+    is skipped. `options` are of the groups COMPLETION and HIDDEN_POINTS.
     """
+    completer = make_completer(options)
+    filtering = options.get('filter_hidden_points', 'auto')
     outcome = Outcome(failures=dict(failures or {}))
     pending = [job for job in jobs if not (resume and job.output.exists())]
     outcome.skipped = len(jobs) - len(pending)
@@ -71,7 +72,7 @@ def complete_all(
         for job, loaded in _read_ahead(pending, pool):
             try:
                 inputs = loaded.result()
-                sparse = completer.seen(inputs.sparse, filtering or 'auto')
+                sparse = completer.seen(inputs.sparse, filtering)
                 depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
                 writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
             except _BAD_FILE as error:

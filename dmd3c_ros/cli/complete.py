@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmd3c_ros.cli.options import (
+    COMPLETION,
+    HIDDEN_POINTS,
     DepthScale,
-    Device,
-    HiddenPoints,
-    InferenceScale,
-    Model,
     Out,
-    Precision,
-    PreserveLidar,
     Resume,
-    Weights,
-    filtering,
     make_completer,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -31,19 +26,15 @@ _PICTURES = ('.png', '.jpg', '.jpeg')
 
 
 @app.command()
+@with_options(HIDDEN_POINTS | COMPLETION)
 def kitti(
     drive: Annotated[Path, typer.Argument(help='Folder of a KITTI raw drive (..._sync).')],
     out: Out,
     camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',
     resume: Resume = False,
     depth_scale: DepthScale = None,
-    filter_hidden_points: HiddenPoints = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
 ) -> None:
     """Complete every frame of a KITTI raw drive into OUT/NAME.png (16-bit)."""
     from dmd3c_ros.cli.batch import Job, complete_all
@@ -58,24 +49,11 @@ def kitti(
         Job(name, out / f'{name}.png', _kitti_loader(frames, index))
         for index, name in enumerate(frames.names)
     ]
-    completer = make_completer(
-        model=model,
-        weights=weights,
-        device=device,
-        precision=precision,
-        inference_scale=inference_scale,
-        preserve_lidar=preserve_lidar,
-    )
-    complete_all(
-        jobs,
-        completer,
-        resume=resume,
-        depth_scale=depth_scale,
-        filtering=filtering(filter_hidden_points),
-    )
+    complete_all(jobs, options, resume=resume, depth_scale=depth_scale)
 
 
 @app.command()
+@with_options(HIDDEN_POINTS | COMPLETION)
 def frames(
     images: Annotated[Path, typer.Option(help='Folder of rectified pictures.')],
     sparse: Annotated[
@@ -87,13 +65,8 @@ def frames(
     out: Out,
     resume: Resume = False,
     depth_scale: DepthScale = None,
-    filter_hidden_points: HiddenPoints = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
 ) -> None:
     """Complete sparse depth pictures into OUT, under the names of the pictures.
 
@@ -106,25 +79,11 @@ def frames(
         jobs, failures = _pair_files(images, sparse, intrinsics, out)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    completer = make_completer(
-        model=model,
-        weights=weights,
-        device=device,
-        precision=precision,
-        inference_scale=inference_scale,
-        preserve_lidar=preserve_lidar,
-    )
-    complete_all(
-        jobs,
-        completer,
-        resume=resume,
-        depth_scale=depth_scale,
-        filtering=filtering(filter_hidden_points),
-        failures=failures,
-    )
+    complete_all(jobs, options, resume=resume, depth_scale=depth_scale, failures=failures)
 
 
 @app.command()
+@with_options(HIDDEN_POINTS | COMPLETION)
 def one(
     image: Annotated[Path, typer.Argument(help='Rectified picture, or raw with --rectify.')],
     points: Annotated[Path, typer.Argument(help='Cloud: .bin (KITTI), .pcd, .ply or .npy.')],
@@ -151,13 +110,8 @@ def one(
         Path | None, typer.Option(help='Also write the dense coloured cloud here (PLY).')
     ] = None,
     depth_scale: DepthScale = None,
-    filter_hidden_points: HiddenPoints = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
 ) -> None:
     """Complete a single picture with a cloud file."""
     from dmd3c_ros.cli.console import fail, say
@@ -168,15 +122,8 @@ def one(
         inputs, camera = _load_one(image, points, intrinsics, extrinsics, rectify)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    completer = make_completer(
-        model=model,
-        weights=weights,
-        device=device,
-        precision=precision,
-        inference_scale=inference_scale,
-        preserve_lidar=preserve_lidar,
-    )
-    sparse = completer.seen(inputs.sparse, filtering(filter_hidden_points) or 'auto')
+    completer = make_completer(options)
+    sparse = completer.seen(inputs.sparse, options.get('filter_hidden_points', 'auto'))
     depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
     try:
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)

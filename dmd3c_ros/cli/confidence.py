@@ -5,18 +5,10 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import (
-    Device,
-    InferenceScale,
-    Model,
-    Precision,
-    PreserveLidar,
-    Weights,
-    given,
-    make_completer,
-)
+from dmd3c_ros.cli.options import COMPLETION, given, make_completer, with_options
 
 
+@with_options(COMPLETION)
 def benchmark_confidence(
     scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
     lidar: Annotated[
@@ -26,12 +18,8 @@ def benchmark_confidence(
     far: Annotated[
         float | None, typer.Option(help='Surfaces farther than this do not count, m.')
     ] = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
     json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
 ) -> None:
     """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
@@ -39,14 +27,7 @@ def benchmark_confidence(
     from dmd3c_ros.cli.motion import write_numbers
     from dmd3c_ros.confidence_benchmark import Drives, as_rows, measure
 
-    completer = make_completer(
-        model=model,
-        weights=weights,
-        device=device,
-        precision=precision,
-        inference_scale=inference_scale,
-        preserve_lidar=preserve_lidar,
-    )
+    completer = make_completer(options)
     try:
         drives = Drives(**given(scene=scene, lidar=lidar, frames=frames, far=far))
         with console().status('rendering and completing'):

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given
+from dmd3c_ros.cli.options import NETWORK, given, with_options
 
 
+@with_options(NETWORK)
 def demo(
     out: Annotated[Path, typer.Option('--out', help='Folder for the results.')] = Path('demo_out'),
     kitti: Annotated[
@@ -21,10 +22,8 @@ def demo(
         str | None,
         typer.Option(help='hdl64e, vlp16, os1_128, solid_state or line_scan.'),
     ] = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
+    *,
+    options: dict,
 ) -> None:
     """Play a drive to the completion node over DDS and report what comes out."""
     from dmd3c_ros.cli.console import fail, progress_bar, say
@@ -34,12 +33,11 @@ def demo(
     except ImportError as error:
         raise fail(f'the demo needs ROS 2 and its Python packages: {error}') from error
 
-    completion = given(model=model, weights=weights, device=device, precision=precision)
     settings = given(
         n_frames=frames, rate_hz=rate, seed=seed, scene=scene, lidar=lidar, kitti=kitti
     )
     try:
-        config = DemoConfig(out=out, completion=completion, **settings)
+        config = DemoConfig(out=out, completion=options, **settings)
         with progress_bar() as progress:
             summary = run(config, progress)
     except DemoError as error:

@@ -189,7 +189,7 @@ def _completer(
     from dmd3c_ros.evaluation import CompleterPredictor
 
     completer = make_completer(
-        model=name or None, weights=weights or None, device=device, precision=precision
+        given(model=name or None, weights=weights or None, device=device, precision=precision)
     )
     label = f'{completer.name} {Path(weights).stem}' if weights else completer.name
     return CompleterPredictor(completer, label)

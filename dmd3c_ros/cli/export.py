@@ -6,35 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.bag import (
-    CameraFile,
-    Extrinsics,
-    Image,
-    Info,
-    MinConfidence,
-    Points,
-    QueueSize,
-    Rectify,
-    Slop,
-    open_source,
-)
+from dmd3c_ros.cli.bag import open_source
 from dmd3c_ros.cli.options import (
-    AccumulateSweeps,
-    Deskew,
-    Device,
-    FixedFrame,
-    HiddenPoints,
-    InferenceScale,
-    LidarClockOffset,
+    BAG,
     Model,
-    PointTimeField,
-    PointTimeUnit,
-    Precision,
-    PreserveLidar,
     Weights,
-    filtering,
     given,
     make_completer,
+    part,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +52,7 @@ def onnx(
 
 
 @app.command()
+@with_options(BAG)
 def tum(
     source: Annotated[
         Path, typer.Argument(help='Bag, or folder of a KITTI raw drive (..._sync).')
@@ -93,28 +74,8 @@ def tum(
             rich_help_panel='Inputs',
         ),
     ] = '',
-    image: Image = '',
-    info: Info = '',
-    points: Points = '',
-    camera_info: CameraFile = None,
-    extrinsics: Extrinsics = None,
-    rectify: Rectify = None,
-    sync_slop: Slop = None,
-    sync_queue_size: QueueSize = None,
-    fixed_frame: FixedFrame = None,
-    deskew: Deskew = None,
-    point_time_field: PointTimeField = None,
-    point_time_unit: PointTimeUnit = None,
-    lidar_clock_offset: LidarClockOffset = None,
-    accumulate_sweeps: AccumulateSweeps = None,
-    filter_hidden_points: HiddenPoints = None,
-    min_confidence: MinConfidence = None,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
-    inference_scale: InferenceScale = None,
-    preserve_lidar: PreserveLidar = None,
+    *,
+    options: dict,
 ) -> None:
     """Write a sequence like those of the TUM RGB-D benchmark, for ORB-SLAM3 and DROID-SLAM.
 
@@ -124,43 +85,8 @@ def tum(
     from dmd3c_ros.io.depth_png import TUM_SCALE
     from dmd3c_ros.io.tum import TumWriter
 
-    topics = {'image': image, 'info': info, 'points': points}
-    settings = {
-        'rectify': rectify,
-        'sync_slop': sync_slop,
-        'sync_queue_size': sync_queue_size,
-        'filter_hidden_points': filtering(filter_hidden_points),
-        'min_confidence': min_confidence,
-    }
-    options = {
-        'model': model,
-        'weights': weights,
-        'device': device,
-        'precision': precision,
-        'inference_scale': inference_scale,
-        'preserve_lidar': preserve_lidar,
-    }
-    motion = {
-        'fixed_frame': fixed_frame,
-        'deskew': deskew,
-        'point_time_field': point_time_field,
-        'point_time_unit': point_time_unit,
-        'lidar_clock_offset': lidar_clock_offset,
-        'accumulate_sweeps': accumulate_sweeps,
-    }
-    frames = (
-        _drive_frames(source, settings, options)
-        if (source / 'velodyne_points').is_dir()
-        else _bag_frames(
-            source,
-            depth,
-            topics=topics,
-            files=(camera_info, extrinsics),
-            settings=settings,
-            motion=motion,
-            model=options,
-        )
-    )
+    is_drive = (source / 'velodyne_points').is_dir()
+    frames = _drive_frames(source, options) if is_drive else _bag_frames(source, depth, options)
     try:
         scale = TUM_SCALE if depth_scale is None else depth_scale
         with TumWriter(out, scale) as writer, progress_bar() as progress:
@@ -179,7 +105,7 @@ def tum(
         )
 
 
-def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdFrame]':
+def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
     import numpy as np
 
     from dmd3c_ros.core.projection import project_points
@@ -187,8 +113,8 @@ def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdF
     from dmd3c_ros.node.settings import NodeSettings
     from dmd3c_ros.slam.droid import RgbdFrame
 
-    chosen, frames = NodeSettings(**given(**settings)), KittiDrive(drive)
-    completer = make_completer(**options)
+    chosen, frames = NodeSettings(**part(options, NodeSettings)), KittiDrive(drive)
+    completer = make_completer(options)
     for frame in frames:
         sparse = project_points(frame.points, frames.T_camera_lidar, frames.camera)
         sparse = completer.seen(sparse, chosen.filter_hidden_points)
@@ -198,9 +124,7 @@ def _drive_frames(drive: Path, settings: dict, options: dict) -> 'Iterator[RgbdF
         yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frames.camera)
 
 
-def _bag_frames(
-    path: Path, depth: str, *, topics: dict, settings: dict, **completing: dict | tuple
-) -> 'Iterator[RgbdFrame]':
+def _bag_frames(path: Path, depth: str, options: dict) -> 'Iterator[RgbdFrame]':
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import RecordedFrames, completed_frames, depth_topic
     from dmd3c_ros.cli.console import say
@@ -209,10 +133,11 @@ def _bag_frames(
     with Bag(path) as bag:
         recorded = depth_topic(bag, depth)
         if recorded is None:
-            source = open_source(bag, topics=topics, settings=settings, **completing)
+            source = open_source(bag, options)
             yield from completed_frames(source)
         else:
-            chosen = NodeSettings(**given(**settings))
-            source = RecordedFrames(bag, recorded.name, topics['image'], topics['info'], chosen)
+            camera = {name: options[name] for name in ('image', 'info') if name in options}
+            chosen = NodeSettings(**part(options, NodeSettings))
+            source = RecordedFrames(bag, recorded.name, **camera, settings=chosen)
             yield from source
         say(source.report.to_text())

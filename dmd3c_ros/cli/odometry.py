@@ -57,10 +57,12 @@ def odometry(
         )
         completers = {
             name: make_completer(
-                model=name,
-                weights=None if name in BASELINES else weights,
-                device=device,
-                precision=precision,
+                given(
+                    model=name,
+                    weights=None if name in BASELINES else weights,
+                    device=device,
+                    precision=precision,
+                )
             )
             for name in model or ('nearest', 'light')
         }

@@ -4,114 +4,36 @@ An option that is not given stays None and the core's own default counts: no def
 a second time here.
 """
 
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from dmd3c_ros.core.completer import DepthCompleter
 
-_MOTION = 'Motion, as in the node'
+_INPUTS, _PAIRING = 'Inputs', 'Pairing, as in the node'
+_MOTION, _COMPLETION = 'Motion, as in the node', 'Completion'
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        '--model', help='Network, such as light, or interpolation.', rich_help_panel='Completion'
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        '--weights',
-        help="Checkpoint file; the model's own weights when not given.",
-        rich_help_panel='Completion',
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option('--device', help='auto, cpu, cuda or cuda:N.', rich_help_panel='Completion'),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        '--precision',
-        help='auto, float32, bfloat16 or float16.',
-        rich_help_panel='Completion',
-    ),
-]
-InferenceScale = Annotated[
-    float | None,
-    typer.Option(
-        '--inference-scale',
-        help='Run the model at this share of the size, 0.1 to 1; depth has the full size.',
-        rich_help_panel='Completion',
-    ),
-]
-PreserveLidar = Annotated[
-    bool | None,
-    typer.Option(
-        '--preserve-lidar/--correct-lidar',
-        help='Keep measured depth exactly where it was measured.',
-        rich_help_panel='Completion',
-    ),
-]
-HiddenPoints = Annotated[
-    bool | None,
-    typer.Option(
-        '--filter-hidden-points/--keep-hidden-points',
-        help='Drop points that the camera cannot see; else only for the classical baselines.',
-        rich_help_panel='Completion',
-    ),
-]
-FixedFrame = Annotated[
-    str | None,
-    typer.Option(
-        '--fixed-frame',
-        help="Frame of TF that stands still, such as odom: sweeps are moved to the image's time.",
-        rich_help_panel=_MOTION,
-    ),
-]
-Deskew = Annotated[
-    bool | None,
-    typer.Option(
-        '--deskew/--keep-skew',
-        help='Move every point from its own time, where the sweeps tell it (with --fixed-frame).',
-        rich_help_panel=_MOTION,
-    ),
-]
-PointTimeField = Annotated[
-    str | None,
-    typer.Option(
-        '--point-time-field',
-        help='Field with the time of each point; else by the usual names.',
-        rich_help_panel=_MOTION,
-    ),
-]
-PointTimeUnit = Annotated[
-    str | None,
-    typer.Option(
-        '--point-time-unit',
-        help='s, ms, us or ns; else by the values.',
-        rich_help_panel=_MOTION,
-    ),
-]
-LidarClockOffset = Annotated[
-    float | None,
-    typer.Option(
-        '--lidar-clock-offset',
-        help="What is added to the LiDAR's stamps to get the camera's time, s.",
-        rich_help_panel=_MOTION,
-    ),
-]
-AccumulateSweeps = Annotated[
-    int | None,
-    typer.Option(
-        '--accumulate-sweeps',
-        help='Sweeps to lay over each other (with --fixed-frame).',
-        rich_help_panel=_MOTION,
-    ),
-]
+
+def _option(panel: str, kind: type, help: str, *names: str, **more: Any) -> Any:
+    """Type of an option, None where it is not given; by default under its parameter's name."""
+    return Annotated[kind | None, typer.Option(*names, help=help, rich_help_panel=panel, **more)]
+
+
+def _filtering(drop: bool | None) -> str | None:
+    """The setting that a flag of the command line means; None where it was not given."""
+    return None if drop is None else 'always' if drop else 'never'
+
+
+Model = _option(_COMPLETION, str, 'Network, such as light, or interpolation.')
+Weights = _option(_COMPLETION, str, "Checkpoint file; the model's own weights when not given.")
+Device = _option(_COMPLETION, str, 'auto, cpu, cuda or cuda:N.')
+Precision = _option(_COMPLETION, str, 'auto, float32, bfloat16 or float16.')
 Out = Annotated[
     Path, typer.Option('--out', help='Folder for the depth pictures; made if missing.')
 ]
@@ -125,23 +47,137 @@ DepthScale = Annotated[
     ),
 ]
 
+# Groups of options, name -> type, for `with_options`. All but the topics are named like fields of
+# the dataclasses that `part` picks them for.
+NETWORK = {'model': Model, 'weights': Weights, 'device': Device, 'precision': Precision}
+COMPLETION = {
+    **NETWORK,
+    'inference_scale': _option(
+        _COMPLETION,
+        float,
+        'Run the model at this share of the size, 0.1 to 1; depth has the full size.',
+    ),
+    'preserve_lidar': _option(
+        _COMPLETION,
+        bool,
+        'Keep measured depth exactly where it was measured.',
+        '--preserve-lidar/--correct-lidar',
+    ),
+}
+HIDDEN_POINTS = {
+    'filter_hidden_points': _option(
+        _COMPLETION,
+        bool,
+        'Drop points that the camera cannot see; else only for the classical baselines.',
+        '--filter-hidden-points/--keep-hidden-points',
+        callback=_filtering,
+    )
+}
+TOPICS = {
+    'image': _option(_INPUTS, str, 'Image topic; else by type.'),
+    'info': _option(_INPUTS, str, 'CameraInfo topic; else beside the image.'),
+    'points': _option(_INPUTS, str, 'PointCloud2 topic; else by type.'),
+}
+# What `complete bag` takes from and does with a bag.
+BAG = {
+    **TOPICS,
+    'camera_file': _option(
+        _INPUTS,
+        Path,
+        'Camera calibration of ROS (YAML), or K or P as text, instead of CameraInfo.',
+        '--camera-info',
+    ),
+    'extrinsics_file': _option(
+        _INPUTS,
+        Path,
+        'T_camera_lidar instead of /tf_static: 4x4 text, or YAML with translation (m) and '
+        'rotation (x, y, z, w).',
+        '--extrinsics',
+    ),
+    'rectify': _option(
+        _INPUTS,
+        bool,
+        'Images are raw: undo the distortion that CameraInfo, or the calibration file, describes.',
+        '--rectify/--rectified',
+    ),
+    'sync_slop': _option(
+        _PAIRING, float, 'Stamps of an image and its sweep differ by less than this, s.'
+    ),
+    'sync_queue_size': _option(
+        _PAIRING, int, 'Messages of each topic that wait for their partners.'
+    ),
+    'fixed_frame': _option(
+        _MOTION,
+        str,
+        "Frame of TF that stands still, such as odom: sweeps are moved to the image's time.",
+    ),
+    'deskew': _option(
+        _MOTION,
+        bool,
+        'Move every point from its own time, where the sweeps tell it (with --fixed-frame).',
+        '--deskew/--keep-skew',
+    ),
+    'point_time_field': _option(
+        _MOTION, str, 'Field with the time of each point; else by the usual names.'
+    ),
+    'point_time_unit': _option(_MOTION, str, 's, ms, us or ns; else by the values.'),
+    'lidar_clock_offset': _option(
+        _MOTION, float, "What is added to the LiDAR's stamps to get the camera's time, s."
+    ),
+    'accumulate_sweeps': _option(
+        _MOTION, int, 'Sweeps to lay over each other (with --fixed-frame).'
+    ),
+    **HIDDEN_POINTS,
+    'min_confidence': _option(
+        _COMPLETION, float, 'Depth less sure than this, 0 to 1, is written as unknown.'
+    ),
+    **COMPLETION,
+}
 
-def given(**options: object) -> dict[str, object]:
+
+def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a group, in place of its parameter `options`.
+
+    The command gets there, by name, those that were given on the command line.
+    """
+
+    def extend(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**values: object) -> None:
+            command(options=given(**{name: values.pop(name) for name in group}), **values)
+
+        kind = inspect.Parameter.KEYWORD_ONLY
+        added = [
+            inspect.Parameter(name, kind, default=None, annotation=option)
+            for name, option in group.items()
+        ]
+        parameters = []
+        for parameter in inspect.signature(command).parameters.values():
+            one = [parameter.replace(kind=kind)]
+            parameters += added if parameter.name == 'options' else one
+        # What Typer reads.
+        run.__signature__ = inspect.Signature(parameters)
+        return run
+
+    return extend
+
+
+def given(**options: object) -> dict[str, Any]:
     """The options that were given on the command line."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def filtering(drop: bool | None) -> str | None:
-    """The setting that a flag of the command line means; None where it was not given."""
-    return None if drop is None else 'always' if drop else 'never'
+def part(options: Mapping[str, Any], settings: type) -> dict[str, Any]:
+    """Those of the options that are fields of the dataclass `settings`."""
+    return {item.name: options[item.name] for item in fields(settings) if item.name in options}
 
 
-def make_completer(**options: object) -> 'DepthCompleter':
-    """Completer of the given options; a bad one ends the command with the reason."""
+def make_completer(options: Mapping[str, Any]) -> 'DepthCompleter':
+    """Completer of those of the options that concern it; a bad one ends the command."""
     from dmd3c_ros.cli.console import fail
     from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 
     try:
-        return DepthCompleter(CompleterConfig(**given(**options)))
+        return DepthCompleter(CompleterConfig(**part(options, CompleterConfig)))
     except (OSError, ValueError) as error:
         raise fail(error) from error

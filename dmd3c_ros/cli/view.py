@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import Device, Model, Precision, Weights, make_completer
+from dmd3c_ros.cli.options import NETWORK, make_completer, with_options
 
 if TYPE_CHECKING:
     from dmd3c_ros.viewing.frames import ViewFrame
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SCENES = ('street', 'indoor')
 
 
+@with_options(NETWORK)
 def view(
     source: Annotated[
         str,
@@ -36,10 +37,8 @@ def view(
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help='Points less sure are left out of the cloud.')
     ] = 0.0,
-    model: Model = None,
-    weights: Weights = None,
-    device: Device = None,
-    precision: Precision = None,
+    *,
+    options: dict,
 ) -> None:
     """Show picture, sparse and dense depth, confidence, cloud and trajectory on one time line.
 
@@ -49,7 +48,6 @@ def view(
     from dmd3c_ros.cli.console import fail, progress_bar, say
     from dmd3c_ros.viewing.rerun_log import RerunLog
 
-    options = {'model': model, 'weights': weights, 'device': device, 'precision': precision}
     try:
         with ExitStack() as stack, progress_bar() as progress:
             found = _frames(stack, source, drive, frames, seed, options)
@@ -74,9 +72,9 @@ def _frames(
     path = Path(source)
     if source in SCENES and not path.exists():
         simulated = SimulatedDrive(scene=source, seed=seed, frames=frames or SimulatedDrive.frames)
-        return viewing.of_drive(simulated, make_completer(**options))
+        return viewing.of_drive(simulated, make_completer(options))
     if (path / 'velodyne_points').is_dir():
-        return viewing.of_drive(RecordedDrive(path, frames), make_completer(**options))
+        return viewing.of_drive(RecordedDrive(path, frames), make_completer(options))
     if not path.is_dir() or any(path.glob('*.mcap')) or any(path.glob('*.db3')):
         return _bag_frames(stack, path, options)
     return viewing.of_run(path, None if drive is None else KittiDrive(drive))
@@ -92,10 +90,7 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
     bag = stack.enter_context(Bag(path))
     if depth_topic(bag, '') is not None:
         return with_trajectory(viewing.of_recorded(path), path)
-    topics = {'image': '', 'info': '', 'points': ''}
-    files = (None, None)
-    source = open_source(bag, topics=topics, files=files, settings={}, motion={}, model=options)
-    return with_trajectory(viewing.of_source(source), path)
+    return with_trajectory(viewing.of_source(open_source(bag, options)), path)
 
 
 def _add_files(log, folder: Path) -> None:
