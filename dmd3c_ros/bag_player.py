@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability
-from rosgraph_msgs.msg import Clock
 
 from .bags.frames import read_transforms
 from .bags.reader import Bag
 from .bags.records import BagError, Record, Topic, stamp_ns
 from .bags.selection import Inputs, find_inputs
 from .core.transform_buffer import TransformError
-from .node.logs import show_package_log
-from .node.player import LINGER_S, POLL_S, play, time_message
+from .node.playback import CLOCK, Playback, play
 from .node.settings import check_ranges, ranged
 from .node.transforms import numbers_from_matrix
-from .parameters import Parameters
 from .tf_messages import TF_TYPE
 
-_CLOCK = '/clock'
-_CLOCK_PERIOD_S = 0.01
 _QUEUE_DEPTH = 10
-_TOLD_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class BagSettings:
 PARAMETER_GROUPS = (('', BagSettings),)
 
 
-class BagPlayer(Node):
+class BagPlayer(Playback):
     """Publishes the messages of a bag, byte by byte, from its own thread.
 
     Stamps stay as they are. Topics of types that are not installed are left out with a warning.
@@ -67,43 +59,22 @@ class BagPlayer(Node):
     """
 
     def __init__(self) -> None:
-        super().__init__('bag_player', automatically_declare_parameters_from_overrides=True)
-        show_package_log(self.get_logger())
-        parameters = Parameters(
-            self,
-            PARAMETER_GROUPS,
-            lambda names, _: f'{", ".join(sorted(names))}: a player reads them when it starts',
-        )
-        self._settings = parameters.get(BagSettings)
+        super().__init__('bag_player', PARAMETER_GROUPS, BagSettings)
         self._bag = Bag(self._settings.bag)
         self._topics = [topic for topic in self._bag.topics if topic.count]
         self._outputs = {}
         for topic in self._topics:
             self._offer(topic)
-        self._clock_output = (
-            self.create_publisher(Clock, _CLOCK, _QUEUE_DEPTH)
-            if self._settings.publish_clock
-            else None
-        )
-        self.failed = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._play, name='playback', daemon=True)
-        self._thread.start()
-
-    @property
-    def playing(self) -> bool:
-        """False once the recording is over."""
-        return self._thread.is_alive()
+        self._begin()
 
     def close(self) -> None:
         """End playback."""
-        self._stop.set()
-        self._thread.join()
+        super().close()
         self._bag.close()
 
     def _offer(self, topic: Topic) -> None:
         package, _, name = topic.type.partition('/msg/')
-        if topic.name == _CLOCK and self._settings.publish_clock:
+        if topic.name == CLOCK and self._settings.publish_clock:
             return
         try:
             kind = getattr(importlib.import_module(f'{package}.msg'), name)
@@ -115,20 +86,17 @@ class BagPlayer(Node):
     # ---------------------------------------------------------------- playback
 
     def _play(self) -> None:
-        try:
-            inputs = self._inputs()
-            if not self._wait_for_subscribers(inputs):
-                return
-            self.get_logger().info(
-                f'playing {self._bag.count} messages of {len(self._outputs)} topics at rate '
-                f'{self._settings.rate:g}'
-            )
-            laps = 0
-            while (not laps or self._settings.loop) and self._play_once():
-                laps += 1
-        except (OSError, ValueError) as error:
-            self.failed = True
-            self.get_logger().error(f'playback ends: {error}')
+        inputs = self._inputs()
+        named = [self._outputs[topic.key] for topic in inputs or () if topic is not None]
+        if not self._wait_for_subscribers(named):
+            return
+        self.get_logger().info(
+            f'playing {self._bag.count} messages of {len(self._outputs)} topics at rate '
+            f'{self._settings.rate:g}'
+        )
+        laps = 0
+        while (not laps or self._settings.loop) and self._play_once():
+            laps += 1
 
     def _play_once(self) -> bool:
         """From the first message to the last; False when playback ends before."""
@@ -142,25 +110,13 @@ class BagPlayer(Node):
             late_s = max(late_s, time.monotonic() - due)
             count += self._publish(record)
         self.get_logger().info(f'played {count} messages, up to {late_s * 1e3:.0f} ms late')
-        return not self._stop.wait(LINGER_S)
+        return self._linger()
 
     def _publish(self, record: Record) -> bool:
         output = self._outputs.get(record.topic.key)
         if output is not None:
             output.publish(bytes(record.data))
         return output is not None
-
-    def _sleep_until(self, due: float, record_ns: int) -> bool:
-        """Wait for a message's time, telling the time meanwhile; False when playback ends."""
-        while not self._stop.is_set():
-            left = due - time.monotonic()
-            if self._clock_output is not None:
-                now_ns = record_ns - max(0, int(left * self._settings.rate * 1e9))
-                self._clock_output.publish(Clock(clock=time_message(now_ns)))
-            if left <= 0:
-                return True
-            self._stop.wait(min(left, _CLOCK_PERIOD_S) if self._clock_output else left)
-        return False
 
     def _inputs(self) -> Inputs | None:
         """The camera's and the LiDAR's topics, where it is clear which they are."""
@@ -185,20 +141,6 @@ class BagPlayer(Node):
             return
         numbers = ', '.join(f'{value:.9g}' for value in numbers_from_matrix(T_camera_lidar))
         self.get_logger().info(f'T_camera_lidar: [{numbers}]')
-
-    def _wait_for_subscribers(self, inputs: Inputs | None) -> bool:
-        """False when playback ends before there are enough."""
-        outputs = [self._outputs[topic.key] for topic in inputs or () if topic is not None]
-        wanted, told = self._settings.wait_for_subscribers, -_TOLD_EVERY_S
-        while not self._stop.is_set():
-            missing = [o.topic_name for o in outputs if o.get_subscription_count() < wanted]
-            if not missing:
-                return True
-            if time.monotonic() - told > _TOLD_EVERY_S:
-                self.get_logger().info(f'waiting for subscribers of {", ".join(missing)}')
-                told = time.monotonic()
-            self._stop.wait(POLL_S)
-        return False
 
 
 def _offered_qos(topic: Topic) -> QoSProfile:

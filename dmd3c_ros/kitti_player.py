@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .io.kitti import KittiDrive, ring_indices
-from .node.player import Drive, DriveFrame, Player, play
+from .node.playback import play
+from .node.player import Drive, DriveFrame, Player
 from .parameters import Parameters
 
 RINGS = ('all', 'even', 'odd')

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .node.player import Drive, DriveFrame, Player, play
+from .node.playback import play
+from .node.player import Drive, DriveFrame, Player
 from .node.settings import check_ranges, ranged
 from .parameters import Parameters
 from .simulation import KINDS, PATTERNS, Rig, drive, lidar_mount, pinhole

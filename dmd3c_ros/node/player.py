@@ -1,21 +1,16 @@
-"""What both players share: a drive published in time, as a camera and a LiDAR would."""
+"""A drive published in time, as a camera and a LiDAR would."""
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-import rclpy
-from builtin_interfaces.msg import Time as TimeMessage
 from geometry_msgs.msg import TransformStamped
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -23,9 +18,8 @@ from .. import conversions
 from ..core.camera import Camera
 from ..parameters import Parameters
 from ..tf_messages import encode_transforms
-from .logs import show_package_log
+from .playback import Playback, time_message
 from .reading import read_ahead
-from .running import run
 from .settings import PlayerSettings
 from .transforms import numbers_from_matrix
 
@@ -33,15 +27,6 @@ _TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2
 _GROUND_TRUTH = 'ground_truth/image_rect'
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_CLOCK_PERIOD_S = 0.01
-POLL_S = 0.05
-_TOLD_EVERY_S = 5.0
-# Time for the last messages to leave before the process goes.
-LINGER_S = 1.0
-
-
-# A node with the properties `playing` and `failed`.
-PlayerT = TypeVar('PlayerT', bound=Node)
 
 
 class DriveFrame(NamedTuple):
@@ -87,7 +72,7 @@ class _Messages(NamedTuple):
     depth: Image | None
 
 
-class Player(Node):
+class Player(Playback):
     """Publishes image_rect, camera_info and points of a drive at its times, from its own thread;
     of a simulated drive the exact depth too.
 
@@ -100,15 +85,8 @@ class Player(Node):
         groups: Sequence[tuple[str, type]],
         open_drive: Callable[[Parameters], Drive],
     ) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True)
-        show_package_log(self.get_logger())
-        parameters = Parameters(
-            self,
-            (('', PlayerSettings), *groups),
-            lambda names, _: f'{", ".join(sorted(names))}: a player reads them when it starts',
-        )
-        self._settings = parameters.get(PlayerSettings)
-        self._drive = open_drive(parameters)
+        super().__init__(name, (('', PlayerSettings), *groups), PlayerSettings)
+        self._drive = open_drive(self.parameters)
         # Named apart from Node's own list of publishers.
         self._outputs = {
             topic: self.create_publisher(message, topic, _QOS)
@@ -117,38 +95,15 @@ class Player(Node):
         self._depth_output = (
             self.create_publisher(Image, _GROUND_TRUTH, _QOS) if self._drive.has_depth else None
         )
-        self._clock_output = (
-            self.create_publisher(Clock, '/clock', 10) if self._settings.publish_clock else None
-        )
         self._publish_transform()
-        self.failed = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._play, name='playback', daemon=True)
-        self._thread.start()
-
-    @property
-    def playing(self) -> bool:
-        """False once the drive is over."""
-        return self._thread.is_alive()
-
-    def close(self) -> None:
-        """End playback."""
-        self._stop.set()
-        self._thread.join()
+        self._begin()
 
     # ---------------------------------------------------------------- playback
 
     def _play(self) -> None:
-        try:
-            self._play_frames()
-        except (OSError, ValueError) as error:
-            self.failed = True
-            self.get_logger().error(f'playback ends: {error}')
-
-    def _play_frames(self) -> None:
         frames = self._frames()
         frame, shift_ns = next(frames)
-        if not self._wait_for_subscribers():
+        if not self._wait_for_subscribers(self._outputs.values()):
             return
         self.get_logger().info(f'playing {len(self._drive)} frames at rate {self._settings.rate}')
         first_ns, start, late, count = frame.stamp_ns, time.monotonic(), 0, 0
@@ -162,19 +117,7 @@ class Player(Node):
             count += 1
             frame, shift_ns = next(frames, (None, 0))
         self.get_logger().info(f'played {count} frames, {late} of them late')
-        self._stop.wait(LINGER_S)
-
-    def _sleep_until(self, due: float, stamp_ns: int) -> bool:
-        """Wait for a frame's time, telling the time meanwhile; False when playback ends."""
-        while not self._stop.is_set():
-            left = due - time.monotonic()
-            if self._clock_output is not None:
-                now_ns = stamp_ns - max(0, int(left * self._settings.rate * 1e9))
-                self._clock_output.publish(Clock(clock=time_message(now_ns)))
-            if left <= 0:
-                return True
-            self._stop.wait(min(left, _CLOCK_PERIOD_S) if self._clock_output else left)
-        return False
+        self._linger()
 
     def _publish(self, frame: _Messages, shift_ns: int) -> None:
         if self._settings.restamp:
@@ -188,23 +131,6 @@ class Player(Node):
         if frame.depth is not None:
             frame.depth.header.stamp = stamp
             self._depth_output.publish(frame.depth)
-
-    def _wait_for_subscribers(self) -> bool:
-        """False when playback ends before there are enough."""
-        wanted, told = self._settings.wait_for_subscribers, -_TOLD_EVERY_S
-        while not self._stop.is_set():
-            missing = [
-                publisher.topic_name
-                for publisher in self._outputs.values()
-                if publisher.get_subscription_count() < wanted
-            ]
-            if not missing:
-                return True
-            if time.monotonic() - told > _TOLD_EVERY_S:
-                self.get_logger().info(f'waiting for subscribers of {", ".join(missing)}')
-                told = time.monotonic()
-            self._stop.wait(POLL_S)
-        return False
 
     # ---------------------------------------------------------------- reading
 
@@ -266,20 +192,3 @@ def static_transform(drive: Drive, lidar_frame: str, camera_frame: str) -> Trans
     translation.x, translation.y, translation.z = numbers[:3]
     rotation.x, rotation.y, rotation.z, rotation.w = numbers[3:]
     return message
-
-
-def time_message(stamp_ns: int) -> TimeMessage:
-    """A message's time of a number of ns."""
-    sec, nanosec = divmod(stamp_ns, 10**9)
-    return TimeMessage(sec=sec, nanosec=nanosec)
-
-
-def play(name: str, make: Callable[[], PlayerT], args: Sequence[str] | None) -> int:
-    """Run a player to the end of its drive, or until it is interrupted; 1 where it cannot."""
-
-    def spin(player: PlayerT) -> int:
-        while player.playing:
-            rclpy.spin_once(player, timeout_sec=POLL_S)
-        return int(player.failed)
-
-    return run(name, make, spin, args)
