@@ -12,7 +12,6 @@ killed goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from dmd3c_ros.io.atomic import write_bytes
 from .ablation_data import LABELLED, SHARDS, TEST, AblationDataConfig, read_test_frames, write_data
 from .ablation_scores import dense_scores
 from .augment import AugmentConfig
-from .config import load
+from .command_line import run_command
 from .data import DataConfig, DatasetConfig, ShardsConfig, tensors
 from .engine import TrainConfig, pad, train
 from .objectives import DenseLossConfig, ObjectiveConfig
@@ -212,18 +211,7 @@ def table(results: dict[str, dict[str, list[float]]]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--config', required=True, help='YAML file of an AblationConfig')
-    parser.add_argument(
-        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
-    )
-    args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
-    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    try:
-        results = ablate(load(AblationConfig, args.config, args.set))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'{parser.prog}: {error}') from error
+    results = run_command(AblationConfig, ablate, arguments, __doc__)
     Console(width=120).print(table(results))
 
 

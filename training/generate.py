@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dmd3c_ros.io.atomic import write_bytes
 
+from .command_line import add_settings, short_errors
 from .config import load
 from .generation import Batch, GenerateConfig, Rejected
 from .shards import ShardWriter, shard_path
@@ -159,15 +160,12 @@ def _progress(total: int, todo: Sequence[_Shard]) -> Iterator[Callable[[int], No
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.generate', description=__doc__)
-    parser.add_argument('--config', required=True, help='YAML file of a GenerateConfig')
-    parser.add_argument(
-        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
-    )
+    add_settings(parser, GenerateConfig)
     parser.add_argument('--preview', metavar='DIR', help='write pictures of samples, no shards')
     parser.add_argument('--count', type=int, default=8, help='number of previews')
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    try:
+    with short_errors('generate'):
         config = load(GenerateConfig, args.config, args.set)
         if args.preview:
             from .preview import write_previews
@@ -175,8 +173,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_previews(config, args.preview, args.count)
         else:
             generate(config)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'generate: {error}') from error
 
 
 if __name__ == '__main__':

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .casting import HeightField, mesh_caster
+from .command_line import add_settings, short_errors
 from .config import load
 from .generation import GenerateConfig, Maker, Rejected
 from .mesh import GridSurface, poisson_mesh
@@ -152,19 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.measure', description=__doc__)
     parser.add_argument('what', choices=('stages', 'surfaces', 'sweeps'))
-    parser.add_argument('--config', help='YAML file of a GenerateConfig, for stages and surfaces')
-    parser.add_argument(
-        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
-    )
+    # Stages and surfaces need them, sweeps do not.
+    add_settings(parser, GenerateConfig, required=False)
     parser.add_argument('--count', type=int, default=20, help='number of samples or sweeps')
     parser.add_argument('--drive', help='a real KITTI drive, for sweeps')
     parser.add_argument('--figure', help='PNG to write, for sweeps')
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    try:
+    with short_errors('measure'):
         table = _run(args)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f'measure: {error}') from error
     Console().print(table)
 
 

@@ -25,6 +25,7 @@ class RenderedView(NamedTuple):
 class _Surface(NamedTuple):
     """The N pixels that show a surface, all float32 in the world frame."""
 
+    shape: tuple[int, int]  # height and width of the image
     pixel: np.ndarray  # (N,) index into the flattened image
     unit: np.ndarray  # (N, 3) viewing direction
     metres: np.ndarray  # (N,) distance from the camera
@@ -74,8 +75,8 @@ def render(
         ahead = unit[pixel]
         normal *= -np.sign(_dot(normal, ahead))[:, None]
         point = rays[pixel, :3] + ahead * metres[:, None] + _LIFT_M * normal
-        surface = _Surface(pixel, ahead, metres, normal, point, uv, row, face)
-        linear[pixel] = _shade(scene, surface, shape, rng, threads)
+        surface = _Surface(shape, pixel, ahead, metres, normal, point, uv, row, face)
+        linear[pixel] = _shade(scene, surface, rng, threads)
     depth = np.where(met, hits.distance, 0).astype(np.float32).reshape(shape)
     rgb = develop(linear.reshape(*shape, 3), met.reshape(shape), scene.light, rng)
     return RenderedView(rgb, depth)
@@ -105,18 +106,12 @@ def sky(light: Light, direction: np.ndarray) -> np.ndarray:
     return color + glow[:, None] * sun
 
 
-def _shade(
-    scene: Scene,
-    surface: _Surface,
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    threads: int,
-) -> np.ndarray:
+def _shade(scene: Scene, surface: _Surface, rng: np.random.Generator, threads: int) -> np.ndarray:
     """Linear radiance (N, 3) of the surface's pixels."""
     light, table = scene.light, scene.materials
     color = albedo(table, surface.row, surface.uv, surface.face, surface.metres)
     irradiance = _sunlight(scene, surface, threads)
-    irradiance += _ambient(scene, surface, shape, rng, threads)
+    irradiance += _ambient(scene, surface, rng, threads)
     for lamp in light.lamps:
         irradiance += _lamplight(scene, np.array(lamp, np.float32), surface, threads)
     color *= irradiance + table['emission'][surface.row][:, None]
@@ -139,16 +134,13 @@ def _sunlight(scene: Scene, surface: _Surface, threads: int) -> np.ndarray:
 
 
 def _ambient(
-    scene: Scene,
-    surface: _Surface,
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    threads: int,
+    scene: Scene, surface: _Surface, rng: np.random.Generator, threads: int
 ) -> np.ndarray:
     """Light of sky and ground, less in corners.
 
     Corners: one short random ray for every fourth pixel, smoothed over their neighbourhood.
     """
+    shape = surface.shape
     v, u = np.divmod(surface.pixel, shape[1])
     chosen = np.flatnonzero((v % 2 == 0) & (u % 2 == 0))
     rays = np.empty((len(chosen), 6), np.float32)

@@ -45,11 +45,7 @@ def in_domain(
 
 
 def aligned_residual(
-    prediction: Tensor,
-    teacher: Tensor,
-    mask: Tensor,
-    alignment: str = 'least_absolute',
-    direction: str = 'teacher',
+    prediction: Tensor, teacher: Tensor, mask: Tensor, alignment: str, direction: str
 ) -> Tensor:
     """What is left between prediction and teacher after the best scale and shift.
 

@@ -1,0 +1,49 @@
+"""What the command lines of training share: settings from a file, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from .config import load
+
+C, R = TypeVar('C'), TypeVar('R')
+
+
+def add_settings(parser: argparse.ArgumentParser, kind: type, required: bool = True) -> None:
+    """The options --config and --set, as ``config.load`` takes them for a dataclass."""
+    parser.add_argument(
+        '--config', required=required, help=f'YAML file of settings: {kind.__name__}'
+    )
+    parser.add_argument(
+        '--set', nargs='*', default=[], metavar='KEY=VALUE', help='change settings'
+    )
+
+
+@contextmanager
+def short_errors(command: str) -> Iterator[None]:
+    """Wrong settings and files end the command with one line, not with a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'{command}: {error}') from error
+
+
+def run_command(
+    kind: type[C],
+    action: Callable[[C], R],
+    arguments: Sequence[str] | None,
+    description: str | None,
+) -> R:
+    """A command of training that takes nothing but settings: read them and act on them."""
+    parser = argparse.ArgumentParser(description=description)
+    add_settings(parser, kind)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
+    # Lightning's notices repeat at every checkpoint.
+    logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
+    with short_errors(parser.prog):
+        return action(load(kind, args.config, args.set))
