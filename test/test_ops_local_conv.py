@@ -64,6 +64,24 @@ def test_a_map_laid_out_channels_last_gives_the_same() -> None:
     torch.testing.assert_close(local_conv(x, last), local_conv(x, kernel))
 
 
+def test_is_one_operator_to_the_compiler() -> None:
+    x, kernel = draw(2, 7, 8, 6)
+    inputs = x.to(memory_format=torch.channels_last), kernel
+    torch.library.opcheck(
+        torch.ops.dmd3c.local_conv.default, inputs, test_utils=('test_schema', 'test_faketensor')
+    )
+    called = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> object:
+        called.extend(node.target for node in graph.graph.nodes if node.op == 'call_function')
+        return graph.forward
+
+    with torch.inference_mode():
+        compiled = torch.compile(local_conv, backend=backend, fullgraph=True)
+        assert torch.equal(compiled(*inputs), local_conv(*inputs))
+    assert [str(target) for target in called] == ['dmd3c.local_conv.default']
+
+
 @pytest.mark.parametrize('channels', [4, 8, 10])
 def test_kernels_that_are_no_odd_square_are_refused(channels: int) -> None:
     with pytest.raises(ValueError, match='k \\* k channels with odd k'):

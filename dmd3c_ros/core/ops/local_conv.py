@@ -41,24 +41,37 @@ def local_conv(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _on_gpu(x: Tensor, kernel: Tensor) -> bool:
-    """Whether Triton's kernels take these; the compiler fuses the plain operations itself."""
+    """Whether Triton's kernels take these."""
     if not x.is_cuda or torch.compiler.is_compiling() or gpu_kernels() is None:
         return False
     return x.dtype == kernel.dtype == torch.float32
 
 
 def _forward(x: Tensor, kernel: Tensor) -> Tensor:
+    # One operator to a compiler: the taps that it would unroll, BP-Net has 3486, take hours.
+    return _opaque(x, kernel) if torch.compiler.is_compiling() else _weigh(x, kernel)
+
+
+def _weigh(x: Tensor, kernel: Tensor) -> Tensor:
     if _on_gpu(x, kernel):
         return gpu_kernels().local_conv(x.contiguous(), kernel.contiguous())
     height, width = x.shape[-2:]
     side = math.isqrt(kernel.shape[1])
     padded = F.pad(x, (side // 2,) * 4)
-    out = torch.zeros_like(x)
+    out = torch.zeros_like(x, memory_format=torch.contiguous_format)
     for tap in range(side * side):
         i, j = divmod(tap, side)
         window = padded[:, :, i : i + height, j : j + width]
         out = out.addcmul_(window, kernel[:, tap : tap + 1])
     return out
+
+
+_opaque = torch.library.custom_op('dmd3c::local_conv', _weigh, mutates_args=())
+
+
+@_opaque.register_fake
+def _(x: Tensor, kernel: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 class _LocalConv(torch.autograd.Function):
