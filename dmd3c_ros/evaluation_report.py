@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import heapq
-import json
 from collections.abc import Sequence
 from io import BytesIO, StringIO
 from itertools import count
@@ -26,7 +25,7 @@ from dmd3c_ros.drawing import (
     points_on_image,
 )
 from dmd3c_ros.evaluation import Evaluation, FrameResult
-from dmd3c_ros.io.atomic import write_bytes
+from dmd3c_ros.io.atomic import write_bytes, write_json
 from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.metrics import METRIC_NAMES
 
@@ -124,11 +123,6 @@ def write_results(folder: Path, evaluation: Evaluation) -> None:
         writer.writerow([frame.name, *values, *by_band, 1e3 * frame.seconds])
     write_bytes(folder / 'frames.csv', text.getvalue().encode())
     write_json(folder / 'mean.json', evaluation.as_dict())
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically."""
-    write_bytes(path, (json.dumps(content, indent=2) + '\n').encode())
 
 
 def result_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -66,7 +66,7 @@ def complete_bag(
         output_names,
     )
     from dmd3c_ros.bags.reader import Bag
-    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.cli.console import fail, progress_bar, say, write_numbers
 
     rectified = RECTIFIED_OUTPUTS if options.get('rectify') else ()
     outputs = tuple(output) if output else DEFAULT_OUTPUTS + rectified
@@ -97,7 +97,7 @@ def complete_bag(
         raise fail(error) from error
     say(source.report.to_text())
     if report is not None:
-        _write_report(report, source)
+        write_numbers(report, source.report.to_dict())
 
 
 def bag_info(bag: BagPath) -> None:
@@ -170,15 +170,3 @@ def open_source(
 def _total(source: 'FrameSource', *, only_new: bool) -> int:
     topics = [t for t in source.inputs if t is not None] if only_new else source.bag.topics
     return sum(topic.count for topic in topics)
-
-
-def _write_report(path: Path, source: 'FrameSource') -> None:
-    import json
-
-    from dmd3c_ros.cli.console import fail
-    from dmd3c_ros.io.atomic import write_bytes
-
-    try:
-        write_bytes(path, (json.dumps(source.report.to_dict(), indent=2) + '\n').encode())
-    except OSError as error:
-        raise fail(error) from error

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from dmd3c_ros.benchmark import BenchmarkConfig, Case, Inputs
     from dmd3c_ros.benchmark_numerics import Deviation, NearestTiming
 
-_PIPE_WIDTH = 200
 _LOWER = ('bfloat16', 'float16')
 
 
@@ -155,33 +154,23 @@ def _report(
     differences: 'list[Deviation]',
     path: Path | None,
 ) -> None:
-    import json
+    from dmd3c_ros.cli.console import result_console, write_numbers
 
-    from rich.console import Console
-
-    from dmd3c_ros.cli.console import fail, say
-    from dmd3c_ros.io.atomic import write_bytes
-
-    console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
+    console = result_console()
     console.print(', '.join(f'{key} {value}' for key, value in machine.items()), highlight=False)
     console.print(_case_table(cases))
     if searches:
         console.print(_search_table(searches))
     if differences:
         console.print(_deviation_table(differences))
-    if path is None:
-        return
-    content = {
-        'machine': machine,
-        'cases': [case.as_dict() for case in cases],
-        'nearest': [search.as_dict() for search in searches],
-        'deviations': [difference.as_dict() for difference in differences],
-    }
-    try:
-        write_bytes(path, (json.dumps(content, indent=2) + '\n').encode())
-    except OSError as error:
-        raise fail(error) from error
-    say(f'numbers in {path}')
+    if path is not None:
+        numbers = {
+            'machine': machine,
+            'cases': [case.as_dict() for case in cases],
+            'nearest': [search.as_dict() for search in searches],
+            'deviations': [difference.as_dict() for difference in differences],
+        }
+        write_numbers(path, numbers)
 
 
 def _case_table(cases: 'list[Case]') -> 'Table':

@@ -23,8 +23,7 @@ def benchmark_confidence(
     json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
 ) -> None:
     """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
-    from dmd3c_ros.cli.console import console, fail
-    from dmd3c_ros.cli.motion import write_numbers
+    from dmd3c_ros.cli.console import console, fail, write_numbers
     from dmd3c_ros.confidence_benchmark import Drives, as_rows, measure
 
     completer = make_completer(options)
@@ -40,8 +39,9 @@ def benchmark_confidence(
 
 
 def _show(table: list, model: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from dmd3c_ros.cli.console import result_console
 
     shown = Table(title=f'{model}: what each min_confidence keeps')
     titles = ('surfaces', 'sky', 'MAE m', 'RMSE m', 'off by more than 5 %')
@@ -56,4 +56,4 @@ def _show(table: list, model: str) -> None:
             f'{row.rmse:.3f}',
             f'{row.wrong:.1%}',
         )
-    Console().print(shown)
+    result_console().print(shown)

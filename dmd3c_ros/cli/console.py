@@ -1,6 +1,7 @@
 """Where commands write to a person: standard error, so that results can go to standard output."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -14,11 +15,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+_PIPE_WIDTH = 200
+
 
 @lru_cache(maxsize=1)
 def console() -> Console:
     """The one console that log and progress bars share."""
     return Console(stderr=True)
+
+
+def result_console() -> Console:
+    """The console of results: standard output, as wide as they need where it is no terminal."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def progress_bar(*counts: ProgressColumn) -> Progress:
@@ -44,6 +53,17 @@ def fail(message: object) -> typer.Exit:
 def say(message: str) -> None:
     """Say one line."""
     console().print(_escape(message), highlight=False, soft_wrap=True)
+
+
+def write_numbers(path: Path, numbers: object) -> None:
+    """Write numbers as JSON; a path that cannot be written ends the command with the reason."""
+    from dmd3c_ros.io.atomic import write_json
+
+    try:
+        write_json(path, numbers)
+    except OSError as error:
+        raise fail(error) from error
+    say(f'numbers in {path}')
 
 
 def _escape(message: object) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _DATA = 'Data'
 _SCORE = 'Scoring'
 _TEST_SET = 'kitti-test'
-_PIPE_WIDTH = 200
 
 
 def evaluate(
@@ -232,14 +231,12 @@ def _spread(count: int, limit: int | None) -> list[int]:
 
 def _report(results: 'list[Evaluation]', out: Path) -> None:
     """Print the tables; ends the command with code 1 if a frame failed or nothing was scored."""
-    from rich.console import Console
-
-    from dmd3c_ros.cli.console import fail, say
-    from dmd3c_ros.evaluation_report import band_table, result_table, write_json
+    from dmd3c_ros.cli.console import fail, result_console, say
+    from dmd3c_ros.evaluation_report import band_table, result_table
+    from dmd3c_ros.io.atomic import write_json
 
     write_json(out / 'summary.json', [result.as_dict() for result in results])
-    # As wide as it needs to be where the output is a file or a pipe.
-    console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
+    console = result_console()
     console.print(result_table(results))
     console.print(band_table(results))
     say(f'results in {out}/: summary.json; per model frames.csv, mean.json, worst.png')

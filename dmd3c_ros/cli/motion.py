@@ -28,7 +28,7 @@ def benchmark_motion(
     """
     import numpy as np
 
-    from dmd3c_ros.cli.console import console, fail
+    from dmd3c_ros.cli.console import console, fail, write_numbers
     from dmd3c_ros.cli.options import given
     from dmd3c_ros.motion_benchmark import MovingRig, run, time_sweep
 
@@ -56,8 +56,9 @@ def benchmark_motion(
 
 
 def _show(rows: dict) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from dmd3c_ros.cli.console import result_console
 
     table = Table(title='error in the image, pixels: median / 95 %')
     table.add_column('correction')
@@ -66,19 +67,4 @@ def _show(rows: dict) -> None:
     for name, cells in rows.items():
         numbers = (f'{c["median_px"]:.2f} / {c["p95_px"]:.2f}' for c in cells.values())
         table.add_row(name, *numbers)
-    out = Console() if Console().is_terminal else Console(width=200)
-    out.print(table)
-
-
-def write_numbers(path: Path, numbers: dict) -> None:
-    """Write numbers as JSON; a path that cannot be written ends the command with the reason."""
-    import json
-
-    from dmd3c_ros.cli.console import fail, say
-    from dmd3c_ros.io.atomic import write_bytes
-
-    try:
-        write_bytes(path, (json.dumps(numbers, indent=2) + '\n').encode())
-    except OSError as error:
-        raise fail(error) from error
-    say(f'numbers in {path}')
+    result_console().print(table)

@@ -19,12 +19,10 @@ def soak(
 
     Every good frame must be answered rightly. Needs ROS 2 and Linux; some minutes for 20,000.
     """
-    import json as json_format
     import tempfile
 
-    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.cli.console import fail, progress_bar, say, write_numbers
     from dmd3c_ros.cli.options import given
-    from dmd3c_ros.io.atomic import write_bytes
 
     try:
         from dmd3c_ros.demo.config import DemoError
@@ -41,8 +39,7 @@ def soak(
             )
         say(report.to_text())
         if json is not None:
-            text = json_format.dumps(report.to_dict(), indent=2) + '\n'
-            write_bytes(json, text.encode())
+            write_numbers(json, report.to_dict())
     except (OSError, ValueError, DemoError) as error:
         raise fail(error) from error
     if report.answered < report.frames:

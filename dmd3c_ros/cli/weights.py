@@ -16,7 +16,6 @@ Folder = Annotated[
     Path | None,
     typer.Option(help='Folder to keep them in, instead of ~/.cache/dmd3c_ros/weights.'),
 ]
-_PIPE_WIDTH = 200
 
 
 @app.command(name='list')
@@ -24,6 +23,7 @@ def list_(folder: Folder = None) -> None:
     """List the known checkpoints: network, training data, licence, size, and what is here."""
     from rich.table import Table
 
+    from dmd3c_ros.cli.console import result_console
     from dmd3c_ros.core.release import RELEASES, weights_path
 
     table = Table('name', 'network', 'trained on', 'licence', 'about MB', 'here')
@@ -36,7 +36,7 @@ def list_(folder: Folder = None) -> None:
         table.add_row(
             item.name, item.network, item.trained_on, item.licence, size, here, item.page
         )
-    _print(table)
+    result_console().print(table)
 
 
 @app.command()
@@ -73,7 +73,7 @@ def inspect(
     """Tell what a checkpoint file holds: its network, its conventions, what else is in it."""
     from rich.table import Table
 
-    from dmd3c_ros.cli.console import fail
+    from dmd3c_ros.cli.console import fail, result_console
     from dmd3c_ros.core.checkpoint import read_checkpoint
     from dmd3c_ros.core.download import sha256
 
@@ -85,7 +85,7 @@ def inspect(
         _describe(table, checkpoint)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    _print(table)
+    result_console().print(table)
 
 
 def _describe(table: 'Table', checkpoint: 'Checkpoint') -> None:
@@ -139,11 +139,3 @@ def _short(value: object) -> str:
     if hasattr(value, '__dict__') and vars(value):
         return ', '.join(f'{key}={item}' for key, item in sorted(vars(value).items()))[:400]
     return type(value).__name__
-
-
-def _print(table: 'Table') -> None:
-    """On the standard output, as wide as it needs to be where that is a file or a pipe."""
-    from rich.console import Console
-
-    console = Console() if Console().is_terminal else Console(width=_PIPE_WIDTH)
-    console.print(table)

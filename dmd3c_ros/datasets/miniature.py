@@ -6,7 +6,6 @@ numbers mean nothing beyond that the way from files to a table works.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.datasets.files import random_points
-from dmd3c_ros.io.atomic import atomic_write, write_bytes
+from dmd3c_ros.io.atomic import atomic_write, write_bytes, write_json
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import encode, write_rgb
 from dmd3c_ros.simulation import PATTERNS, Frame, Rig, drive, lidar_mount
@@ -186,13 +185,13 @@ def write_ddad(root: Path, frames: Sequence[Frame]) -> None:
     camera = frames[0].camera
     lens = {'fx': camera.fx, 'fy': camera.fy, 'cx': camera.cx, 'cy': camera.cy, 'skew': 0.0}
     blind = dict.fromkeys(lens, 0.0)
-    _write_json(
+    write_json(
         folder / 'calibration' / 'rig.json',
         {'names': ['LIDAR', 'CAMERA_01'], 'intrinsics': [blind, lens]},
     )
-    _write_json(folder / scene, {'data': data, 'samples': samples})
+    write_json(folder / scene, {'data': data, 'samples': samples})
     split = {'filenames': [f'{folder.name}/{scene}']}
-    _write_json(root / 'ddad.json', {'scene_splits': {'0': split, '1': split}})
+    write_json(root / 'ddad.json', {'scene_splits': {'0': split, '1': split}})
 
 
 def write_bundles(root: Path, frames: Sequence[Frame]) -> None:
@@ -270,10 +269,6 @@ def row(matrix: np.ndarray) -> str:
 
 def _rows(matrix: np.ndarray) -> str:
     return '\n'.join(map(row, matrix))
-
-
-def _write_json(path: Path, content: dict) -> None:
-    _write_text(path, json.dumps(content, indent=1))
 
 
 def _write_text(path: Path, text: str) -> None:

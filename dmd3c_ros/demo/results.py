@@ -1,6 +1,5 @@
 """Files that a demonstration leaves behind."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from dmd3c_ros.demo.evaluation import Frames, Score, Summary, mean_scores
 from dmd3c_ros.demo.pictures import Animation, write_report
 from dmd3c_ros.demo.recorder import Recording
 from dmd3c_ros.demo.sources import Source
-from dmd3c_ros.io.atomic import write_bytes
+from dmd3c_ros.io.atomic import write_json
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.ply import write_ply
 
@@ -65,8 +64,7 @@ def write_results(
         frames.camera,
         summary,
     )
-    text = json.dumps(summary.as_dict(), indent=2) + '\n'
-    write_bytes(config.out / 'summary.json', text.encode())
+    write_json(config.out / 'summary.json', summary.as_dict())
     progress.advance(task)
     return summary
 

@@ -1,5 +1,6 @@
 """Writing a file so that a reader sees either the old one or the whole new one."""
 
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -34,3 +35,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_write(path) as file:
         file.write(data)
+
+
+def write_json(path: str | Path, content: object) -> None:
+    """Write `content` to `path` as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(content, indent=2) + '\n').encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from ..core.completer import DepthCompleter
 from ..core.projection import remove_hidden_points
 from ..drives import RigFrame
-from ..io.atomic import write_bytes
+from ..io.atomic import write_json
 from . import trajectories
 from .odometry import OdometrySettings, RgbdOdometry
 from .reference import Reference
@@ -81,7 +80,7 @@ class Comparison:
                 for name, e in self.entries.items()
             },
         }
-        write_bytes(folder / 'odometry.json', (json.dumps(numbers, indent=2) + '\n').encode())
+        write_json(folder / 'odometry.json', numbers)
 
 
 def compare(
