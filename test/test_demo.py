@@ -106,8 +106,11 @@ from dmd3c_ros.demo.sources import source_of  # noqa: E402
 MS = 1_000_000
 
 
-def make_recording(n_frames: int = 3) -> Recording:
-    """A wall at 4 m with the LiDAR in the camera; the node says 4.5 m, half a metre too far."""
+def make_recording(n_frames: int = 3, hidden: tuple[int, ...] = ()) -> Recording:
+    """A wall at 4 m with the LiDAR in the camera; the node says 4.5 m, half a metre too far.
+
+    hidden: points, by number, that lie 20 m behind the wall.
+    """
     from rclpy.serialization import serialize_message
 
     recording = Recording()
@@ -115,6 +118,7 @@ def make_recording(n_frames: int = 3) -> Recording:
         recording.times[topic], recording.bodies[topic] = {}, {}
     rgb, wall = np.full((48, 80, 3), 70, np.uint8), np.full((48, 80), 4.0, np.float32)
     points = CAMERA.backproject(wall)[::6, ::6].reshape(-1, 3)
+    points[list(hidden)] *= 6
     for index in range(n_frames):
         stamp = 10**9 + index * 100 * MS
         header = Header(frame_id='camera')
@@ -159,6 +163,19 @@ def test_frames_hold_what_was_recorded():
     assert not scene.truth[:, 79:].any()
     np.testing.assert_allclose(scene.sparse[::6, ::6], 4.0)
     np.testing.assert_allclose(frames.confidence(frames.stamps[0]), 0.5)
+
+
+@pytest.mark.parametrize(('model', 'given'), [('light', 24.0), ('nearest', 0.0)])
+def test_sparse_depth_is_what_the_model_was_given(model, given):
+    # The point of row 18 and column 42, amid the others.
+    recording = make_recording(1, hidden=(3 * 14 + 7,))
+    frames = Frames(recording, np.eye(4), simulator_truth(recording), model)
+    scene = frames[frames.stamps[0]]
+    assert scene.sparse[18, 42] == pytest.approx(given)
+    assert scene.sparse[18, 36] == scene.visible[18, 36] == 4
+    # The baseline of the report is a classical one.
+    assert scene.visible[18, 42] == 0
+    assert Score.of(scene).baseline.rmse_mm == pytest.approx(0, abs=1e-3)
 
 
 def test_latency_runs_from_the_later_input_to_the_later_output():
@@ -242,7 +259,7 @@ def make_scene(seed: int = 0) -> Scene:
     sparse = np.zeros_like(depth)
     sparse[::5, ::3] = depth[::5, ::3]
     rgb = np.random.default_rng(seed).integers(0, 255, (48, 80, 3), np.uint8)
-    return Scene(rgb, sparse, depth, depth * 1.01)
+    return Scene(rgb, sparse, sparse, depth, depth * 1.01)
 
 
 def test_report_shows_every_panel_at_its_own_aspect(tmp_path):

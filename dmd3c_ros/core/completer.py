@@ -24,6 +24,7 @@ __all__ = [
     'Completion',
     'DepthCompleter',
     'model_names',
+    'needs_filtering',
 ]
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,11 @@ class Completion(NamedTuple):
 def model_names() -> tuple[str, ...]:
     """Every model that ``CompleterConfig`` accepts: 'auto', the networks, the baselines."""
     return ('auto', *networks.names(), *BASELINES)
+
+
+def needs_filtering(model: str) -> bool:
+    """Whether hidden points are dropped before a model completes, by default."""
+    return model in BASELINES
 
 
 class DepthCompleter:
@@ -167,7 +173,7 @@ class DepthCompleter:
         the camera. 'auto': for the classical baselines. Networks are trained on whole sweeps and
         tell such points by the picture; what the filter drops beside edges they would miss.
         """
-        wanted = self.name in BASELINES if filtering == 'auto' else filtering == 'always'
+        wanted = needs_filtering(self.name) if filtering == 'auto' else filtering == 'always'
         return remove_hidden_points(sparse, settings) if wanted else sparse
 
     def close(self) -> None:

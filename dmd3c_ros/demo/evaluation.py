@@ -14,6 +14,7 @@ from dmd3c_ros.conversions import (
 )
 from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.completer import needs_filtering
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.demo.recorder import Recording
 from dmd3c_ros.io.kitti import KittiDrive, ring_indices
@@ -31,6 +32,8 @@ class Scene(NamedTuple):
     rgb: np.ndarray
     """(H, W, 3) uint8."""
     sparse: np.ndarray
+    """The projected sweep as the model was given it."""
+    visible: np.ndarray
     """The projected sweep without the points that a nearer surface hides."""
     depth: np.ndarray
     """What the node published."""
@@ -86,10 +89,13 @@ class Summary:
 
 
 class Frames:
-    """The frames of a recording that have an output, as arrays."""
+    """The frames of a recording that have an output of `model`, as arrays."""
 
-    def __init__(self, recording: Recording, T_camera_lidar: np.ndarray, truth: Truth) -> None:
+    def __init__(
+        self, recording: Recording, T_camera_lidar: np.ndarray, truth: Truth, model: str = 'light'
+    ) -> None:
         self._recording, self._T_camera_lidar, self._truth = recording, T_camera_lidar, truth
+        self._filtered = needs_filtering(model)
         self._points_stamps = np.array(recording.stamps('points'), np.int64)
         infos = recording.stamps('camera_info')
         self.camera: Camera = camera_from_info(recording.message('camera_info', infos[0]))
@@ -106,9 +112,11 @@ class Frames:
         message = self._recording.message
         points = cloud_to_points(message('points', self.points_stamp(stamp)))
         sparse = project_points(points, self._T_camera_lidar, self.camera)
+        visible = remove_hidden_points(sparse)
         return Scene(
             image_to_rgb(message('image', stamp)),
-            remove_hidden_points(sparse),
+            visible if self._filtered else sparse,
+            visible,
             depth_from_image(message('depth', stamp)),
             self._truth(stamp, sparse),
         )
@@ -198,7 +206,7 @@ class Score:
         """Compare a frame with its ground truth."""
         return cls(
             depth_metrics(scene.depth, scene.truth, missing='near'),
-            depth_metrics(fill_nearest(scene.sparse), scene.truth, missing='near'),
+            depth_metrics(fill_nearest(scene.visible), scene.truth, missing='near'),
         )
 
     @property

@@ -93,7 +93,7 @@ class Animation:
 
 def _report_panels(scene: Scene, confidence: np.ndarray) -> tuple[Panel, ...]:
     scale = depth_scale(scene.depth)
-    baseline = fill_nearest(scene.sparse)
+    baseline = fill_nearest(scene.visible)
     share = (scene.sparse > 0).mean()
     return (
         Panel(scene.rgb, 'Camera', note=f'{scene.rgb.shape[1]} x {scene.rgb.shape[0]}'),
@@ -137,7 +137,7 @@ def _heading(page: Page, width: int, summary: Summary) -> None:
 
 
 def _cloud_picture(scene: Scene, camera: Camera, width: int, height: int) -> np.ndarray:
-    shown = surface(scene.depth, scene.sparse)
+    shown = surface(scene.depth, scene.visible)
     view, T_view_camera = view_from_beside(np.where(shown, scene.depth, 0), width, height)
     points = camera.backproject(scene.depth)
     return render_cloud(

@@ -37,7 +37,7 @@ def write_results(
     progress: Progress,
 ) -> Summary:
     """Score the recording and write depth/, cloud.ply, drive.webp, report.png and summary.json."""
-    frames = Frames(recording, source.T_camera_lidar, source.truth(recording))
+    frames = Frames(recording, source.T_camera_lidar, source.truth(recording), completion.model)
     if not frames.stamps:
         raise DemoError(f'no frame was completed; see {config.out / "logs"}')
     depth_folder = config.out / 'depth'
