@@ -18,3 +18,37 @@ def kitti_drive() -> Path:
     if not drive.is_dir():
         pytest.skip(f'no KITTI raw drive at {drive} (set DMD3C_SHARED to the folder above data/)')
     return drive
+
+
+# These need ROS, which is imported only for the tests that ask for it.
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """Folder for the logs of nodes; the module's nodes have a ROS graph of their own."""
+    import ros_graph
+
+    folder = tmp_path_factory.mktemp('ros')
+    ros_graph.isolate(folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def context(folder):
+    """A context for nodes in the tests' own process."""
+    import rclpy
+
+    context = rclpy.context.Context()
+    rclpy.init(context=context)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def probe(folder):
+    """A publisher of the node's inputs, and a listener to what comes of them."""
+    import ros_graph
+
+    probe = ros_graph.Probe()
+    yield probe
+    probe.close()

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,20 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
+
+
+def parameters(**values: object) -> tuple[str, ...]:
+    """Arguments of a node that set its parameters."""
+    return tuple(word for name, value in values.items() for word in ('-p', f'{name}:={value}'))
+
+
+@contextmanager
+def lasting(process: NodeProcess) -> Iterator[NodeProcess]:
+    """A node that several tests share: none of them may stop it, and at last it ends well."""
+    yield process
+    assert process.running, process.log
+    assert process.stop() == 0, process.log
+    assert 'Traceback' not in process.log
 
 
 class Probe:

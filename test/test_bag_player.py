@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import ros_graph
 from bag_data import START_NS, T_CAMERA_LIDAR, wall, write_bag
-from ros_graph import NodeProcess, Probe
+from ros_graph import NodeProcess, Probe, parameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
 from test_bags import DEPTH, decoded, invoke
@@ -16,13 +15,6 @@ FRAMES = 6
 OUTPUTS = {'depth_registered/image_rect': Image, 'confidence': Image}
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
-
-
 @pytest.fixture
 def probe(folder):
     probe = Probe(publishing=False)
@@ -30,9 +22,8 @@ def probe(folder):
     probe.close()
 
 
-def play(folder, **parameters) -> NodeProcess:
-    words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
-    return NodeProcess('dmd3c_ros.bag_player', folder, *words)
+def play(folder, **settings) -> NodeProcess:
+    return NodeProcess('dmd3c_ros.bag_player', folder, *parameters(**settings))
 
 
 def by_stamp(messages) -> dict[int, np.ndarray]:
@@ -50,14 +41,15 @@ def test_the_node_on_a_played_bag_gives_the_depth_of_the_completed_bag(folder, p
     node = NodeProcess(
         'dmd3c_ros.completion_node',
         folder,
-        *('-p', 'model:=light', '-p', 'precision:=float32'),
-        *('-p', f'T_camera_lidar:={T_CAMERA_LIDAR.ravel().tolist()}'),
+        *parameters(model='light', precision='float32'),
+        *parameters(T_camera_lidar=T_CAMERA_LIDAR.ravel().tolist()),
         *('-r', 'image_rect:=/camera/image_rect', '-r', 'camera_info:=/camera/camera_info'),
         *('-r', 'points:=/lidar/points'),
     )
     try:
         assert probe.wait(probe.heard), node.log
-        player = play(folder, bag=source, rate=0.5)
+        # Slow, for a busy machine: a frame that comes late would be dropped.
+        player = play(folder, bag=source, rate=0.2)
         assert probe.wait(lambda: not player.running), player.log
         assert player.finish() == 0, player.log
         assert probe.wait(lambda: all(len(box) == FRAMES for box in found.values())), node.log

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import ros_graph
 from bag_data import START_NS, write_bag
-from ros_graph import NodeProcess, Probe
+from ros_graph import NodeProcess, Probe, parameters
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from typer.testing import CliRunner
@@ -54,13 +54,6 @@ class Droid:
 """
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
-
-
 @pytest.fixture
 def checkout(tmp_path):
     path = tmp_path / 'DROID-SLAM'
@@ -70,10 +63,8 @@ def checkout(tmp_path):
     return path
 
 
-def start(folder, checkout, **parameters) -> NodeProcess:
-    parameters = {'droid_path': checkout, **parameters}
-    words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
-    return NodeProcess(MODULE, folder, *words)
+def start(folder, checkout, **settings) -> NodeProcess:
+    return NodeProcess(MODULE, folder, *parameters(droid_path=checkout, **settings))
 
 
 def messages(stamp_s: int) -> dict:

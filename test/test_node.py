@@ -11,7 +11,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
-from ros_graph import NodeProcess, Probe, camera_info, cloud_as, picture, wall_points
+from ros_graph import NodeProcess, camera_info, cloud_as, lasting, parameters, picture, wall_points
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from dmd3c_ros import conversions
@@ -31,34 +31,13 @@ FLOATS = {'names': ['x', 'y', 'z'], 'formats': ['<f4'] * 3}
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
-
-
-@pytest.fixture(scope='module')
 def node(folder):
     """A running node; no test of this module may stop it."""
-    arguments = ('model:=nearest', 'report_period:=0.5')
-    process = NodeProcess(
-        MODULE,
-        folder,
-        *(word for argument in arguments for word in ('-p', argument)),
-        '-p',
-        f'T_camera_lidar:={ros_graph.T_CAMERA_LIDAR}',
+    arguments = parameters(
+        model='nearest', report_period=0.5, T_camera_lidar=ros_graph.T_CAMERA_LIDAR
     )
-    yield process
-    assert process.running, process.log
-    assert process.stop() == 0, process.log
-    assert 'Traceback' not in process.log
-
-
-@pytest.fixture
-def probe(folder):
-    probe = Probe()
-    yield probe
-    probe.close()
+    with lasting(NodeProcess(MODULE, folder, *arguments)) as process:
+        yield process
 
 
 def depth_of(outputs: dict) -> np.ndarray:

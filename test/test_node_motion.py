@@ -7,7 +7,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_graph import NodeProcess, Probe, camera_info, picture, wall_points
+from ros_graph import NodeProcess, Probe, camera_info, lasting, parameters, picture, wall_points
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -24,23 +24,16 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.fixture(scope='module')
-def node(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    arguments = (
-        'model:=nearest',
-        'report_period:=0.5',
-        'fixed_frame:=odom',
-        'lidar_clock_offset:=-0.25',
-        'transform_timeout:=1.0',
+def node(folder):
+    arguments = parameters(
+        model='nearest',
+        report_period=0.5,
+        fixed_frame='odom',
+        lidar_clock_offset=-0.25,
+        transform_timeout=1.0,
     )
-    process = NodeProcess(
-        'dmd3c_ros.completion_node', folder, *(w for a in arguments for w in ('-p', a))
-    )
-    yield process
-    assert process.running, process.log
-    assert process.stop() == 0, process.log
-    assert 'Traceback' not in process.log
+    with lasting(NodeProcess('dmd3c_ros.completion_node', folder, *arguments)) as process:
+        yield process
 
 
 @pytest.fixture(scope='module')
@@ -94,6 +87,20 @@ def publish_set(probe, start_ns: int) -> None:
         probe.publishers[topic].publish(message)
 
 
+def publish_sets_until(probe, start_ns: int, named) -> None:
+    """A set each second from start_ns on, without motion, until its fault is named."""
+    assert probe.wait(probe.heard)
+
+    def publish() -> bool:
+        nonlocal start_ns
+        start_ns += S
+        publish_set(probe, start_ns)
+        probe.spin(0.4)
+        return named()
+
+    assert probe.wait(publish), 'the fault is not named'
+
+
 def depth_at(probe, start_ns: int, *, motion_first: bool) -> np.ndarray:
     """Depth of the first set, from start_ns on, that comes back."""
     box = probe.listen(DEPTH, Image)
@@ -123,17 +130,8 @@ def counts(probe) -> dict:
 
 def test_a_frame_without_transforms_is_skipped_with_the_reason_and_counted(node, probe):
     probe.listen(DEPTH, Image)
-    assert probe.wait(probe.heard)
-    start_ns = 100 * S
-
-    def named():
-        nonlocal start_ns
-        start_ns += S
-        publish_set(probe, start_ns)
-        probe.spin(0.3)
-        return "no transform from 'odom' to 'lens': TF has no frame 'odom'" in node.log
-
-    assert probe.wait(named), node.log
+    text = "no transform from 'odom' to 'lens': TF has no frame 'odom'"
+    publish_sets_until(probe, 100 * S, lambda: text in node.log)
     found = counts(probe)
     assert found['no_transform'] > 0
     assert found['failed'] >= found['no_transform']
@@ -154,15 +152,6 @@ def test_a_frame_waits_for_motion_that_is_told_late(node, probe):
 
 
 def test_motion_that_ends_before_the_image_is_stale(node, probe):
-    assert probe.wait(probe.heard)
-    start_ns = 400 * S
-
-    def named():
-        nonlocal start_ns
-        start_ns += S
-        publish_set(probe, start_ns)
-        probe.spin(0.4)
-        return "s after the last transform from 'base' to 'odom'" in node.log
-
-    assert probe.wait(named), node.log
+    text = "s after the last transform from 'base' to 'odom'"
+    publish_sets_until(probe, 400 * S, lambda: text in node.log)
     depth_at(probe, 600 * S, motion_first=True)

@@ -8,7 +8,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from ros_graph import NodeProcess, Probe
+from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
 from dmd3c_ros import conversions
@@ -24,14 +24,6 @@ MODULE = 'dmd3c_ros.completion_node'
 TOPICS = {'depth_registered/image_rect': Image, 'sparse/image_rect': Image}
 PUBLISHED = ('bpnet', 'lrru_mini', 'lrru_tiny', 'lrru_small', 'lrru_base', 'completionformer')
 LOADING_S = 240.0  # of hundreds of megabytes, on a busy machine
-T_CAMERA_LIDAR = f'T_camera_lidar:={ros_graph.T_CAMERA_LIDAR}'
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
 
 
 @pytest.fixture(scope='module')
@@ -49,15 +41,16 @@ def draw_weights(name: str, folder) -> str:
     return str(path)
 
 
+def start_with(model: str, **others) -> tuple[str, ...]:
+    return parameters(model=model, T_camera_lidar=ros_graph.T_CAMERA_LIDAR, **others)
+
+
 @pytest.fixture(scope='module')
 def node(folder):
     """A node that was started with one of the networks; another at a time takes its place."""
-    words = ('model:=bpnet', f'weights:={draw_weights("bpnet", folder)}', T_CAMERA_LIDAR)
-    process = NodeProcess(MODULE, folder, *(word for w in words for word in ('-p', w)))
-    yield process
-    assert process.running, process.log
-    assert process.stop() == 0, process.log
-    assert 'Traceback' not in process.log
+    arguments = start_with('bpnet', weights=draw_weights('bpnet', folder))
+    with lasting(NodeProcess(MODULE, folder, *arguments)) as process:
+        yield process
 
 
 def choose(probe, **texts: str) -> None:
@@ -104,7 +97,7 @@ def test_the_node_runs_each_network_by_parameter(name, node, probe, folder):
 
 def test_a_network_without_weights_ends_the_start_and_says_where_to_get_them(folder):
     name = 'bpnet'
-    process = NodeProcess(MODULE, folder, '-p', f'model:={name}', '-p', T_CAMERA_LIDAR)
+    process = NodeProcess(MODULE, folder, *start_with(name))
     assert process.finish(LOADING_S) == 1
     assert f'{name}: no weights come with the package for this network' in process.log
     assert '`dmd3c weights get NAME`' in process.log

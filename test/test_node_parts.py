@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 import rclpy
 import rclpy.executors
-import ros_graph
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rcl_interfaces.srv import SetParameters
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.context import Context
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
@@ -43,15 +41,6 @@ from dmd3c_ros.node.worker import NewestWins
 from dmd3c_ros.parameters import ParameterError, Parameters, entries
 from dmd3c_ros.sim_player import SimSettings
 from dmd3c_ros.tf_messages import encode_transforms
-
-
-@pytest.fixture(scope='module')
-def context(tmp_path_factory):
-    ros_graph.isolate(tmp_path_factory.mktemp('ros'))
-    context = Context()
-    rclpy.init(context=context)
-    yield context
-    rclpy.shutdown(context=context)
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-import ros_graph
-from ros_graph import NodeProcess, Probe
+from ros_graph import NodeProcess, Probe, parameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
@@ -16,13 +15,6 @@ from dmd3c_ros.node.transforms import matrix_from_numbers
 
 TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
 KITTI, SIM = 'dmd3c_ros.kitti_player', 'dmd3c_ros.sim_player'
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
 
 
 @pytest.fixture
@@ -37,9 +29,8 @@ def drive(tmp_path):
     return make_drive(tmp_path, n_frames=4)
 
 
-def play(module, folder, **parameters) -> NodeProcess:
-    words = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
-    return NodeProcess(module, folder, *words)
+def play(module, folder, **settings) -> NodeProcess:
+    return NodeProcess(module, folder, *parameters(**settings))
 
 
 def stamp_ns(message) -> int:
@@ -130,7 +121,7 @@ def test_a_broken_file_ends_the_player_by_name(folder, probe, drive):
 
 
 @pytest.mark.parametrize(
-    ('parameters', 'text'),
+    ('settings', 'text'),
     [
         ({}, 'drive: expected the folder of a KITTI raw drive, got none'),
         ({'drive': '/nowhere'}, '/nowhere'),
@@ -138,8 +129,8 @@ def test_a_broken_file_ends_the_player_by_name(folder, probe, drive):
         ({'drvie': '/nowhere'}, 'unknown parameter drvie; did you mean drive?'),
     ],
 )
-def test_a_player_that_cannot_start_says_why(folder, parameters, text):
-    process = play(KITTI, folder, **parameters)
+def test_a_player_that_cannot_start_says_why(folder, settings, text):
+    process = play(KITTI, folder, **settings)
     assert process.finish() == 1
     assert text in process.log and 'Traceback' not in process.log
 

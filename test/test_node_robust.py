@@ -15,7 +15,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
-from ros_graph import NodeProcess, Probe
+from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
 from dmd3c_ros import conversions
@@ -41,10 +41,7 @@ sys.exit(run('stuck', lambda: Stuck('stuck'), spin))
 """
 DEPTH = {'depth_registered/image_rect': Image}
 TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
-ARGUMENTS = (
-    *('-p', 'model:=nearest', '-p', 'report_period:=0.2'),
-    *('-p', f'T_camera_lidar:={ros_graph.T_CAMERA_LIDAR}'),
-)
+ARGUMENTS = parameters(model='nearest', report_period=0.2, T_camera_lidar=ros_graph.T_CAMERA_LIDAR)
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 # state -> transition -> state, as ROS 2 designs managed nodes.
@@ -63,26 +60,9 @@ SHUTDOWNS = {
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
-
-
-@pytest.fixture(scope='module')
 def node(folder):
-    process = NodeProcess(MODULE, folder, *ARGUMENTS)
-    yield process
-    assert process.running, process.log
-    assert process.stop() == 0, process.log
-    assert 'Traceback' not in process.log
-
-
-@pytest.fixture
-def probe(folder):
-    probe = Probe()
-    yield probe
-    probe.close()
+    with lasting(NodeProcess(MODULE, folder, *ARGUMENTS)) as process:
+        yield process
 
 
 class Services:

@@ -22,13 +22,6 @@ CAMERA = bent.rectified(bent.turned(2))
 POINTS = bent.points_ahead(CAMERA)
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
-    return folder
-
-
 def start(folder, *parameters: str, remappings: tuple[str, ...] = ()) -> NodeProcess:
     words = [word for parameter in ('model:=nearest', *parameters) for word in ('-p', parameter)]
     words += [word for remapping in remappings for word in ('-r', remapping)]
