@@ -39,6 +39,37 @@ def spin(node):
 
 sys.exit(run('stuck', lambda: Stuck('stuck'), spin))
 """
+# The second signal comes at each line of Python that the first one's handler runs, in turn.
+TWO_SIGNALS = """
+import faulthandler, signal, sys
+from dmd3c_ros.node.running import _interruptible
+
+faulthandler.dump_traceback_later(30, exit=True)
+
+def lines_with_a_signal_at(moment):
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += 1
+        if count == moment:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    with _interruptible(None):
+        sys.settrace(trace)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            pass
+        sys.settrace(None)
+    return count
+
+moment = 1
+while lines_with_a_signal_at(moment) >= moment:
+    moment += 1
+print(moment)
+"""
 DEPTH = {'depth_registered/image_rect': Image}
 TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
 ARGUMENTS = parameters(model='nearest', report_period=0.2, T_camera_lidar=ros_graph.T_CAMERA_LIDAR)
@@ -250,3 +281,10 @@ def test_a_node_that_does_not_close_in_time_ends_all_the_same(folder):
     _, log = process.communicate(timeout=30)
     assert process.returncode == 0, log
     assert 'Traceback' not in log
+
+
+def test_a_signal_amid_the_handling_of_another_one_stops_nothing():
+    command = [sys.executable, '-c', TWO_SIGNALS]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 2

@@ -69,16 +69,19 @@ def _interruptible(
 
     Launch and the terminal both send a signal, and the second one would break off the closing.
     """
-    ending = threading.Event()
+    # No Event: its lock would stop a handler that interrupts another one, or `closing`, at it.
+    ending = False
 
     def interrupt(number: int, frame: object) -> None:
-        if not ending.is_set():
-            ending.set()
+        nonlocal ending
+        if not ending:
+            ending = True
             raise KeyboardInterrupt
 
     @contextmanager
     def closing() -> Iterator[None]:
-        ending.set()
+        nonlocal ending
+        ending = True
         status = 0 if sys.exc_info()[0] is None else 1
         patience = threading.Timer(closing_s or 0, _leave, (status,))
         patience.daemon = True
