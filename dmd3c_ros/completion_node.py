@@ -215,11 +215,11 @@ class CompletionNode(LifecycleNode):
 
     def _complete(self, frame: FrameSet) -> None:
         """Runs in the worker's thread: a set that cannot be used is named, counted and left."""
-        wanted = self._outputs.wanted()
-        if not wanted:
-            self._counts.unwanted += 1
-            return
         try:
+            wanted = self._outputs.wanted()
+            if not wanted:
+                self._counts.unwanted += 1
+                return
             self._complete_and_publish(frame, wanted)
         except TransformError as error:
             self._counts.no_transform += 1
@@ -227,7 +227,9 @@ class CompletionNode(LifecycleNode):
         except MessageError as error:
             self._fail(str(error))
         except _FRAME_ERRORS as error:
-            self._fail(f'completion failed: {error}')
+            # A signal ends the context at any moment, which is no fault of the frame.
+            if self.context.ok():
+                self._fail(f'completion failed: {error}')
         else:
             self._counts.published(time.monotonic() - frame.arrival)
 

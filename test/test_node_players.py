@@ -4,12 +4,15 @@ import signal
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.signals import SignalHandlerOptions
 from ros_graph import NodeProcess, Probe, parameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
 
 from dmd3c_ros import conversions, kitti_player, sim_player
+from dmd3c_ros.node import playback
 from dmd3c_ros.node import player as player_module
 from dmd3c_ros.node.transforms import matrix_from_numbers
 
@@ -133,6 +136,36 @@ def test_a_player_that_cannot_start_says_why(folder, settings, text):
     process = play(KITTI, folder, **settings)
     assert process.finish() == 1
     assert text in process.log and 'Traceback' not in process.log
+
+
+@pytest.fixture
+def player(folder, drive, monkeypatch):
+    """A player in the tests' own process, on the context of all."""
+    monkeypatch.setattr(playback, 'show_package_log', lambda logger: None)
+    words = parameters(drive=drive, rate=100.0, loop='true', wait_for_subscribers=0)
+    rclpy.init(args=['--ros-args', *words], signal_handler_options=SignalHandlerOptions.NO)
+    player = player_module.Player('player', kitti_player.PARAMETER_GROUPS, kitti_player._open)
+    yield player
+    player.close()
+    player.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.mark.filterwarnings('error::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_context_that_ends_at_any_moment_ends_a_player_without_a_trace(player, probe):
+    images = probe.listen('image_rect', Image)
+    assert probe.wait(lambda: images)
+    # As a signal does, before anybody closes the player.
+    rclpy.shutdown()
+    assert probe.wait(lambda: not player.playing)
+    assert not player.failed
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_player_that_fails_for_an_unforeseen_reason_has_failed(player, probe, monkeypatch):
+    monkeypatch.setattr(player, '_publish', None)
+    assert probe.wait(lambda: not player.playing)
+    assert player.failed
 
 
 def test_a_simulated_drive_is_published_with_its_exact_depth(folder, probe):

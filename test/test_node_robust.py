@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rclpy
 import ros_graph
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.signals import SignalHandlerOptions
 from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
-from dmd3c_ros import conversions
+from dmd3c_ros import completion_node, conversions
+from dmd3c_ros.node.inputs import FrameSet
 
 MODULE = 'dmd3c_ros.completion_node'
 STUCK = """
@@ -288,3 +291,20 @@ def test_a_signal_amid_the_handling_of_another_one_stops_nothing():
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) > 2
+
+
+def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(folder, monkeypatch):
+    monkeypatch.setattr(completion_node, 'show_package_log', lambda logger: None)
+    words = ['--ros-args', *ARGUMENTS, '-r', '__node:=ended']
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    node = completion_node.CompletionNode()
+    assert node.autostart()
+    # As a signal does, before anybody closes the node.
+    rclpy.shutdown()
+    frame = FrameSet(ros_graph.picture(), ros_graph.camera_info(), ros_graph.wall(), 0.0)
+    node._complete(frame)
+    monkeypatch.setattr(node._outputs, 'wanted', lambda: frozenset(DEPTH))
+    node._complete(frame)
+    assert node._counts.failed == 0
+    node.close()
+    node.destroy_node()

@@ -79,6 +79,11 @@ class Playback(Node, ABC):
         except (OSError, ValueError) as error:
             self.failed = True
             self.get_logger().error(f'playback ends: {error}')
+        except BaseException:
+            # A signal ends the context under the hands of whoever publishes.
+            if self.context.ok():
+                self.failed = True
+                raise
 
     # ---------------------------------------------------------------- for `_play`
 
