@@ -13,12 +13,13 @@ from rosbags.interfaces import QosDurability, QosReliability
 
 from .bags.frames import read_transforms
 from .bags.reader import Bag
-from .bags.records import BagError, Record, Topic, stamp_ns
+from .bags.records import BagError, Record, Topic
 from .bags.selection import Inputs, find_inputs
 from .core.transform_buffer import TransformError
 from .node.playback import CLOCK, Playback, play
 from .node.settings import check_ranges, ranged
 from .node.transforms import numbers_from_matrix
+from .sweeps import stamp_ns_of
 from .tf_messages import TF_TYPE
 
 _QUEUE_DEPTH = 10
@@ -131,13 +132,11 @@ class BagPlayer(Playback):
 
     def _tell_extrinsics(self, inputs: Inputs) -> None:
         """Without tf2_msgs, /tf_static is not published: the parameter that stands in for it."""
-        image, cloud = (
-            next(iter(self._bag.records([topic]))) for topic in (inputs.image, inputs.points)
-        )
-        frames = [self._bag.decode(record).header.frame_id for record in (image, cloud)]
         try:
-            T_camera_lidar = read_transforms(self._bag).lookup(*frames, stamp_ns(image.data))
-        except TransformError:
+            image, cloud = (self._bag.first(topic) for topic in (inputs.image, inputs.points))
+            frames = image.header.frame_id, cloud.header.frame_id
+            T_camera_lidar = read_transforms(self._bag).lookup(*frames, stamp_ns_of(image))
+        except (BagError, TransformError):
             return
         numbers = ', '.join(f'{value:.9g}' for value in numbers_from_matrix(T_camera_lidar))
         self.get_logger().info(f'T_camera_lidar: [{numbers}]')

@@ -16,6 +16,7 @@ from rosbags.interfaces import QosDurability
 from ..conversions import MessageError, camera_to_info
 from ..core.camera import Camera
 from ..core.completer import Completion, DepthCompleter
+from ..core.memory import MEMORY_ERRORS, is_out_of_memory
 from ..core.projection import HiddenPointFilter, project_points
 from ..core.transform_buffer import TransformBuffer, TransformError
 from ..io.calibration import read_camera, read_extrinsics, read_lens
@@ -26,7 +27,7 @@ from ..sweeps import SweepAligner, shift_stamp, stamp_ns_of
 from ..tf_messages import TF_TYPE, add_transforms
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
-from .records import BagError, Record, Topic, stamp_ns
+from .records import BagError, Record, Topic
 from .selection import Inputs
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ class Frame(NamedTuple):
 class FrameSource:
     """Pairs the messages of a bag and completes the sets.
 
-    Frames that cannot be used are counted in `report` under their reason, and left out.
+    Frames that cannot be used are counted in `report` under their reason, and left out. What
+    the completer raises where memory runs out at the first frame already is passed on.
     """
 
     bag: Bag
@@ -90,7 +92,7 @@ class FrameSource:
         # As in the node, where one that is kept for late subscribers serves all images.
         self._infos: deque[Any] = deque(maxlen=_REMEMBERED_INFOS)
         if info is not None and (info.count == 1 or _latched(info)):
-            self._infos.append(self.bag.decode(next(self.bag.records([info]))))
+            self._infos.append(self.bag.first(info))
         # The sweep last, as in the node; the report measures it against the image.
         topics = [image, points] if info is None or self._infos else [image, info, points]
         self._order = {topic.key: index for index, topic in enumerate(topics)}
@@ -115,16 +117,11 @@ class FrameSource:
 
     def take(self, record: Record) -> Frame | None:
         """The frame that this record completes, or None."""
-        index = self._order.get(record.topic.key)
-        if index is None:
-            if self.inputs.info is not None and record.topic.key == self.inputs.info.key:
-                self._infos.append(self.bag.decode(record))
+        try:
+            found = self._paired(record)
+        except BagError as error:
+            self.report.bad[str(error)] += 1
             return None
-        stamp = self._stamp_ns(record)
-        self.report.stamps[index].append(stamp)
-        if record.topic.key == self.inputs.points.key and self.motion.accumulate_sweeps > 1:
-            self._aligner.remember(self._cloud(record), self.settings.sync_queue_size)
-        found = self._synchronizer.add(index, stamp, record)
         if found is None:
             return None
         self.report.add_set([self._stamp_ns(member) for member in found])
@@ -150,10 +147,23 @@ class FrameSource:
 
     # ---------------------------------------------------------------- the way of one frame
 
+    def _paired(self, record: Record) -> tuple[Record, ...] | None:
+        """The set that this record completes, or None."""
+        index = self._order.get(record.topic.key)
+        if index is None:
+            if self.inputs.info is not None and record.topic.key == self.inputs.info.key:
+                self._infos.append(self.bag.decode(record))
+            return None
+        stamp = self._stamp_ns(record)
+        if record.topic.key == self.inputs.points.key and self.motion.accumulate_sweeps > 1:
+            self._aligner.remember(self._cloud(record), self.settings.sync_queue_size)
+        self.report.stamps[index].append(stamp)
+        return self._synchronizer.add(index, stamp, record)
+
     def _complete(self, record_ns: int, found: tuple[Record, ...]) -> Frame:
         image_record, *rest = found
         image, cloud = self.bag.decode(image_record), self._cloud(rest[-1])
-        stamp = stamp_ns(image_record.data)
+        stamp = image_record.stamp_ns
         header = _header(image.header)
         rgb = picture_to_rgb(image)
         info = self.bag.decode(rest[0]) if len(rest) > 1 else self._lone_info(stamp, rgb)
@@ -169,6 +179,12 @@ class FrameSource:
             completion = self.completer.complete(picture.rgb, sparse, camera.K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
+        except MEMORY_ERRORS as error:
+            # Where it has sufficed so far, something else takes it for now: one frame is lost. In
+            # a cheaper way the recording would hold depth of two kinds.
+            if not self.report.completed or not is_out_of_memory(error):
+                raise
+            raise MessageError('completion failed: out of memory') from error
         completion = picture.limited(completion)
         return Frame(
             record_ns, stamp, header, picture.info, camera, picture.rgb, sparse, completion
@@ -214,7 +230,7 @@ class FrameSource:
     def _stamp_ns(self, record: Record) -> int:
         """Stamp of a message in the camera's time."""
         late = record.topic.key == self.inputs.points.key
-        return stamp_ns(record.data) + late * self.motion.lidar_offset_ns
+        return record.stamp_ns + late * self.motion.lidar_offset_ns
 
 
 def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:

@@ -8,7 +8,7 @@ from ..core.transform_buffer import TransformError
 from .completion import OUTPUTS, output_names
 from .frames import read_transforms
 from .reader import Bag
-from .records import BagError, Topic, stamp_ns
+from .records import BagError, Topic
 from .selection import CLOUD, COMPRESSED, IMAGE, INFO, find_inputs
 
 _STAMPED = (IMAGE, COMPRESSED, INFO, CLOUD)
@@ -41,7 +41,7 @@ def _first_words(bag: Bag, topic: Topic) -> str:
         return ''
     try:
         message = bag.decode(record)
-        delay_ms = (record.time_ns - stamp_ns(record.data)) * 1e-6
+        delay_ms = (record.time_ns - record.stamp_ns) * 1e-6
     except BagError as error:
         return str(error)
     frame = message.header.frame_id
@@ -64,10 +64,7 @@ def _inputs(bag: Bag) -> str:
     """What `complete bag` would take without options, or why it cannot."""
     try:
         found = find_inputs(bag, leave=output_names('', tuple(OUTPUTS)).values())
-        headers = [
-            bag.decode(next(iter(bag.records([topic])))).header
-            for topic in (found.image, found.points)
-        ]
+        headers = [bag.first(topic).header for topic in (found.image, found.points)]
         frames = [header.frame_id for header in headers]
         stamp = headers[1].stamp
         read_transforms(bag).lookup(*frames, stamp.sec * 10**9 + stamp.nanosec)

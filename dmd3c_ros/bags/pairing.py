@@ -58,7 +58,8 @@ class PairingReport:
 
     names: the inputs' topics, that of the images first. stamps: header stamps of each input, ns.
     gaps_s: stamp of the sweep less that of the image, for each set. completed: frames written.
-    drops: frames that paired and were not written, by reason.
+    bad: messages that do not parse, by reason. drops: frames that paired and were not written, by
+    reason.
     """
 
     names: tuple[str, ...]
@@ -67,6 +68,7 @@ class PairingReport:
     paired: list[set[int]] = field(default_factory=list)
     gaps_s: list[float] = field(default_factory=list)
     completed: int = 0
+    bad: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ class PairingReport:
             },
             'sets': len(self.gaps_s),
             'completed': self.completed,
+            'bad_messages': dict(self.bad),
             'unpaired_images': dict(self.unpaired()),
             'dropped_frames': dict(self.drops),
             'gap_histogram': {'edges_s': edges.tolist(), 'counts': counts.tolist()},
@@ -120,10 +123,12 @@ class PairingReport:
         lines = [f'{len(self.gaps_s)} sets, {self.completed} frames completed']
         for name, stamps, paired in zip(self.names, self.stamps, self.paired, strict=True):
             lines.append(f'  {name}: {len(paired)} of {len(stamps)} messages paired')
-        for reason, number in self.unpaired().most_common():
-            lines.append(f'  {number} images unpaired: {reason}')
-        for reason, number in self.drops.most_common():
-            lines.append(f'  {number} frames dropped: {reason}')
+        for reasons, what in (
+            (self.bad, 'messages left out'),
+            (self.unpaired(), 'images unpaired'),
+            (self.drops, 'frames dropped'),
+        ):
+            lines += [f'  {number} {what}: {reason}' for reason, number in reasons.most_common()]
         if self.gaps_s:
             lines.append('  stamp of the sweep less that of the image:')
             counts, edges = self._histogram()

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import struct
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +140,13 @@ class Bag:
             raise BagError(
                 f'{record.topic.name}: {name} does not parse: {_text(error)}'
             ) from error
+
+    def first(self, topic: Topic) -> Any:
+        """The first message of a topic that parses; BagError where none does."""
+        for record in self.records([topic]):
+            with suppress(BagError):
+                return self.decode(record)
+        raise BagError(f'{self.path}: {topic.name}: expected a message, none can be read')
 
     def span_ns(self) -> tuple[int, int]:
         """Times of the first and the last message; (0, 0) without messages."""

@@ -47,11 +47,19 @@ class Record(NamedTuple):
     time_ns: int
     data: bytes | memoryview
 
+    @property
+    def stamp_ns(self) -> int:
+        """header.stamp, ns; BagError naming the topic for a message too short for one."""
+        try:
+            return stamp_ns(self.data)
+        except BagError as error:
+            raise BagError(f'{self.topic.name}: {error}') from error
+
 
 def stamp_ns(data: bytes | memoryview) -> int:
     """header.stamp, ns, of the CDR bytes of a message that starts with a std_msgs/Header."""
     if len(data) < 12:
-        raise BagError(f'message: expected a header, got {len(data)} bytes')
+        raise BagError(f'expected a header, got {len(data)} bytes')
     seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
     return seconds * 10**9 + nanoseconds
 

@@ -11,7 +11,7 @@ from ..slam.droid import RgbdFrame
 from .frames import FrameSource
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
-from .records import BagError, Record, Topic, stamp_ns
+from .records import BagError, Record, Topic
 from .selection import IMAGE, find_camera
 
 DEPTH_TOPIC = '/depth_registered/image_rect'
@@ -51,12 +51,16 @@ class RecordedFrames:
         order = {topic.key: index for index, topic in enumerate(self._topics)}
         synchronizer: Synchronizer[Record] = Synchronizer(len(order), *self._pairing)
         for record in self._bag.records(self._topics):
-            index, stamp = order[record.topic.key], stamp_ns(record.data)
+            try:
+                index, stamp = order[record.topic.key], record.stamp_ns
+            except BagError as error:
+                self.report.bad[str(error)] += 1
+                continue
             self.report.stamps[index].append(stamp)
             found = synchronizer.add(index, stamp, record)
             if found is None:
                 continue
-            self.report.add_set([stamp_ns(member.data) for member in found])
+            self.report.add_set([member.stamp_ns for member in found])
             try:
                 frame = self._frame(found)
             except (MessageError, BagError) as error:
@@ -75,7 +79,7 @@ class RecordedFrames:
                 f'depth: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
                 f'got {metres.shape[1]}x{metres.shape[0]}'
             )
-        return RgbdFrame(stamp_ns(image.data), rgb, metres, camera)
+        return RgbdFrame(image.stamp_ns, rgb, metres, camera)
 
 
 def depth_topic(bag: Bag, name: str) -> Topic | None:

@@ -127,8 +127,10 @@ def _rank(topic: Topic) -> int:
 
 def _is_picture(bag: Bag, topic: Topic) -> bool:
     """False for depth and confidence, which share the type."""
-    record = next(bag.records([topic]), None)
-    return record is not None and not bag.decode(record).encoding.startswith(_NO_PICTURE)
+    try:
+        return not bag.first(topic).encoding.startswith(_NO_PICTURE)
+    except BagError:
+        return False
 
 
 def _expect(topic: Topic, *types: str) -> None:

@@ -21,7 +21,8 @@ _METADATA_VERSION = 8
 class BagWriter:
     """Writes the bag folder `path`; it takes that name at the end of the `with` block.
 
-    When the block raises, nothing is left behind. Raises BagError where `path` exists already.
+    When the block raises, nothing is left behind. Raises BagError where `path` exists already; if
+    something takes the name on the way, the error says where the bag is.
     """
 
     def __init__(self, path: str | Path, storage: str = 'mcap') -> None:
@@ -51,11 +52,17 @@ class BagWriter:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
             self._writer.__exit__(kind, *rest)
-            if kind is None:
-                # Fails, and leaves both, where something has taken the name meanwhile.
-                (self._scratch / self.path.name).rename(self.path)
-        finally:
+        except BaseException:
             self._discard()
+            raise
+        whole = self._scratch / self.path.name
+        if kind is None:
+            try:
+                whole.rename(self.path)
+            except OSError as error:
+                # It may have taken hours to make.
+                raise BagError(f'{self.path}: {error.strerror}; the bag is in {whole}') from error
+        self._discard()
 
     def _discard(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)

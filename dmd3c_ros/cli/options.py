@@ -5,7 +5,8 @@ a second time here.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -144,7 +145,10 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
     def extend(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run(**values: object) -> None:
-            command(options=given(**{name: values.pop(name) for name in group}), **values)
+            options = given(**{name: values.pop(name) for name in group})
+            # Every command that takes options of the completion completes.
+            with _memory_explained():
+                command(options=options, **values)
 
         kind = inspect.Parameter.KEYWORD_ONLY
         added = [
@@ -160,6 +164,26 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
         return run
 
     return extend
+
+
+@contextmanager
+def _memory_explained() -> Iterator[None]:
+    """End the command with what takes less memory, where it ran out.
+
+    The node goes on in a cheaper way by itself, as a robot that drives needs depth. Here nobody
+    waits: how good the depth of a recording shall be is for its owner to say.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        from dmd3c_ros.cli.console import fail
+        from dmd3c_ros.core.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition('\n')[0]
+        hint = '--inference-scale 0.5 takes a quarter of it, --device cpu none of a GPU'
+        raise fail(f'out of memory: {hint} ({reason})') from error
 
 
 def given(**options: object) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..bags.frames import FrameSource
 from ..bags.reader import Bag
-from ..bags.records import stamp_ns
 from ..bags.rgbd import DEPTH_TOPIC, RecordedFrames
 from ..bags.selection import IMAGE
 from ..conversions import depth_from_image
@@ -115,8 +114,8 @@ class _Beside:
 
     def at(self, stamp: int) -> np.ndarray | None:
         """Image (H, W) float32 of the stamp, 0 = unknown; None where the bag has none."""
-        while self._next is not None and stamp_ns(self._next.data) < stamp:
+        while self._next is not None and self._next.stamp_ns < stamp:
             self._next = next(self._records, None)
-        if self._next is None or stamp_ns(self._next.data) != stamp:
+        if self._next is None or self._next.stamp_ns != stamp:
             return None
         return depth_from_image(self._bag.decode(self._next))

@@ -12,7 +12,7 @@ import numpy as np
 from ..bags.completion import OUTPUTS, output_names
 from ..bags.frames import read_transforms
 from ..bags.reader import Bag
-from ..bags.records import BagError, stamp_ns
+from ..bags.records import BagError
 from ..bags.selection import find_inputs
 from ..conversions import MessageError, cloud_to_points
 from ..core.transform_buffer import TransformError
@@ -47,7 +47,7 @@ class _Poses:
     def __init__(self, bag: Bag) -> None:
         inputs = find_inputs(bag, leave=output_names('', tuple(OUTPUTS)).values())
         self._bag, self._transforms = bag, read_transforms(bag)
-        self._camera_frame = bag.decode(next(bag.records([inputs.image]))).header.frame_id
+        self._camera_frame = bag.first(inputs.image).header.frame_id
         self._sweeps = bag.records([inputs.points])
         self._near = [next(self._sweeps, None)]
         self._slop_ns = NodeSettings().sync_slop * 1e9
@@ -68,13 +68,13 @@ class _Poses:
 
     def _sweep(self, stamp: int) -> Any:
         """The cloud stamped nearest, within the slop, if it was not taken before."""
-        while self._near[-1] is not None and stamp_ns(self._near[-1].data) < stamp:
+        while self._near[-1] is not None and self._near[-1].stamp_ns < stamp:
             self._near = [self._near[-1], next(self._sweeps, None)]
         known = [record for record in self._near if record is not None]
         if not known:
             return None
-        best = min(known, key=lambda record: abs(stamp_ns(record.data) - stamp))
-        found = stamp_ns(best.data)
+        best = min(known, key=lambda record: abs(record.stamp_ns - stamp))
+        found = best.stamp_ns
         if found == self._used or abs(found - stamp) > self._slop_ns:
             return None
         self._used = found

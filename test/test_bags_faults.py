@@ -1,0 +1,105 @@
+"""Recordings with bad messages, memory that runs out, names that are taken on the way."""
+
+import sqlite3
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from bag_data import PERIOD_NS, START_NS, header, picture, write_bag
+from typer.testing import CliRunner
+
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.records import BagError
+from dmd3c_ros.bags.selection import IMAGE
+from dmd3c_ros.bags.writer import BagWriter
+from dmd3c_ros.cli.app import app
+from dmd3c_ros.conversions import rgb_to_image
+from dmd3c_ros.core.completer import DepthCompleter
+
+DEPTH = '/depth_registered/image_rect'
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '400')
+    monkeypatch.setenv('TERM', 'dumb')
+
+
+def invoke(*arguments: object, exit_code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def complete(bag: Path, out: Path, *options: object, exit_code: int = 0) -> str:
+    return invoke('complete', 'bag', bag, out, '--model', 'nearest', *options, exit_code=exit_code)
+
+
+def decoded(path: Path, topic: str) -> list:
+    with Bag(path) as bag:
+        return [bag.decode(record) for record in bag.records([bag.topic(topic)])]
+
+
+@pytest.mark.parametrize('topic', ['/camera/image_rect', '/camera/camera_info', '/lidar/points'])
+@pytest.mark.parametrize('options', [(), ('--fixed-frame', 'base', '--accumulate-sweeps', '2')])
+def test_a_message_that_is_cut_off_costs_no_more_than_its_frame(tmp_path, topic, options):
+    source, stamp = tmp_path / 'in', START_NS + PERIOD_NS
+    with Bag(write_bag(tmp_path / 'whole')) as bag, BagWriter(source) as writer:
+        for record in bag.records():
+            cut = record.topic.name == topic and record.time_ns < stamp + PERIOD_NS // 2
+            writer.copy(record._replace(data=record.data[:8]) if cut else record, bag.typestore)
+    text = complete(source, tmp_path / 'out', *options)
+    assert f'2 messages left out: {topic}: expected a header, got 8 bytes' in text
+    assert len(decoded(tmp_path / 'out', DEPTH)) == 1
+    text = invoke('export', 'tum', tmp_path / 'out', tmp_path / 'tum')
+    assert f'{topic}: expected' in text or topic == '/lidar/points'
+    assert '1 frames' in text
+
+
+def test_a_topic_whose_messages_are_gone_is_named(tmp_path):
+    source = write_bag(tmp_path / 'in', storage='sqlite3')
+    with closing(sqlite3.connect(source / 'in.db3')) as database, database:
+        query = "SELECT id FROM topics WHERE name='/lidar/points'"
+        database.execute(f'DELETE FROM messages WHERE topic_id=({query})')
+    # metadata.yaml still counts them.
+    text = invoke('bag-info', source)
+    assert '/lidar/points: expected a message, none can be read' in text
+
+
+def out_of_memory(monkeypatch, calls: set[int]) -> None:
+    """Let memory run out in the completions of these numbers."""
+    complete, number = DepthCompleter.complete, count()
+
+    def run(*arguments):
+        if next(number) in calls:
+            raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nMore')
+        return complete(*arguments)
+
+    monkeypatch.setattr(DepthCompleter, 'complete', run)
+
+
+def test_where_memory_never_suffices_the_run_ends_with_what_takes_less(tmp_path, monkeypatch):
+    out_of_memory(monkeypatch, {0})
+    text = complete(write_bag(tmp_path / 'in'), tmp_path / 'out', exit_code=1)
+    assert 'error: out of memory: --inference-scale 0.5' in text
+    assert text.rstrip().endswith('(CUDA out of memory. Tried to allocate 2 GiB.)')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_where_memory_runs_out_on_the_way_one_frame_is_dropped(tmp_path, monkeypatch):
+    out_of_memory(monkeypatch, {1})
+    text = complete(write_bag(tmp_path / 'in'), tmp_path / 'out')
+    assert '1 frames dropped: completion failed: out of memory' in text
+    assert len(decoded(tmp_path / 'out', DEPTH)) == 2
+
+
+def test_a_whole_bag_whose_name_was_taken_is_kept(tmp_path):
+    with pytest.raises(BagError, match='the bag is in') as error:  # noqa: SIM117
+        with BagWriter(tmp_path / 'bag') as writer:
+            writer.write('/image', IMAGE, 5, rgb_to_image(picture(0), header(5, 'camera')))
+            (tmp_path / 'bag').mkdir()
+            (tmp_path / 'bag' / 'mine').touch()
+    assert len(decoded(Path(str(error.value).rpartition(' ')[2]), '/image')) == 1
+    assert (tmp_path / 'bag' / 'mine').exists()
