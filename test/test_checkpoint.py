@@ -106,9 +106,11 @@ def test_truncated_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
     whole = (tmp_path / 'whole.pth').read_bytes()
     contents = {'cut': whole[: len(whole) // 2], 'empty': b'', 'text': b'not a checkpoint\n' * 50}
     for name, content in contents.items():
-        (tmp_path / f'{name}.pth').write_bytes(content)
-        with pytest.raises(CheckpointError, match=f'{name}.pth'):
-            read_state(tmp_path / f'{name}.pth')
+        for suffix in ('pth', 'safetensors'):
+            path = tmp_path / f'{name}.{suffix}'
+            path.write_bytes(content)
+            with pytest.raises(CheckpointError, match=path.name):
+                read_state(path)
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(CheckpointError, match='expected a state dict, got list'):
         read_state(tmp_path / 'list.pth')

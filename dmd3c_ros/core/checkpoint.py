@@ -61,7 +61,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f'{path}: expected tensors only; refused because the file is damaged or holds other '
             f'pickled objects ({str(error).splitlines()[0]})'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Of any kind: torch.load reads several formats, one of them by safetensors, whose errors
+        # are its own.
         raise CheckpointError(f'{path}: not a readable checkpoint ({error})') from error
     return _unwrap(content, path)
 
