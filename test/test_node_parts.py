@@ -272,6 +272,23 @@ def test_other_callbacks_go_on_while_a_service_prepares_what_its_parameters_need
     executor.shutdown()
 
 
+def test_what_goes_wrong_while_a_service_prepares_is_raised_and_holds_no_other_service_up(
+    context, make_node
+):
+    node = make_node()
+    prepare_in_thread(node, lambda given: {}.popitem)
+    client = node.create_client(SetParameters, f'/{node.get_name()}/set_parameters')
+    executor = rclpy.executors.SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    assert client.wait_for_service(30)
+    client.call_async(SetParameters.Request(parameters=[Parameter('a').to_parameter_msg()]))
+    end = time.monotonic() + 20
+    with pytest.raises(KeyError):
+        while time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.05)
+    executor.shutdown()
+
+
 @pytest.mark.parametrize(
     'groups',
     [

@@ -79,8 +79,13 @@ async def _prepared(node: Node, plan: Plan, messages: Sequence) -> None:
     done = Future(executor=executor)
 
     def run() -> None:
-        work()
-        done.set_result(None)
+        try:
+            work()
+        except BaseException as error:
+            # Raised where it is awaited: without an end, no service would be answered any more.
+            done.set_exception(error)
+        else:
+            done.set_result(None)
         # A waiting coroutine goes on when the executor looks at it.
         executor.wake()
 
