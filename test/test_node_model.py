@@ -122,6 +122,29 @@ def test_a_model_that_does_not_fit_at_the_start_is_loaded_in_a_cheaper_way():
         Kitchen(pixels=1).model()
 
 
+@pytest.mark.parametrize(
+    'error', [torch.OutOfMemoryError('CUDA out of memory'), FileNotFoundError('weights: no file')]
+)
+def test_a_smaller_model_that_does_not_load_fails_frames_until_another_one_is_asked_for(error):
+    kitchen = Kitchen(pixels=96 * 320)
+
+    def make(config):
+        if config.inference_scale < 1:
+            raise error
+        return kitchen.make(config)
+
+    model = Model(LIGHT, SIZE, kitchen.told.append, make)
+    with pytest.raises(MemoryError, match='out of memory'):
+        model.complete(*frame(512, 1024))
+    # The first model had to go, so that a frame of any size fails, and says why.
+    for size in ((512, 1024), (64, 128)):
+        with pytest.raises(MemoryError, match='out of memory'):
+            model.complete(*frame(*size))
+    model.exchange(NEAREST)
+    assert (model.complete(*frame(64, 128)).depth == 7.0).all()
+    model.close()
+
+
 # ---------------------------------------------------------------- exchange
 
 

@@ -36,7 +36,9 @@ class Model:
         self._prepared: tuple[CompleterConfig, DepthCompleter | Exception] | None = None
         self._size = size
         self._ways = _cheaper_ways(config)
-        self._completer = self._load_or_fall_back(config)
+        # Why no model is left, after one had to make room for another that did not load.
+        self._lost = ''
+        self._completer = self._what_fits(config, lambda c: self._load(c, self._size))
 
     @property
     def completer(self) -> DepthCompleter:
@@ -49,6 +51,8 @@ class Model:
         """
         with self._lock:
             self._size = sparse.shape
+            if self._lost:
+                raise MemoryError(self._lost)
             while True:
                 try:
                     return self._completer.complete(rgb, sparse, K)
@@ -82,7 +86,7 @@ class Model:
             raise found
         with self._lock:
             found, self._completer = self._completer, found
-            self._ways = _cheaper_ways(config)
+            self._ways, self._lost = _cheaper_ways(config), ''
         found.close()
 
     def close(self) -> None:
@@ -111,11 +115,13 @@ class Model:
             raise
         return completer
 
-    def _load_or_fall_back(self, config: CompleterConfig) -> DepthCompleter:
+    def _what_fits(
+        self, config: CompleterConfig, load: Callable[[CompleterConfig], DepthCompleter]
+    ) -> DepthCompleter:
         """Without a model that could go on, a cheaper one is better than none."""
         while True:
             try:
-                return self._load(config, self._size)
+                return load(config)
             except MEMORY_ERRORS as error:
                 if not is_out_of_memory(error):
                     raise
@@ -126,7 +132,14 @@ class Model:
         config = self._next_way(reason)
         # First, for it holds the memory that the other one needs.
         self._completer.close()
-        self._completer = self._make(config)
+        try:
+            self._completer = self._what_fits(config, self._make)
+        except LOAD_ERRORS as error:
+            reason = _first_line(error)
+        else:
+            return
+        self._lost = f'out of memory, and nothing smaller loads: {reason}'
+        raise MemoryError(self._lost)
 
     def _next_way(self, reason: str) -> CompleterConfig:
         config = next(self._ways, None)
