@@ -75,6 +75,16 @@ def test_depth_that_the_format_cannot_hold_becomes_unknown(tmp_path, caplog):
     assert '1 pixels lie past 256.0 m' in caplog.text
 
 
+@pytest.mark.parametrize('name', ['folder', 'depth.jpg', 'depth.xyz'])
+def test_depth_under_a_name_that_would_lose_it_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf'{name}: expected a depth picture NAME\.png'):
+        write_depth_png(tmp_path / name, np.ones((4, 4), np.float32))
+    if name != 'depth.jpg':
+        with pytest.raises(ValueError, match=f'{name}: expected the suffix of a picture'):
+            write_rgb(tmp_path / name, np.ones((4, 4, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_eight_bit_picture_is_no_depth(tmp_path):
     cv2.imwrite(str(tmp_path / 'depth.png'), np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r'depth\.png: expected a 16-bit grey.*uint8'):

@@ -32,7 +32,13 @@ def read_depth_png(path: str | Path, scale: float = KITTI_SCALE) -> np.ndarray:
 
 
 def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SCALE) -> None:
-    """Write (H, W) metres atomically; what is not finite, not positive or too far becomes 0."""
+    """Write (H, W) metres atomically; what is not finite, not positive or too far becomes 0.
+
+    Raises ValueError for another shape, or a name that does not end in .png.
+    """
+    if Path(path).suffix.lower() != '.png':
+        # Other formats of pictures would take 8 of the 16 bits without a word.
+        raise ValueError(f'{path}: expected a depth picture NAME.png')
     if depth.ndim != 2:
         raise ValueError(f'{path}: expected depth of shape (H, W), got {depth.shape}')
     values = np.rint(np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * scale)

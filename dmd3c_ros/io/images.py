@@ -34,7 +34,10 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
 def encode(path: str | Path, image: np.ndarray) -> None:
     """Write an image as OpenCV holds it, atomically, in the format that the suffix names."""
     path = Path(path)
-    encoded, data = cv2.imencode(path.suffix, image)
+    try:
+        encoded, data = cv2.imencode(path.suffix, image)
+    except cv2.error as error:
+        raise ValueError(f'{path}: expected the suffix of a picture, such as .png') from error
     if not encoded:
         raise ValueError(f'{path}: {image.shape} {image.dtype} does not encode as {path.suffix}')
     write_bytes(path, data.tobytes())
