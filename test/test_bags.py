@@ -25,7 +25,7 @@ from rosbags.highlevel import AnyReader
 from synthetic_drive import POINTS, make_drive
 from typer.testing import CliRunner
 
-from dmd3c_ros.bags import recovery
+from dmd3c_ros.bags import kitti, recovery
 from dmd3c_ros.bags.completion import OUTPUTS
 from dmd3c_ros.bags.frames import FrameSource, read_transforms
 from dmd3c_ros.bags.kitti import Turn, point_times
@@ -39,6 +39,7 @@ from dmd3c_ros.conversions import depth_from_image, rgb_to_image
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.io.kitti import read_stamps
 
 DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
@@ -514,6 +515,16 @@ def test_point_times_are_written_unless_kitti_has_removed_the_motion(tmp_path):
         values = np.frombuffer(cloud.data, np.float32).reshape(-1, 5)
         share = np.arctan2(POINTS[0, 1], POINTS[0, 0]) / np.pi
         assert values[0, 4] == pytest.approx(-share * half_s, abs=1e-6)
+
+
+def test_the_times_of_a_drive_are_read_once_however_long_it_is(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        kitti, 'read_stamps', lambda *a: reads.append(a[0].name) or read_stamps(*a)
+    )
+    drive = make_drive(tmp_path)
+    invoke('kitti-to-bag', drive, tmp_path / 'bag', '--point-time', 'always')
+    assert reads == ['timestamps.txt']
 
 
 # ---------------------------------------------------------------------------- without ROS

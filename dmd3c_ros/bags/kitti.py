@@ -40,6 +40,7 @@ TOPICS = {
 POINT_TIMES = ('auto', 'always', 'never')
 _OXTS_TOPICS = ('/imu/data', '/gps/fix', '/gps/vel')
 _OXTS_VALUES = 30
+_TURN_FILES = ('timestamps_start.txt', 'timestamps_end.txt')
 # sensor_msgs/NavSatStatus and NavSatFix.
 _STATUS_FIX, _SERVICE_GPS, _COVARIANCE_APPROXIMATED = 0, 1, 1
 
@@ -143,18 +144,23 @@ def _turns(drive: KittiDrive, point_time: str) -> list[Turn] | None:
         )
         return None
     folder = drive.path / 'velodyne_points'
-    forward = [read_stamps(folder / 'timestamps.txt', drive.sweep_names)[n] for n in drive.names]
-    start, end = folder / 'timestamps_start.txt', folder / 'timestamps_end.txt'
-    if start.is_file() and end.is_file():
-        starts, ends = (read_stamps(path, drive.sweep_names) for path in (start, end))
-        return [Turn(starts[n], f, ends[n]) for n, f in zip(drive.names, forward, strict=True)]
+    forward = _stamps(drive, 'timestamps.txt')
+    if all((folder / name).is_file() for name in _TURN_FILES):
+        starts, ends = (_stamps(drive, name) for name in _TURN_FILES)
+        return [Turn(*stamps) for stamps in zip(starts, forward, ends, strict=True)]
     # The laser triggers the camera once a turn: the stamps tell how long one takes.
     if len(forward) > 1:
         half_ns = int(np.median(np.diff(forward))) // 2
         return [Turn(stamp - half_ns, stamp, stamp + half_ns) for stamp in forward]
     if point_time == 'always':
-        raise BagError(f'{folder}: expected timestamps_start.txt and timestamps_end.txt')
+        raise BagError(f'{folder}: expected {" and ".join(_TURN_FILES)}')
     return None
+
+
+def _stamps(drive: KittiDrive, file: str) -> list[int]:
+    """Times of the frames' sweeps by a file beside them, ns."""
+    stamps = read_stamps(drive.path / 'velodyne_points' / file, drive.sweep_names)
+    return [stamps[name] for name in drive.names]
 
 
 def _mountings(drive: KittiDrive, stamp_ns: int, *, with_imu: bool) -> dict:
