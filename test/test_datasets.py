@@ -288,6 +288,11 @@ def test_broken_ddad_files_are_named(street, tmp_path):
     cloud.write_bytes(b'no archive')
     with pytest.raises(ValueError, match=cloud.name):
         open_dataset('ddad', tmp_path)[0]
+    for name, entry in (('rig', 'fx'), ('scene_0123456789abcdef', 'qw')):
+        path = next(tmp_path.rglob(f'{name}.json'))
+        path.write_text(path.read_text().replace(f'"{entry}"', '"other"'))
+        with pytest.raises(ValueError, match=rf'{name}\.json: expected an entry .*{entry}'):
+            open_dataset('ddad', tmp_path)[0]
     (tmp_path / 'ddad.json').write_text('{}')
     with pytest.raises(ValueError, match=r'ddad\.json: expected an entry scene_splits > 1'):
         open_dataset('ddad', tmp_path)

@@ -99,9 +99,15 @@ class Ddad(DepthDataset):
     def _scene(self, path: Path) -> list[_Frame]:
         """Frames of a scene that have a picture of the camera and a sweep."""
         content = _read_json(path)
-        data = {datum['key']: datum for datum in _entry(content, path, 'data')}
+        data, samples = _entry(content, path, 'data'), _entry(content, path, 'samples')
+        try:
+            return self._paired({datum['key']: datum for datum in data}, samples, path)
+        except KeyError as error:
+            raise ValueError(f'{path}: expected an entry {error}') from error
+
+    def _paired(self, data: dict[str, dict], samples: list[dict], path: Path) -> list[_Frame]:
         frames = []
-        for sample in _entry(content, path, 'samples'):
+        for sample in samples:
             here = [data[key] for key in sample['datum_keys'] if key in data]
             by_name = {datum['id']['name']: datum['datum'] for datum in here}
             if self._camera not in by_name or _LIDAR not in by_name:
@@ -152,8 +158,8 @@ def _intrinsics(path: Path, camera: str) -> np.ndarray:
     if camera not in names:
         raise ValueError(f'{path}: expected {camera}, got {", ".join(names)}')
     lens = _entry(content, path, 'intrinsics')[names.index(camera)]
-    skew = lens.get('skew', 0.0)
-    return np.array([[lens['fx'], skew, lens['cx']], [0, lens['fy'], lens['cy']], [0, 0, 1.0]])
+    fx, fy, cx, cy = (_entry(lens, path, key) for key in ('fx', 'fy', 'cx', 'cy'))
+    return np.array([[fx, lens.get('skew', 0.0), cx], [0, fy, cy], [0, 0, 1.0]])
 
 
 def _read_cloud(path: Path) -> np.ndarray:
