@@ -64,6 +64,24 @@ def test_every_kind_of_picture_is_on_one_time_line(tmp_path):
         assert times[path] == times_of(3), path
 
 
+def test_a_long_way_is_whole_and_takes_no_more_a_frame(tmp_path):
+    with RerunLog('a way', tmp_path / 'way.rrd') as log:
+        for number in range(450):
+            pose = np.eye(4)
+            pose[2, 3] = number
+            log.add(ViewFrame(START_NS + number * PERIOD_NS, camera=CAMERA, T_world_camera=pose))
+    logged, last = 0, {}
+    for chunk in rrd.RrdReader(tmp_path / 'way.rrd').stream():
+        if chunk.entity_path.startswith(f'/{TRAJECTORY}'):
+            for (strip,) in chunk.to_record_batch().column('LineStrips3D:strips').to_pylist():
+                logged, last[chunk.entity_path] = logged + len(strip), strip
+    assert logged < 450 * 110
+    # What is seen at the end: every strip begins where another one ends.
+    points = sorted({point[2] for strip in last.values() for point in strip})
+    assert points == list(range(450))
+    assert sum(len(strip) - 1 for strip in last.values()) == 449
+
+
 def test_the_cloud_stands_where_the_camera_saw_it(tmp_path):
     depth = np.zeros((CAMERA.height, CAMERA.width), np.float32)
     depth[12, 21], depth[12, 24] = 5, 7

@@ -15,6 +15,7 @@ from .frames import ViewFrame
 # Depth as 16-bit integers: half the size, 4 mm steps, as KITTI's pictures.
 _UNITS_A_METRE = 256
 _CLOUD_EVERY = 3
+_STRIP = 100
 _FARTHEST_SHOWN_M = 80.0
 _TIMELINE = 'time'
 IMAGE, SPARSE = 'world/camera/image', 'world/camera/sparse'
@@ -47,6 +48,7 @@ class RerunLog:
         # REP 103's optical frame: x right, y down, z forward.
         self._log('world', rerun.ViewCoordinates.RDF, static=True)
         self._way: list[np.ndarray] = []
+        self._strips = 0
 
     def __enter__(self) -> RerunLog:
         return self
@@ -87,12 +89,21 @@ class RerunLog:
             rerun.Pinhole(image_from_camera=camera.K, width=camera.width, height=camera.height),
         )
         if frame.T_world_camera is not None:
-            self._way.append(pose[:3, 3].copy())
-            self._log(TRAJECTORY, rerun.LineStrips3D([np.array(self._way)], colors=[255, 120, 0]))
+            self._add_to_way(pose[:3, 3])
         if frame.dense is not None:
             points, colors = self._cloud(frame, camera)
             world = points @ pose[:3, :3].T + pose[:3, 3]
             self._log(CLOUD, rerun.Points3D(world, colors=colors, radii=0.03))
+
+    def _add_to_way(self, position: np.ndarray) -> None:
+        """In strips, so that a long way does not weigh more and more with every frame."""
+        self._way.append(position.copy())
+        strip = self._rerun.LineStrips3D([np.array(self._way)], colors=[255, 120, 0])
+        self._log(TRAJECTORY, strip)
+        if len(self._way) == _STRIP:
+            self._strips += 1
+            self._log(f'{TRAJECTORY}/{self._strips}', strip)
+            self._way = self._way[-1:]
 
     def _cloud(self, frame: ViewFrame, camera: Camera) -> tuple[np.ndarray, np.ndarray | None]:
         """Points (N, 3) of the rectified camera's frame, m, and their colours."""
