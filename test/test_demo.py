@@ -251,6 +251,19 @@ def test_settings_out_of_range_are_refused():
         DemoConfig(completion={'colour': 'red'})
 
 
+def test_a_file_in_the_place_of_the_results_is_told(tmp_path):
+    from typer.testing import CliRunner
+
+    from dmd3c_ros.cli.app import app
+
+    out = tmp_path / 'out'
+    out.write_text('a file')
+    result = CliRunner().invoke(app, ['demo', '--out', str(out), '--frames', '1'])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert 'error:' in result.output
+
+
 # --- pictures --------------------------------------------------------------------------------
 
 

@@ -408,6 +408,16 @@ def test_mistakes_end_with_a_reason(arguments, message, kitti, tmp_path):
     assert message in result.text
 
 
+def test_a_summary_that_cannot_be_written_costs_no_table(kitti, tmp_path):
+    (tmp_path / 'summary.json').mkdir()
+    result = run(
+        '--dataset', 'kitti-selection', '--root', kitti, '--out', tmp_path, '--model', 'nearest'
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert 'kitti-selection, 2 frames' in result.text
+    assert 'error:' in result.text and 'summary.json' in result.text
+
+
 def test_an_output_that_cannot_be_written_is_found_before_the_run(kitti, tmp_path):
     (tmp_path / 'out').write_text('a file')
     result = run(

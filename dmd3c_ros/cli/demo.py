@@ -40,7 +40,7 @@ def demo(
         config = DemoConfig(out=out, completion=options, **settings)
         with progress_bar() as progress:
             summary = run(config, progress)
-    except DemoError as error:
+    except (DemoError, OSError, ValueError, ImportError) as error:
         raise fail(error) from error
     say(summary.as_text())
     say(f'results in {out}/: report.png, drive.webp, cloud.ply, depth/, summary.json')

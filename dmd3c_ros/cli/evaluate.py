@@ -235,10 +235,13 @@ def _report(results: 'list[Evaluation]', out: Path) -> None:
     from dmd3c_ros.evaluation_report import band_table, result_table
     from dmd3c_ros.io.atomic import write_json
 
-    write_json(out / 'summary.json', [result.as_dict() for result in results])
     console = result_console()
     console.print(result_table(results))
     console.print(band_table(results))
+    try:
+        write_json(out / 'summary.json', [result.as_dict() for result in results])
+    except OSError as error:
+        raise fail(error) from error
     say(f'results in {out}/: summary.json; per model frames.csv, mean.json, worst.png')
     failures = {frame: reason for result in results for frame, reason in result.failures.items()}
     for frame, reason in failures.items():
