@@ -86,10 +86,6 @@ class CompletionNode(LifecycleNode):
         self._group = MutuallyExclusiveCallbackGroup()
         self._settings = Parameters(self, PARAMETER_GROUPS, self._change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))
-        self._warn_of_trouble = Throttle(
-            lambda text: self.get_logger().warning(text),
-            _REPORTS_PER_SILENCE * self._settings.get(NodeSettings).report_period,
-        )
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
 
     # ---------------------------------------------------------------- life cycle
@@ -127,6 +123,10 @@ class CompletionNode(LifecycleNode):
         settings = self._settings.get(NodeSettings)
         self._counts = Counts()
         self._reporter = Reporter(self._counts)
+        self._warn_of_trouble = Throttle(
+            lambda text: self.get_logger().warning(text),
+            _REPORTS_PER_SILENCE * settings.report_period,
+        )
         # The publishers first, for frames come before this ends.
         result = super().on_activate(state)
         self._pictures = PictureReader(settings.rectify, self.resolve_topic_name('image_rect'))

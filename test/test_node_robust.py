@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -293,11 +294,38 @@ def test_a_signal_amid_the_handling_of_another_one_stops_nothing():
     assert int(result.stdout) > 2
 
 
-def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(folder, monkeypatch):
+@pytest.fixture
+def node_here(folder, monkeypatch):
+    """A node in the tests' own process, on the context of all, not configured yet."""
     monkeypatch.setattr(completion_node, 'show_package_log', lambda logger: None)
-    words = ['--ros-args', *ARGUMENTS, '-r', '__node:=ended']
+    words = ['--ros-args', *ARGUMENTS, '-r', '__node:=here']
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     node = completion_node.CompletionNode()
+    yield node
+    node.close()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_a_period_of_reports_that_is_set_before_configuring_counts_for_silence_too(
+    node_here, monkeypatch
+):
+    told_s = []
+    logger = types.SimpleNamespace(
+        info=lambda text: None, warning=lambda text: told_s.append(time.monotonic())
+    )
+    monkeypatch.setattr(node_here, 'get_logger', lambda: logger)
+    (result,) = node_here.set_parameters([rclpy.Parameter('report_period', value=0.4)])
+    assert result.successful and node_here.autostart()
+    end = time.monotonic() + ros_graph.PATIENCE_S
+    while len(told_s) < 2 and time.monotonic() < end:
+        rclpy.spin_once(node_here, timeout_sec=0.1)
+    # At once and then with every sixth report.
+    assert told_s[1] - told_s[0] > 6 * 0.4 - 0.1
+
+
+def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(node_here, monkeypatch):
+    node = node_here
     assert node.autostart()
     # As a signal does, before anybody closes the node.
     rclpy.shutdown()
@@ -306,5 +334,3 @@ def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(folder, monkey
     monkeypatch.setattr(node._outputs, 'wanted', lambda: frozenset(DEPTH))
     node._complete(frame)
     assert node._counts.failed == 0
-    node.close()
-    node.destroy_node()
