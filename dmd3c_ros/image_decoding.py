@@ -164,7 +164,8 @@ def image_decoder() -> tuple[str, Callable[[Image], np.ndarray]]:
         from cv_bridge import CvBridge
 
         _log.info('images are decoded by cv_bridge')
-        return 'cv_bridge', lambda image: CvBridge().imgmsg_to_cv2(image, 'rgb8')
+        bridge = CvBridge()
+        return 'cv_bridge', lambda image: bridge.imgmsg_to_cv2(image, 'rgb8')
     try:
         from rosbags.image import ImageError, message_to_cvimage
     except ImportError as error:
