@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from rosbags.convert.converter import generate_message_converter
 from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from dmd3c_ros.bags.records import stamp_ns
@@ -78,6 +79,20 @@ def write_bag(path: Path, storage: str = 'mcap', frames: int = 3, **options) -> 
         writer.add_topic('/tf_static', TF_TYPE, latched=True)
         for time_ns, topic, kind, message in messages(frames, **options):
             writer.write(topic, kind, time_ns, message)
+    return path
+
+
+def write_packed_bag(path: Path, bag, storage: StoragePlugin, mode: CompressionMode) -> Path:
+    """The recording of an open Bag, compressed by files or by messages."""
+    writer = Writer(path, version=8, storage_plugin=storage)
+    writer.set_compression(mode, CompressionFormat.ZSTD)
+    with writer:
+        connections = {
+            topic.key: writer.add_connection(topic.name, topic.type, typestore=bag.typestore)
+            for topic in bag.topics
+        }
+        for record in bag.records():
+            writer.write(connections[record.topic.key], record.time_ns, record.data)
     return path
 
 

@@ -19,9 +19,11 @@ from bag_data import (
     picture,
     wall,
     write_bag,
+    write_packed_bag,
     write_ros1_bag,
 )
 from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
 from typer.testing import CliRunner
 
@@ -133,6 +135,16 @@ def test_a_ros1_bag_becomes_a_ros2_bag_with_the_same_depth(tmp_path):
     with Bag(tmp_path / 'out1') as one, Bag(tmp_path / 'out2') as two:
         assert one.format == 'mcap'
         assert contents(one) == contents(two)
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.FILE, CompressionMode.MESSAGE])
+@pytest.mark.parametrize('storage', [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+def test_compressed_bags_are_read(tmp_path, storage, mode):
+    with Bag(write_bag(tmp_path / 'in')) as bag:
+        packed, expected = write_packed_bag(tmp_path / 'packed', bag, storage, mode), contents(bag)
+    with Bag(packed) as bag:
+        assert not bag.damage
+        assert contents(bag) == expected
 
 
 def test_messages_of_types_that_nobody_knows_are_copied(tmp_path):

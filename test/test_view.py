@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag
+from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag, write_packed_bag
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import make_drive
 from typer.testing import CliRunner
 
@@ -114,6 +115,11 @@ def test_a_bag_with_depth_is_shown_without_a_model(tmp_path):
     # One without depth is completed on the way.
     text = invoke('view', bag, '--save', tmp_path / 'b.rrd', '--model', 'nearest', '--frames', '2')
     assert recorded(tmp_path / 'b.rrd')[DENSE] == times_of(2)
+    with Bag(bag) as whole:
+        form = StoragePlugin.SQLITE3, CompressionMode.FILE
+        packed = write_packed_bag(tmp_path / 'packed', whole, *form)
+    invoke('view', packed, '--save', tmp_path / 'c.rrd', '--model', 'nearest')
+    assert recorded(tmp_path / 'c.rrd')[DENSE] == times_of(3)
 
 
 def test_a_bag_without_sweeps_is_shown_without_a_trajectory(tmp_path):

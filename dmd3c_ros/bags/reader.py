@@ -183,7 +183,8 @@ class Bag:
     def _open_whole(self) -> Ros1Reader | Ros2Reader:
         if self.path.is_dir() and not (self.path / 'metadata.yaml').is_file():
             raise Ros2ReaderError('metadata.yaml is missing')
-        if self.format == 'sqlite3' and any(map(recovery.is_cut_sqlite, self._files)):
+        # Others are packed (.zstd): unpacking finds out.
+        if any(recovery.is_cut_sqlite(path) for path in self._files if path.suffix == '.db3'):
             raise Ros2ReaderError('the file is shorter than it says')
         reader = Ros1Reader(self.path) if self._ros1 else Ros2Reader(self.path)
         reader.open()

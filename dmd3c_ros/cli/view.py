@@ -75,7 +75,7 @@ def _frames(
         return viewing.of_drive(simulated, make_completer(options))
     if (path / 'velodyne_points').is_dir():
         return viewing.of_drive(RecordedDrive(path, frames), make_completer(options))
-    if not path.is_dir() or any(path.glob('*.mcap')) or any(path.glob('*.db3')):
+    if not path.is_dir() or any(path.glob('*.mcap*')) or any(path.glob('*.db3*')):
         return _bag_frames(stack, path, options)
     return viewing.of_run(path, None if drive is None else KittiDrive(drive))
 
