@@ -1,5 +1,7 @@
 """Files in and out: round trips, and broken inputs named."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -49,7 +51,12 @@ def test_rgb_round_trip_keeps_the_channel_order(tmp_path):
 def test_broken_picture_is_named(tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'no picture')
     (tmp_path / 'empty.png').touch()
-    for name in ('broken.png', 'empty.png'):
+    write_rgb(tmp_path / 'huge.png', np.zeros((4, 4, 3), np.uint8))
+    data = bytearray((tmp_path / 'huge.png').read_bytes())
+    data[16:24] = struct.pack('>II', 200_000, 200_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    (tmp_path / 'huge.png').write_bytes(data)
+    for name in ('broken.png', 'empty.png', 'huge.png'):
         with pytest.raises(ValueError, match=name):
             read_rgb(tmp_path / name)
     with pytest.raises(FileNotFoundError, match='gone'):

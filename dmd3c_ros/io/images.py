@@ -25,7 +25,11 @@ def write_rgb(path: str | Path, rgb: np.ndarray) -> None:
 def decode(path: str | Path, flags: int) -> np.ndarray:
     """Read `path` with OpenCV's `flags`; an error names the file."""
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error as error:
+        # A garbled header that asks for an enormous picture.
+        raise ValueError(f'{path}: expected a picture: {error}') from error
     if image is None:
         raise ValueError(f'{path}: expected a picture, got {data.size} bytes that do not decode')
     return image
