@@ -315,12 +315,21 @@ def test_bundles_in_the_other_spelling_and_broken_ones(tmp_path):
     np.save(tmp_path / 'b.npy', {'rgb': bundle['rgb'], 'K': bundle['K']}, allow_pickle=True)
     (tmp_path / 'c.npy').write_bytes(b'no array')
     np.save(tmp_path / 'd.npy', np.zeros(3))
+    garbled = (tmp_path / 'a.npy').read_bytes().replace(b'_reconstruct', b'_reXonstruct')
+    (tmp_path / 'e.npy').write_bytes(garbled)
+    (tmp_path / 'f.npy').write_bytes(garbled.replace(b"'descr'", b"('descr"))
     dataset = open_dataset('dcverse', tmp_path, allow_pickle=True)
     sample = dataset[0]
     np.testing.assert_array_equal(sample.K, [[5, 0, 2.5], [0, 6, 1.5], [0, 0, 1]])
     assert (sample.truth == 0).sum() == 4
     assert sample.sparse.shape == (4, 6)
-    for index, message in ((1, 'dep or lidar, got rgb, K'), (2, 'pickled'), (3, 'pickled')):
+    for index, message in (
+        (1, 'dep or lidar, got rgb, K'),
+        (2, r'c\.npy: .*pickled'),
+        (3, r'd\.npy: .*pickled'),
+        (4, r'e\.npy: .*pickled'),
+        (5, r'f\.npy: .*pickled'),
+    ):
         with pytest.raises(ValueError, match=message):
             dataset[index]
 

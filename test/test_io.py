@@ -10,6 +10,7 @@ import pytest
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
 
 from dmd3c_ros.io.atomic import atomic_write
+from dmd3c_ros.io.calibration import read_extrinsics, read_lens
 from dmd3c_ros.io.clouds import read_cloud, write_ply
 from dmd3c_ros.io.depth_png import TUM_SCALE, read_depth_png, write_depth_png
 from dmd3c_ros.io.images import read_rgb, write_rgb
@@ -194,6 +195,12 @@ def test_big_endian_ply_with_a_face_list_after_the_points(tmp_path):
          b'property float x\nproperty float y\nproperty float z\nend_header\n123'),
         ('flat.ply', b'ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\n'
          b'property float y\nend_header\n1 2\n'),
+        ('cut.npy', b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',\n\n"),
+        ('uncounted.ply', b'ply\nformat ascii 1.0\nelement vertex 2x\nproperty float x\n'
+         b'property float y\nproperty float z\nend_header\n1 2 3\n'),
+        ('endless.ply', b'ply\nformat ascii 1.0\nelement vertex 1\nend_header'),
+        ('pairs.pcd', b'# PCD\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 2 1 1\nPOINTS 1\n'
+         b'DATA ascii\n1 2 3 4\n'),
         ('cloud.las', b''),
     ],
 )  # fmt: skip
@@ -201,6 +208,22 @@ def test_broken_cloud_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=name):
         read_cloud(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ('read', 'content'),
+    [
+        (read_extrinsics, b'translation: [0, 0, 1]\nrotation: [0, 0, 0, \xff]\n'),
+        (read_lens, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
+         b'distortion_coefficients: {data: [a, 0, 0, 0]}\n'),
+        (read_lens, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
+         b'distortion_coefficients: {data: {k1: 0}}\n'),
+    ],
+)  # fmt: skip
+def test_broken_calibration_is_named(tmp_path, read, content):
+    (tmp_path / 'broken.yaml').write_bytes(content)
+    with pytest.raises(ValueError, match=r'broken\.yaml'):
+        read(tmp_path / 'broken.yaml')
 
 
 def test_truncated_compressed_pcd_is_named(tmp_path):

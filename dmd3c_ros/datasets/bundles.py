@@ -6,7 +6,6 @@ Each is a pickled dictionary: `rgb` (H, W, 3) uint8, `dep` or `lidar` the sparse
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,7 @@ def _read(path: Path) -> dict:
         content = np.load(path, allow_pickle=True)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # garbled pickles call what they happen to name
         raise ValueError(f'{path}: expected a pickled dictionary: {error}') from error
     if content.shape != () or not isinstance(content.item(), dict):
         raise ValueError(f'{path}: expected a pickled dictionary, got an array {content.shape}')

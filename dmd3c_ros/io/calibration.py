@@ -56,10 +56,10 @@ def read_lens(path: str | Path) -> Lens | None:
     content = _load_yaml(path)
     matrices = {key: value['data'] for key, value in content.items() if _is_matrix(value)}
     K = _vector(matrices, 'camera_matrix', 9, path).reshape(3, 3)
-    D = np.array(matrices.get('distortion_coefficients', []), np.float64)
     try:
+        D = np.array(matrices.get('distortion_coefficients', []), np.float64).ravel()
         return Lens(str(content.get('distortion_model', '')), K, tuple(D))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f'{path}: {error}') from error
 
 
@@ -103,7 +103,7 @@ def _load_yaml(path: Path) -> dict:
 
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{path}: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected a mapping, got {type(content).__name__}')

@@ -1,6 +1,7 @@
 """Point clouds from files of the common kinds."""
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def read_cloud(path: str | Path) -> np.ndarray:
 def _read_npy(path: Path) -> np.ndarray:
     try:
         points = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, SyntaxError, TokenError) as error:
+        # NumPy parses the header as Python.
         raise ValueError(f'{path}: not an array file: {error}') from error
     if points.dtype.names:
         return points.ravel()
@@ -47,7 +49,7 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _xyz(points: np.ndarray, path: Path) -> np.ndarray:
-    missing = [axis for axis in 'xyz' if axis not in points.dtype.names]
-    if missing:
-        raise ValueError(f'{path}: expected fields x, y, z, got {", ".join(points.dtype.names)}')
+    kinds = {name: points.dtype[name] for name in points.dtype.names}
+    if not all(axis in kinds and kinds[axis].shape == () for axis in 'xyz'):
+        raise ValueError(f'{path}: expected fields x, y, z, got {points.dtype}')
     return np.stack([points[axis].astype(np.float32) for axis in 'xyz'], axis=1)

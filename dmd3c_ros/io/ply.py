@@ -30,10 +30,11 @@ def read_ply(path: str | Path) -> np.ndarray:
     """Read the vertices as a structured array (N,) with the file's property names."""
     data = Path(path).read_bytes()
     end = data.find(b'end_header')
-    if not data.startswith(b'ply') or end < 0:
+    start = data.find(b'\n', end) + 1
+    if not data.startswith(b'ply') or end < 0 or not start:
         raise ValueError(f'{path}: expected a PLY file, found no PLY header')
     header = data[:end].decode('ascii', errors='replace').splitlines()
-    body = data[data.index(b'\n', end) + 1 :]
+    body = data[start:]
     layout, dtype, count = _parse_header(header, path)
     if layout == 'ascii':
         return _read_text(body, dtype, count, path)
@@ -75,6 +76,8 @@ def _parse_header(lines: list[str], path: str | Path) -> tuple[str, np.dtype, in
             case ['element', name, number]:
                 if not properties and element:
                     raise ValueError(f'{path}: expected vertices first, got {element!r} elements')
+                if not number.isdecimal():
+                    raise ValueError(f'{path}: expected a number of {name} elements: {line!r}')
                 element = name
                 count = int(number) if name == 'vertex' else count
             case ['property', kind, name] if element == 'vertex':
