@@ -101,6 +101,7 @@ class BagPlayer(Playback):
 
     def _play_once(self) -> bool:
         """From the first message to the last; False when playback ends before."""
+        known_damage = self._bag.damage
         first_ns, start, count, late_s = None, time.monotonic(), 0, 0.0
         for record in self._bag.records(self._topics):
             if first_ns is None:
@@ -110,6 +111,8 @@ class BagPlayer(Playback):
                 return False
             late_s = max(late_s, time.monotonic() - due)
             count += self._publish(record)
+        if self._bag.damage != known_damage:
+            self.get_logger().warning(f'{self._bag.path}: {self._bag.damage}')
         self.get_logger().info(f'played {count} messages, up to {late_s * 1e3:.0f} ms late')
         return self._linger()
 

@@ -96,6 +96,14 @@ def write_packed_bag(path: Path, bag, storage: StoragePlugin, mode: CompressionM
     return path
 
 
+def spoil_midst(path: Path) -> None:
+    """Overwrite a part of a recording's file, lengths of its records included."""
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 20_000] = b'\xff' * 20_000
+    path.write_bytes(data)
+
+
 def write_ros1_bag(path: Path, ros2_bag, frames: int = 3) -> Path:
     """The same recording as a ROS 1 bag; ros2_bag: an open Bag of it."""
     ros2, ros1 = get_typestore(Stores.ROS2_HUMBLE), get_typestore(Stores.ROS1_NOETIC)

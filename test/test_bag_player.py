@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bag_data import START_NS, T_CAMERA_LIDAR, wall, write_bag
+from bag_data import START_NS, T_CAMERA_LIDAR, spoil_midst, wall, write_bag
 from ros_graph import NodeProcess, Probe, parameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, PointCloud2
@@ -79,6 +79,17 @@ def test_a_bag_is_played_byte_by_byte_with_its_clock_again_and_again(folder, pro
     seconds = [m.clock.sec + m.clock.nanosec * 1e-9 for m in clock]
     assert min(seconds) == pytest.approx(START_NS * 1e-9, abs=0.1)
     assert max(seconds) == pytest.approx(START_NS * 1e-9 + 0.5, abs=0.1)
+
+
+def test_of_a_damaged_bag_what_can_be_read_is_played_and_the_rest_is_told(folder, probe, tmp_path):
+    source = write_bag(tmp_path / 'in', frames=400)
+    spoil_midst(source / 'in.mcap')
+    clouds = probe.listen('/lidar/points', PointCloud2)
+    process = play(folder, bag=source, rate=100.0, wait_for_subscribers=0)
+    assert probe.wait(lambda: not process.running)
+    assert process.finish() == 0, process.log
+    assert 'reading ends early' in process.log and 'Traceback' not in process.log
+    assert len(clouds) < 400
 
 
 def test_what_is_no_bag_is_refused(folder, tmp_path):

@@ -17,6 +17,7 @@ from bag_data import (
     contents,
     header,
     picture,
+    spoil_midst,
     wall,
     write_bag,
     write_packed_bag,
@@ -365,6 +366,19 @@ def test_of_a_bag_that_is_cut_off_everything_readable_is_completed(tmp_path, sto
     assert 'is damaged' in text
     assert len(decoded(tmp_path / 'out', DEPTH)) == len(rest['/lidar/points'])
     assert 'damaged' in invoke('bag-info', source)
+
+
+def test_a_bag_with_garbled_lengths_is_read_up_to_them(tmp_path):
+    source = write_bag(tmp_path / 'in', frames=400)
+    with Bag(source) as bag:
+        whole = contents(bag)
+    spoil_midst(source / 'in.mcap')
+    with Bag(source) as bag:
+        rest = contents(bag)
+        assert 'reading ends early' in bag.damage
+    for topic, messages in rest.items():
+        assert messages == whole[topic][: len(messages)]
+    assert 0 < len(rest['/lidar/points']) < 400
 
 
 def test_a_folder_without_metadata_is_read_whole(tmp_path):

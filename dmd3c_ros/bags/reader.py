@@ -46,6 +46,9 @@ _DAMAGE = (
     EOFError,
     IndexError,
     KeyError,
+    # Both of garbled lengths: of more bytes than an index counts, or than there is memory for.
+    MemoryError,
+    OverflowError,
     RuntimeError,
     TypeError,
     UnicodeDecodeError,
