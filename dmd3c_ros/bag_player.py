@@ -23,6 +23,8 @@ from .sweeps import stamp_ns_of
 from .tf_messages import TF_TYPE
 
 _QUEUE_DEPTH = 10
+# Kept for those who come late: every node of a robot may have told a part of /tf_static.
+_LATCHED_DEPTH = 100
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _offered_qos(topic: Topic) -> QoSProfile:
     best_effort = recorded and all(q.reliability == QosReliability.BEST_EFFORT for q in recorded)
     latched = any(q.durability == QosDurability.TRANSIENT_LOCAL for q in recorded)
     return QoSProfile(
-        depth=_QUEUE_DEPTH,
+        depth=_LATCHED_DEPTH if latched else _QUEUE_DEPTH,
         reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )

@@ -2,14 +2,18 @@
 
 import numpy as np
 import pytest
-from bag_data import START_NS, T_CAMERA_LIDAR, spoil_midst, wall, write_bag
+from bag_data import CAMERA, START_NS, T_CAMERA_LIDAR, header, spoil_midst, wall, write_bag
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_graph import NodeProcess, Probe, parameters
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from test_bags import DEPTH, decoded, invoke
 
 from dmd3c_ros import conversions
 from dmd3c_ros.bag_player import BagSettings
+from dmd3c_ros.bags.selection import INFO
+from dmd3c_ros.bags.writer import BagWriter
+from dmd3c_ros.conversions import camera_to_info
 
 FRAMES = 6
 OUTPUTS = {'depth_registered/image_rect': Image, 'confidence': Image}
@@ -79,6 +83,25 @@ def test_a_bag_is_played_byte_by_byte_with_its_clock_again_and_again(folder, pro
     seconds = [m.clock.sec + m.clock.nanosec * 1e-9 for m in clock]
     assert min(seconds) == pytest.approx(START_NS * 1e-9, abs=0.1)
     assert max(seconds) == pytest.approx(START_NS * 1e-9 + 0.5, abs=0.1)
+
+
+def test_who_comes_late_hears_all_that_was_latched(folder, probe, tmp_path):
+    start, parts = START_NS, 25
+    with BagWriter(tmp_path / 'in', 'mcap') as writer:
+        writer.add_topic('/parts', INFO, latched=True)
+        for number in range(parts):
+            info = camera_to_info(CAMERA, header(start, f'part_{number}'))
+            writer.write('/parts', INFO, start, info)
+        # Much later, so that the player stays.
+        writer.write('/end', INFO, start + 60 * 10**9, info)
+    process = play(folder, bag=tmp_path / 'in')
+    assert probe.wait(lambda: 'playing' in process.log), process.log
+    probe.spin(1.0)
+    latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    box = probe.listen('/parts', CameraInfo, latched)
+    probe.wait(lambda: len(box) == parts, 15)
+    process.stop()
+    assert [info.header.frame_id for info in box] == [f'part_{n}' for n in range(parts)]
 
 
 def test_of_a_damaged_bag_what_can_be_read_is_played_and_the_rest_is_told(folder, probe, tmp_path):
