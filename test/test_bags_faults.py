@@ -17,6 +17,7 @@ from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import rgb_to_image
 from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.datasets import miniature
 
 DEPTH = '/depth_registered/image_rect'
 
@@ -83,9 +84,17 @@ def out_of_memory(monkeypatch, calls: set[int]) -> None:
 def test_where_memory_never_suffices_the_run_ends_with_what_takes_less(tmp_path, monkeypatch):
     out_of_memory(monkeypatch, {0})
     text = complete(write_bag(tmp_path / 'in'), tmp_path / 'out', exit_code=1)
-    assert 'error: out of memory: --inference-scale 0.5' in text
+    assert 'error: out of memory: --inference-scale 0.5 takes a quarter of it, --device' in text
     assert text.rstrip().endswith('(CUDA out of memory. Tried to allocate 2 GiB.)')
     assert not (tmp_path / 'out').exists()
+
+
+def test_where_memory_runs_out_only_options_of_the_command_are_named(tmp_path, monkeypatch):
+    miniature.write_kitti(tmp_path, miniature.simulate('street', (208, 64), 1))
+    out_of_memory(monkeypatch, {0})
+    options = ('--dataset', 'kitti-selection', '--root', tmp_path, '--out', tmp_path / 'out')
+    text = invoke('evaluate', *options, '--model', 'nearest', exit_code=1)
+    assert 'error: out of memory: --device cpu takes none of a GPU (CUDA' in text
 
 
 def test_where_memory_runs_out_on_the_way_one_frame_is_dropped(tmp_path, monkeypatch):

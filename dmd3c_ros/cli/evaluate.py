@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from dmd3c_ros.cli.options import Device, Model, Precision, Weights, given, make_completer
+from dmd3c_ros.cli.options import (
+    Device,
+    Model,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+    memory_explained,
+)
 
 if TYPE_CHECKING:
     from dmd3c_ros.datasets import DepthDataset
@@ -19,6 +27,7 @@ _SCORE = 'Scoring'
 _TEST_SET = 'kitti-test'
 
 
+@memory_explained()
 def evaluate(
     dataset: Annotated[
         str,

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import Device, Precision, Weights, given, make_completer
+from dmd3c_ros.cli.options import (
+    Device,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+    memory_explained,
+)
 
 
+@memory_explained()
 def odometry(
     out: Annotated[
         Path, typer.Option('--out', help='Folder for table, picture and trajectories.')

@@ -5,7 +5,7 @@ a second time here.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
@@ -47,6 +47,11 @@ DepthScale = Annotated[
         help='Output units a metre: 256 for KITTI (default), 5000 for TUM, 1000 for mm.',
     ),
 ]
+
+_THRIFTY = {
+    'inference_scale': '--inference-scale 0.5 takes a quarter of it',
+    'device': '--device cpu takes none of a GPU',
+}
 
 # Groups of options, name -> type, for `with_options`. All but the topics are named like fields of
 # the dataclasses that `part` picks them for.
@@ -147,7 +152,7 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
         def run(**values: object) -> None:
             options = given(**{name: values.pop(name) for name in group})
             # Every command that takes options of the completion completes.
-            with _memory_explained():
+            with memory_explained(group):
                 command(options=options, **values)
 
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -167,8 +172,8 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
 
 
 @contextmanager
-def _memory_explained() -> Iterator[None]:
-    """End the command with what takes less memory, where it ran out.
+def memory_explained(options: Collection[str] = ('device',)) -> Iterator[None]:
+    """End the command with those of its options that help, where memory runs out.
 
     The node goes on in a cheaper way by itself, as a robot that drives needs depth. Here nobody
     waits: how good the depth of a recording shall be is for its owner to say.
@@ -182,8 +187,8 @@ def _memory_explained() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         reason = str(error).strip().partition('\n')[0]
-        hint = '--inference-scale 0.5 takes a quarter of it, --device cpu none of a GPU'
-        raise fail(f'out of memory: {hint} ({reason})') from error
+        hints = ', '.join(hint for option, hint in _THRIFTY.items() if option in options)
+        raise fail(f'out of memory: {hints} ({reason})') from error
 
 
 def given(**options: object) -> dict[str, Any]:
