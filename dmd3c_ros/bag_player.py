@@ -15,9 +15,9 @@ from .bags.frames import read_transforms
 from .bags.reader import Bag
 from .bags.records import BagError, Record, Topic
 from .bags.selection import Inputs, find_inputs
+from .core.ranges import check_ranges, ranged
 from .core.transform_buffer import TransformError
 from .node.playback import CLOCK, Playback, play
-from .node.settings import check_ranges, ranged
 from .node.transforms import numbers_from_matrix
 from .sweeps import stamp_ns_of
 from .tf_messages import TF_TYPE

@@ -17,12 +17,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from .bags.reader import Bag
 from .bags.rgbd import DEPTH_TOPIC, RecordedFrames
 from .conversions import MessageError, camera_from_info, depth_from_image
+from .core.ranges import check_ranges, ranged
 from .image_decoding import image_to_rgb
 from .io.tum import write_trajectory
 from .node.logs import show_package_log
 from .node.report import Throttle
 from .node.running import run
-from .node.settings import check_ranges, ranged
 from .node.synchronizer import Synchronizer
 from .node.topic_input import TopicInput
 from .node.worker import NewestWins

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .core.ranges import check_ranges, ranged
 from .node.playback import play
 from .node.player import Drive, DriveFrame, Player
-from .node.settings import check_ranges, ranged
 from .parameters import Parameters
 from .simulation import KINDS, PATTERNS, Rig, drive, lidar_mount, pinhole
 

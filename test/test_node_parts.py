@@ -25,6 +25,7 @@ from tf2_msgs.msg import TFMessage
 
 from dmd3c_ros.bag_player import BagSettings
 from dmd3c_ros.completion_node import PARAMETER_GROUPS
+from dmd3c_ros.core.ranges import ranged
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.kitti_player import KittiSettings
 from dmd3c_ros.node.inputs import Inputs
@@ -33,7 +34,7 @@ from dmd3c_ros.node.memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.reading import read_ahead
 from dmd3c_ros.node.report import Counts, Reporter, Steps, Throttle
 from dmd3c_ros.node.services import prepare_in_thread
-from dmd3c_ros.node.settings import NodeSettings, PlayerSettings, ranged
+from dmd3c_ros.node.settings import NodeSettings, PlayerSettings
 from dmd3c_ros.node.synchronizer import Synchronizer
 from dmd3c_ros.node.tf import TfListener
 from dmd3c_ros.node.transforms import matrix_from_numbers, numbers_from_matrix

@@ -80,6 +80,15 @@ def test_hidden_points_go_and_visible_ones_stay() -> None:
     assert (kept[20:28:2, 20:30:2] == 4).all()
 
 
+@pytest.mark.parametrize(
+    'settings', [{'radius_u': -1}, {'radius_v': 10**6}, {'ratio': np.nan}, {'margin': np.inf}]
+)
+def test_a_filter_that_makes_no_sense_is_refused(settings: dict) -> None:
+    (name,) = settings
+    with pytest.raises(ValueError, match=f'{name}: expected 0'):
+        HiddenPointFilter(**settings)
+
+
 def test_filter_agrees_with_a_window_search() -> None:
     rng = np.random.default_rng(3)
     sparse = np.where(rng.random((40, 50)) < 0.2, rng.uniform(2, 40, (40, 50)), 0)

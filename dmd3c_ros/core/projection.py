@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camera import Camera
+from .ranges import check_ranges, ranged
 
 # Which models get a sweep without hidden points; see ``DepthCompleter.seen``.
 FILTERING = ('auto', 'always', 'never')
@@ -60,12 +61,16 @@ class HiddenPointFilter:
         theirs, if the margin is kept too.
     margin: the window's nearest point hides those that are farther by more than this, m, if the
         ratio is kept too.
+    Raises ValueError for a number outside its range.
     """
 
-    radius_u: int = 5
-    radius_v: int = 7
-    ratio: float = 0.9
-    margin: float = 0.5
+    radius_u: int = ranged(5, 0, 1000)
+    radius_v: int = ranged(7, 0, 1000)
+    ratio: float = ranged(0.9, 0.0, 1.0)
+    margin: float = ranged(0.5, 0.0, 1000.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def remove_hidden_points(

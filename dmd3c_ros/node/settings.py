@@ -1,35 +1,20 @@
 """Settings of the nodes: the only home of their defaults, units and ranges.
 
 The docstring of each class describes each setting; `dmd3c_ros.parameters` turns both into ROS
-parameters. A setting with a range names it in its field's metadata.
+parameters.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 from ..core.projection import FILTERING
+from ..core.ranges import check_ranges, ranged
 from .transforms import matrix_from_numbers
 
 DEPTH_ENCODINGS = ('32FC1', '16UC1')
 IMAGE_TRANSPORTS = ('raw', 'compressed')
 POINT_TIME_UNITS = ('auto', 's', 'ms', 'us', 'ns')
-
-
-def ranged(default: float, low: float, high: float) -> Any:
-    """Field of a dataclass with a default and a closed range that `check_ranges` holds it to."""
-    return field(default=default, metadata={'range': (low, high)})
-
-
-def check_ranges(settings: Any) -> None:
-    """Raise ValueError for a number outside its field's range."""
-    for item in fields(settings):
-        if 'range' not in item.metadata:
-            continue
-        value, (low, high) = getattr(settings, item.name), item.metadata['range']
-        if not low <= value <= high:
-            raise ValueError(f'{item.name}: expected {low} to {high}, got {value}')
 
 
 @dataclass(frozen=True)
