@@ -20,6 +20,20 @@ def kitti_drive() -> Path:
     return drive
 
 
+@pytest.fixture
+def wide_terminal(monkeypatch) -> None:
+    """Messages are searched for names and numbers, which a narrow terminal would break."""
+    monkeypatch.setenv('COLUMNS', '400')
+    monkeypatch.setenv('TERM', 'dumb')
+
+
+@pytest.fixture
+def cache_home(monkeypatch, tmp_path: Path) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
 # These need ROS, which is imported only for the tests that ask for it.
 
 

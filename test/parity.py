@@ -24,15 +24,24 @@ Draws use raw PCG64 words, whose stream NumPy guarantees, so every version gives
 
 import fnmatch
 import hashlib
+import json
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 DEFAULT_GAIN = math.sqrt(2.0)
+TOLERANCE = 1e-4
+"""Of a network's outputs and gradients: relative errors of sketches and tensors, see below."""
+
+
+def golden(name: str) -> dict[str, Any]:
+    """What the authors' implementation of a network computed."""
+    return json.loads((Path(__file__).parent / 'golden' / f'{name}.json').read_text())
 
 
 def uniform(name: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
@@ -124,6 +133,12 @@ def sketch_error(found: Sketch, expected: Sketch) -> float:
         (found.rms, *found.projections), (expected.rms, *expected.projections), strict=True
     )
     return max(abs(a - b) for a, b in pairs) / max(expected.rms, 1e-30)
+
+
+def golden_error(name: str, tensor: torch.Tensor, numbers: Sequence[float]) -> float:
+    """`sketch_error` of a tensor and the numbers of a golden file: rms, then projections."""
+    expected = Sketch(numbers[0], tuple(numbers[1:]))
+    return sketch_error(sketch(name, tensor, len(expected.projections)), expected)
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from light_weights import save_light
 from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
@@ -27,24 +28,14 @@ K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path: Path) -> Path:
-    """A cache of the test's own, and a terminal that breaks no line."""
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-    return tmp_path / 'cache' / 'dmd3c_ros' / 'onnx'
+def cache(cache_home: Path, wide_terminal: None) -> Path:
+    return cache_home / 'dmd3c_ros' / 'onnx'
 
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a light network whose heads answer to their input."""
-    torch.manual_seed(5)
-    network = networks.build('light')
-    for head in (network.coarse_head, network.fine_head):
-        torch.nn.init.normal_(head.weight, std=0.05)
     path = tmp_path_factory.mktemp('weights') / 'light.pth'
-    torch.save({'net': network.state_dict(), 'convention': {'size_multiple': 4}}, path)
-    return path
+    return save_light(path, 5, convention={'size_multiple': 4})
 
 
 @pytest.fixture(scope='module')

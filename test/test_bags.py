@@ -23,10 +23,10 @@ from bag_data import (
     write_packed_bag,
     write_ros1_bag,
 )
+from commands import invoke
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
-from typer.testing import CliRunner
 
 from dmd3c_ros.bags import kitti, recovery
 from dmd3c_ros.bags.completion import OUTPUTS
@@ -37,7 +37,6 @@ from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE, INFO, find_inputs
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import depth_from_image, rgb_to_image
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
@@ -47,17 +46,7 @@ from dmd3c_ros.io.kitti import read_stamps
 DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
 
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch):
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-
-
-def invoke(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result.output
+pytestmark = pytest.mark.usefixtures('wide_terminal')
 
 
 def complete(bag: Path, out: Path, *options: object, exit_code: int = 0) -> str:

@@ -5,13 +5,12 @@ import distorted_camera as bent
 import numpy as np
 import pytest
 from bag_data import PERIOD_NS, START_NS, header
+from commands import invoke
 from distorted_camera import PLUMB_BOB
-from typer.testing import CliRunner
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import CLOUD, COMPRESSED, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import (
     camera_from_info,
     camera_to_info,
@@ -27,12 +26,6 @@ CAMERA = bent.rectified(bent.turned(2))
 POINTS = bent.points_ahead(CAMERA)
 PICTURE = bent.picture_of(bent.raw_pixels(POINTS, PLUMB_BOB))
 LENS = Lens(PLUMB_BOB.model, bent.K, PLUMB_BOB.D)
-
-
-def invoke(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def image_of(kind: str, head) -> tuple[str, str, object]:

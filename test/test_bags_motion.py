@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bag_data import CAMERA, PERIOD_NS, START_NS, header, mounting, picture, wall
-from typer.testing import CliRunner
+from commands import invoke
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import (
     camera_to_info,
     depth_from_image,
@@ -70,9 +69,7 @@ def write_moving(path: Path, frames: int = 4, mounted: str = '/tf_static') -> Pa
 
 
 def complete(bag: Path, out: Path, *options: object) -> list[np.ndarray]:
-    arguments = ('complete', 'bag', bag, out, '--model', 'nearest', '--only-new', *options)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
+    invoke('complete', 'bag', bag, out, '--model', 'nearest', '--only-new', *options)
     with Bag(out) as done:
         topic = done.topic(DEPTH)
         return [depth_from_image(done.decode(record)) for record in done.records([topic])]
@@ -130,9 +127,6 @@ def test_frames_past_the_last_transform_are_dropped_with_one_reason(tmp_path):
 def test_mountings_are_found_in_tf_too(tmp_path):
     source = write_moving(tmp_path / 'in', mounted='/tf')
     # A single transform holds at its stamp alone, which no sweep has.
-    result = CliRunner().invoke(
-        app, ['complete', 'bag', str(source), str(tmp_path / 'out'), '--model', 'nearest',
-              '--lidar-clock-offset', '-2']
-    )  # fmt: skip
-    assert result.exit_code == 1
-    assert "after the last transform from 'lidar' to 'base'" in result.output.replace('\n', ' ')
+    options = ('--model', 'nearest', '--lidar-clock-offset', '-2')
+    text = invoke('complete', 'bag', source, tmp_path / 'out', *options, exit_code=1)
+    assert "after the last transform from 'lidar' to 'base'" in text.replace('\n', ' ')

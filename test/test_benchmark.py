@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from light_weights import save_light
 from typer.testing import CliRunner
 
 from dmd3c_ros import benchmark, benchmark_numerics
@@ -145,12 +146,7 @@ def test_the_brute_force_finds_the_smallest_distances() -> None:
 
 
 def test_deviations_are_those_of_the_precision_alone(tmp_path: Path) -> None:
-    torch.manual_seed(2)
-    network = networks.build('light')
-    for head in (network.coarse_head, network.fine_head):
-        torch.nn.init.normal_(head.weight, std=0.05)
-    torch.save({'net': network.state_dict()}, tmp_path / 'a.pth')
-    settings = CompleterConfig(weights=str(tmp_path / 'a.pth'), device='cpu')
+    settings = CompleterConfig(weights=str(save_light(tmp_path / 'a.pth', 2)), device='cpu')
     same, low = deviations(settings, ('float32', 'bfloat16'), [synthetic((64, 96), 0.1)] * 2)
     assert (same.model, same.frames, same.rmse_mm, same.p99_mm) == ('light', 2, 0, 0)
     assert low.precision == 'bfloat16'

@@ -6,12 +6,11 @@ its CUDA operations replaced by brute-force ones, with weights and inputs drawn 
 
 import copy
 import hashlib
-import json
-from pathlib import Path
 
 import parity
 import pytest
 import torch
+from parity import TOLERANCE
 from torch import Tensor
 
 from dmd3c_ros.core import networks
@@ -25,8 +24,7 @@ from dmd3c_ros.core.networks.bpnet_scale import (
     scale_intrinsics,
 )
 
-GOLDEN = json.loads((Path(__file__).parent / 'golden' / 'bpnet.json').read_text())
-TOLERANCE = 1e-4
+GOLDEN = parity.golden('bpnet')
 
 # Features grow towards the fine scales; these keep depth of one size at all six, kernels mostly
 # positive (signed ones amplify with every step of the refinement) and softmaxes unsaturated.
@@ -106,9 +104,8 @@ def test_has_the_parameters_that_the_paper_reports() -> None:
 
 def test_all_scales_agree_with_the_reference(pyramid: tuple[Tensor, ...]) -> None:
     for level, (found, expected) in enumerate(zip(pyramid, GOLDEN['pyramid'], strict=True)):
-        error = parity.sketch_error(
-            parity.sketch(f'scale{level}', found), parity.Sketch(*expected)
-        )
+        rms, projections = expected
+        error = parity.golden_error(f'scale{level}', found, (rms, *projections))
         assert error < TOLERANCE, f'scale {level}'
 
 
@@ -120,12 +117,10 @@ def test_gradients_of_a_training_step_agree_with_the_reference(network: BPNet) -
     loss = training_loss(network(image, sparse, K).pyramid, depth)
     loss.backward()
     assert float(loss.detach()) == pytest.approx(GOLDEN['loss'], rel=1e-6)
-    errors = {
-        name: parity.sketch_error(
-            parity.sketch(name, parameter.grad, count=1), parity.Sketch(*GOLDEN['gradients'][name])
-        )
-        for name, parameter in network.named_parameters()
-    }
+    errors = {}
+    for name, parameter in network.named_parameters():
+        rms, projections = GOLDEN['gradients'][name]
+        errors[name] = parity.golden_error(name, parameter.grad, (rms, *projections))
     assert len(errors) == len(GOLDEN['gradients'])
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
 

@@ -8,28 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import invoke
 from synthetic_drive import HEIGHT, WIDTH, make_drive
-from typer.testing import CliRunner
 
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.io.clouds import read_cloud
 from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
 from dmd3c_ros.io.images import write_rgb
 
 K = np.array([[30, 0, 20], [0, 30, 12], [0, 0, 1.0]])
 
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch):
-    # Messages are searched for names, which a narrow terminal would break.
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-
-
-def invoke(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result.output
+pytestmark = pytest.mark.usefixtures('wide_terminal')
 
 
 def make_frames(root: Path, names: tuple[str, ...] = ('a', 'b', 'c')) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from light_weights import save_light
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.camera import Camera
@@ -19,14 +20,7 @@ K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a light network whose heads answer to their input."""
-    torch.manual_seed(2)
-    network = networks.build('light')
-    for head in (network.coarse_head, network.fine_head):
-        torch.nn.init.normal_(head.weight, std=0.05)
-    path = tmp_path_factory.mktemp('weights') / 'light.pth'
-    torch.save({'net': network.state_dict()}, path)
-    return path
+    return save_light(tmp_path_factory.mktemp('weights') / 'light.pth', 2)
 
 
 def scene(height: int = 61, width: int = 103) -> tuple[np.ndarray, np.ndarray]:

@@ -7,12 +7,10 @@ without stochastic depth, whose draws differ between machines.
 """
 
 import copy
-import json
-from pathlib import Path
 
 import pytest
 import torch
-from parity import Sketch, draw_weights, relative_error, sketch, sketch_error
+from parity import TOLERANCE, draw_weights, golden, golden_error, relative_error
 from parity_scene import Scene, scene, supervision
 
 from dmd3c_ros.core import networks
@@ -21,8 +19,7 @@ from dmd3c_ros.core.networks.completionformer import CompletionFormer
 from dmd3c_ros.core.networks.nlspn import NonLocalPropagation
 from dmd3c_ros.core.networks.pvt import DropPath
 
-GOLDEN = json.loads((Path(__file__).parent / 'golden' / 'completionformer.json').read_text())
-TOLERANCE = 1e-4
+GOLDEN = golden('completionformer')
 # Learned positions as large as the tokens they are added to, offsets of about a pixel, attention
 # and its coarsest stage away from uniform: what else would go unseen. The first pattern wins.
 GAINS = {
@@ -76,17 +73,12 @@ def _scene(batch: int = 2, size: tuple[int, int] = (48, 64), dtype=torch.float64
     return scene(batch, *size, dtype=dtype, near=3.0, span=5.0, share=0.3)
 
 
-def _error(name: str, tensor: torch.Tensor, numbers: list[float]) -> float:
-    expected = Sketch(numbers[0], tuple(numbers[1:]))
-    return sketch_error(sketch(name, tensor, len(expected.projections)), expected)
-
-
 @torch.no_grad()
 def test_depth_and_confidence_equal_the_authors(double, single) -> None:
     for network, dtype in ((double, torch.float64), (single, torch.float32)):
         output = network(*_scene(dtype=dtype).inputs)
-        assert _error('depth', output.depth, GOLDEN['depth']) < TOLERANCE
-        assert _error('confidence', output.confidence, GOLDEN['confidence']) < TOLERANCE
+        assert golden_error('depth', output.depth, GOLDEN['depth']) < TOLERANCE
+        assert golden_error('confidence', output.confidence, GOLDEN['confidence']) < TOLERANCE
 
 
 @torch.no_grad()
@@ -94,7 +86,7 @@ def test_any_size_equals_the_authors(single) -> None:
     data = _scene(1, (76, 100), torch.float32)
     output = single(*data.inputs)
     assert output.depth.shape == (1, 1, 76, 100)
-    assert _error('depth', output.depth, GOLDEN['odd_size']) < TOLERANCE
+    assert golden_error('depth', output.depth, GOLDEN['odd_size']) < TOLERANCE
 
 
 @torch.no_grad()
@@ -170,7 +162,7 @@ def test_gradients_of_a_training_step_equal_the_authors(double) -> None:
     found = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
     assert found.keys() == GOLDEN['gradients'].keys()
     for name, gradient in found.items():
-        assert _error(name, gradient, GOLDEN['gradients'][name]) < TOLERANCE, name
+        assert golden_error(name, gradient, GOLDEN['gradients'][name]) < TOLERANCE, name
 
 
 def test_drop_path_keeps_the_expectation() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_data import made_sample
+from training_data import made_sample, save_teacher
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
@@ -51,29 +51,7 @@ def one_thread():
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> str:
     """Folder of a tiny depth estimation model with random weights."""
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        patch_size=14,
-        image_size=56,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-    )
-    config = DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-    )
-    folder = tmp_path_factory.mktemp('model')
-    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
-    return str(folder)
+    return str(save_teacher(tmp_path_factory.mktemp('model')))
 
 
 @pytest.fixture(scope='module')

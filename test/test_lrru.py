@@ -5,19 +5,9 @@ weights and inputs below, in float64, its CUDA extension replaced by modulated d
 convolution written out from its definition. Gradients are those of one step in training mode.
 """
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from parity import (
-    Sketch,
-    draw,
-    draw_weights,
-    relative_error,
-    sketch,
-    sketch_error,
-)
+from parity import TOLERANCE, draw, draw_weights, golden, golden_error, relative_error
 from parity_scene import Scene, scene, supervision
 
 from dmd3c_ros.core import networks
@@ -25,8 +15,7 @@ from dmd3c_ros.core.fusion import fold_batch_norms
 from dmd3c_ros.core.networks.lrru import LRRU, ResidualBlock
 from dmd3c_ros.core.ops.ip_basic import ip_basic, remove_outliers
 
-GOLDEN = json.loads((Path(__file__).parent / 'golden' / 'lrru.json').read_text())
-TOLERANCE = 1e-4
+GOLDEN = golden('lrru')
 # Offsets of about a pixel and mild changes of depth: else 1e-6 of noise grows past the tolerance
 # from update to update. The coarsest stage gets more, so that it is seen from the output.
 GAINS = {
@@ -46,11 +35,6 @@ def _network(name: str = 'mini', dtype: torch.dtype = torch.float64) -> LRRU:
     return draw_weights(networks.build(f'lrru_{name}').to(dtype), gains=GAINS).eval()
 
 
-def _error(name: str, tensor: torch.Tensor, numbers: list[float]) -> float:
-    expected = Sketch(numbers[0], tuple(numbers[1:]))
-    return sketch_error(sketch(name, tensor, len(expected.projections)), expected)
-
-
 @pytest.mark.parametrize(
     ('name', 'dtype'),
     [
@@ -66,13 +50,13 @@ def test_every_update_equals_the_authors(name: str, dtype: torch.dtype) -> None:
         output = _network(name, dtype)(*_scene(dtype=dtype).inputs)
     assert output.depth is output.pyramid[-1]
     for level, numbers in enumerate(GOLDEN[name]['updates']):
-        assert _error(f'update{level}', output.pyramid[level], numbers) < TOLERANCE
+        assert golden_error(f'update{level}', output.pyramid[level], numbers) < TOLERANCE
 
 
 def test_filling_and_filtering_equal_the_authors() -> None:
     sparse = _scene().sparse
-    assert _error('filled', ip_basic(sparse), GOLDEN['mini']['filled']) < 1e-6
-    assert _error('cleared', remove_outliers(sparse), GOLDEN['mini']['cleared']) < 1e-6
+    assert golden_error('filled', ip_basic(sparse), GOLDEN['mini']['filled']) < 1e-6
+    assert golden_error('cleared', remove_outliers(sparse), GOLDEN['mini']['cleared']) < 1e-6
 
 
 def test_gradients_of_a_training_step_equal_the_authors() -> None:
@@ -83,7 +67,7 @@ def test_gradients_of_a_training_step_equal_the_authors() -> None:
     gradients = GOLDEN['mini']['gradients']
     assert gradients.keys() == dict(network.named_parameters()).keys()
     for name, parameter in network.named_parameters():
-        assert _error(name, parameter.grad, gradients[name]) < TOLERANCE, name
+        assert golden_error(name, parameter.grad, gradients[name]) < TOLERANCE, name
 
 
 @torch.no_grad()

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from bag_data import CAMERA, START_NS, picture, wall, write_bag
+from commands import invoke
 from synthetic_drive import HEIGHT, WIDTH, make_drive
-from typer.testing import CliRunner
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.rgbd import RecordedFrames
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_quaternion
 from dmd3c_ros.io.depth_png import read_depth_png
@@ -28,17 +27,7 @@ from dmd3c_ros.slam.droid import (
 
 STAMP_NS = 1_317_042_272_300_000_000
 
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch):
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-
-
-def invoke(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result.output
+pytestmark = pytest.mark.usefixtures('wide_terminal')
 
 
 # ---------------------------------------------------------------------------- TUM

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from training_data import save_teacher
 
 from training.random_camera import CameraDistribution, DepthDistribution
 from training.sources import Picture, Prediction
@@ -11,33 +12,9 @@ from training.teacher import CachedTeacher, ExactTeacher, HubTeacher, TeacherCon
 @pytest.fixture(scope='module', params=['relative', 'metric'])
 def model(request, tmp_path_factory):
     """A tiny Depth Anything V2 with random weights, saved to disk: (folder, kind)."""
-    import torch
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
-
-    torch.manual_seed(0)
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=16,
-        patch_size=14,
-        image_size=56,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    config = DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-        depth_estimation_type=request.param,
-        max_depth=80 if request.param == 'metric' else 1,
-    )
-    folder = tmp_path_factory.mktemp('model')
-    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
-    return folder, request.param
+    kind = request.param
+    metric = {'depth_estimation_type': kind, 'max_depth': 80 if kind == 'metric' else 1}
+    return save_teacher(tmp_path_factory.mktemp('model'), **metric), kind
 
 
 def settings(model, **changes) -> TeacherConfig:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
+from commands import invoke
 
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.core import networks
 from training import generate, stage1, stage2
 
@@ -45,23 +44,17 @@ def written(path: Path, settings: dict) -> list[str]:
     return ['--config', str(path)]
 
 
-def command(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def mae(weights: Path, kitti: Path, out: Path) -> float:
     """Of the selection set, by `dmd3c evaluate`."""
     arguments = ('--dataset', 'kitti-selection', '--root', kitti, '--weights', weights)
-    command('evaluate', *arguments, '--device', 'cpu', '--out', out)
+    invoke('evaluate', *arguments, '--device', 'cpu', '--out', out)
     [result] = json.loads((out / 'summary.json').read_text())
     return result['mean']['mae_mm']
 
 
 def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
     kitti, shards = tmp_path / 'kitti', tmp_path / 'shards'
-    command('miniature', 'kitti', kitti, '--frames', 4)
+    invoke('miniature', 'kitti', kitti, '--frames', 4)
     source = {'name': 'simulation', 'kind': 'street', 'count': 6, 'width': 208, 'height': 96}
     generation = {
         'out': str(shards),

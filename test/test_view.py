@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag, write_packed_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import make_drive
-from typer.testing import CliRunner
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import CLOUD as CLOUD_TYPE
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.io.ply import write_ply
@@ -32,9 +31,7 @@ rrd = pytest.importorskip('rerun.chunk')
 
 
 def invoke(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return ' '.join(result.output.split())
+    return ' '.join(commands.invoke(*arguments, exit_code=exit_code).split())
 
 
 def recorded(path: Path) -> dict[str, set[int]]:

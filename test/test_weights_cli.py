@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from commands import invoke
 
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.core import networks, release
 from dmd3c_ros.core.checkpoint import Checkpoint, CheckpointError, load_weights
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
@@ -26,12 +25,8 @@ NAME = 'lrru_mini'
 
 
 @pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path: Path) -> Path:
-    """A cache of the test's own, and a terminal that breaks no line."""
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-    return tmp_path / 'cache' / 'dmd3c_ros' / 'weights'
+def cache(cache_home: Path, wide_terminal: None) -> Path:
+    return cache_home / 'dmd3c_ros' / 'weights'
 
 
 @pytest.fixture(scope='module')
@@ -98,23 +93,17 @@ def host(checkpoint: bytes) -> Iterator[Host]:
         thread.join()
 
 
-def dmd3c(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result.output
-
-
 def test_a_download_is_checked_recorded_and_used_by_its_name(
     host: Host, checkpoint: bytes, cache: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(release, 'RELEASES', (host.item,))
-    printed = dmd3c('weights', 'get', NAME)
+    printed = invoke('weights', 'get', NAME)
     path = cache / 'LRRU_Mini.pt'
     assert str(path) in printed
     assert path.read_bytes() == checkpoint
     assert sorted(p.name for p in cache.iterdir()) == ['LRRU_Mini.pt', 'LRRU_Mini.pt.sha256']
     assert hashlib.sha256(checkpoint).hexdigest() in (cache / 'LRRU_Mini.pt.sha256').read_text()
-    dmd3c('weights', 'get', NAME)
+    invoke('weights', 'get', NAME)
     assert host.ranges == [None]  # the second time nothing was asked for
     completer = DepthCompleter(CompleterConfig(weights=NAME, device='cpu'))
     assert completer.name == NAME
@@ -173,22 +162,22 @@ def test_offline_says_where_to_put_the_file_and_then_checks_it(
     host.shutdown()
     host.server_close()
     monkeypatch.setattr(release, 'RELEASES', (item,))
-    printed = dmd3c('weights', 'get', NAME, exit_code=1)
+    printed = invoke('weights', 'get', NAME, exit_code=1)
     path = cache / 'LRRU_Mini.pt'
     assert 'refused' in printed
     assert f'get it from {item.page} and put it at {path}' in printed
     with pytest.raises(FileNotFoundError, match=f'dmd3c weights get {NAME}'):
         DepthCompleter(CompleterConfig(weights=NAME))
     path.write_bytes(checkpoint[:-1000])
-    assert 'LRRU_Mini.pt' in dmd3c('weights', 'get', NAME, exit_code=1)
+    assert 'LRRU_Mini.pt' in invoke('weights', 'get', NAME, exit_code=1)
     path.write_bytes(checkpoint)
-    assert str(path) in dmd3c('weights', 'get', NAME)
+    assert str(path) in invoke('weights', 'get', NAME)
 
 
 def test_list_names_origin_licence_and_what_is_here(host: Host) -> None:
     get(host.item)
     lines = {
-        line.split()[1]: line for line in dmd3c('weights', 'list').splitlines() if ' ' in line
+        line.split()[1]: line for line in invoke('weights', 'list').splitlines() if ' ' in line
     }
     for item in release.RELEASES:
         assert item.page in lines[item.name]
@@ -203,7 +192,7 @@ def test_inspect_tells_network_numbers_wrappers_and_conventions(
     tmp_path: Path, checkpoint: bytes
 ) -> None:
     (tmp_path / 'a.pt').write_bytes(checkpoint)
-    printed = dmd3c('weights', 'inspect', tmp_path / 'a.pt')
+    printed = invoke('weights', 'inspect', tmp_path / 'a.pt')
     for part in (
         NAME,
         ' tensors, float32, int64',
@@ -214,11 +203,11 @@ def test_inspect_tells_network_numbers_wrappers_and_conventions(
     ):
         assert part in printed
     torch.save({'net': {'head.bias': torch.zeros(3)}}, tmp_path / 'b.pt')
-    printed = dmd3c('weights', 'inspect', tmp_path / 'b.pt')
+    printed = invoke('weights', 'inspect', tmp_path / 'b.pt')
     assert 'none known' in printed
     assert 'unexpected: head.bias' in printed
     (tmp_path / 'c.pt').write_bytes(checkpoint[:5000])
-    assert 'not a readable checkpoint' in dmd3c(
+    assert 'not a readable checkpoint' in invoke(
         'weights', 'inspect', tmp_path / 'c.pt', exit_code=1
     )
 

@@ -33,3 +33,31 @@ def make_shards(folder: Path, count: int = 12) -> Path:
             writer.add(f'{number:09d}', encode_sample(made_sample(number)))
         writer.finish({})
     return folder
+
+
+def save_teacher(folder: Path, **settings: object) -> Path:
+    """A tiny Depth Anything V2 with random weights; settings: of its DepthAnythingConfig."""
+    import torch
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    torch.manual_seed(0)
+    backbone = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        patch_size=14,
+        image_size=56,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        **settings,
+    )
+    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    return folder
