@@ -366,6 +366,15 @@ def test_paper_recipe_sums_its_weighted_terms():
     )
 
 
+def test_earlier_predictions_are_supervised_with_less_weight_a_step_back():
+    target = images([[0.0, 2.0], [4.0, 0.0]])
+    pyramid = (target + 3, target + 2, target + 1)
+    output = NetworkOutput(pyramid[-1], None, pyramid)
+    assert DepthLoss(LossConfig())(output, target).total.item() == pytest.approx(1)
+    loss = DepthLoss(LossConfig(earlier=0.5))(output, target).total
+    assert loss.item() == pytest.approx(1 + 0.5 * 2 + 0.25 * 3)
+
+
 def test_released_recipe_uses_every_level_of_the_pyramid():
     depth, disparity, _ = random_pair(9, (1, 1, 32, 32))
     pyramid = tuple(depth + 6 - level for level in range(1, 7))
@@ -420,6 +429,7 @@ def test_recipe_without_teacher_does_not_ask_for_one_and_others_do():
         (lambda: LossConfig(direction='both'), "direction: expected one of .* got 'both'"),
         (lambda: LossConfig(supervised=0.0), 'one above 0'),
         (lambda: LossConfig(ssi=-1.0), '>= 0'),
+        (lambda: LossConfig(earlier=-1.0), 'earlier: expected at least 0'),
         (lambda: multi_scale_mse([], torch.ones(1, 1, 2, 2)), 'at least one prediction'),
         (lambda: masked_l1(*[torch.ones(1, 1, 2, 2)] * 2, torch.ones(1, 2, 2)), 'one shape'),
         (lambda: gradient_matching(*[torch.ones(1, 1, 2, 2)] * 2, scales=0), 'at least 1'),

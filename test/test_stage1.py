@@ -15,6 +15,7 @@ from training_data import made_sample, make_shards
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.checkpoint import load_weights, read_state
 from dmd3c_ros.core.networks import NetworkOutput
+from training import engine
 from training.config import from_dict, load
 from training.engine import NumberSampler, TrainConfig, Training, pad, train
 from training.objectives import ObjectiveConfig
@@ -142,6 +143,24 @@ def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tm
             moved += (tensor - initial[name]).abs().sum()
             torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-6)
     assert moved > 1
+
+
+def test_processes_train_a_network_that_leaves_out_blocks_at_random(shards, tmp_path):
+    config = settings(shards, tmp_path / 'run', network='lrru_tiny', validate_every=6)
+    process = run(config, tmp_path, processes=2)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert (tmp_path / 'run' / 'weights.pth').is_file()
+
+
+def lrru_with_recipe(shards: Path, out: Path, **loss) -> dict:
+    return settings(shards, out, network='lrru_mini', loss={'recipe': 'l1', **loss}, iterations=3)
+
+
+def test_a_loss_that_leaves_parameters_untrained_is_refused(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, '_PATIENCE', 2)
+    with pytest.raises(ValueError, match=r'no gradient at 78 .* such as upproj0.*loss\.earlier'):
+        train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'last')))
+    train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'all', earlier=0.8)))
 
 
 def test_processes_share_the_batch_of_every_step_between_them():
@@ -295,6 +314,7 @@ def test_the_relative_objective_learns_trust():
         ({'iteration': 5}, 'unknown iteration; expected some of'),
         ({'loss': {}}, 'loss: expected one of dense, relative, recipe, terms; got 0'),
         ({'loss': {'recipe': 'best'}}, 'recipe: expected one of'),
+        ({'loss': {'dense': {}, 'earlier': 0.8}}, 'earlier: expected beside a recipe'),
         ({'data': {}}, 'data: expected one of shards, scenes, dataset; got 0'),
         ({'data': {'shards': {'root': 'a', 'held': 1}}}, 'unknown data.shards.held'),
         ({'iterations': 'many'}, 'iterations: expected int'),
@@ -343,3 +363,5 @@ def test_every_shipped_configuration_is_one(file):
     assert config.network in file.stem or config.network.startswith('lrru')
     if file.stem.startswith('stage2'):
         assert config.iterations == 300_000 and config.loss.recipe == 'paper'
+        # No gradient runs between the updates of LRRU.
+        assert config.loss.earlier == (0.8 if config.network.startswith('lrru') else 0)

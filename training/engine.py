@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 SCHEDULES = ('onecycle', 'constant')
 PRECISIONS = ('32-true', 'bf16-mixed')
 SCORES = ('rmse_mm', 'mae_mm', 'irmse_per_km', 'imae_per_km', 'rel')
+_PATIENCE = 50  # iterations; stochastic depth leaves blocks out of single ones
 POINT_SCORES = ('points_rmse_mm', 'points_mae_mm')  # at LiDAR points that were kept from the input
 
 
@@ -178,6 +179,8 @@ class Training(pl.LightningModule):
         self._objective = config.loss.build()
         self._samples: Samples | None = None
         self._scores: list[dict[str, float]] = []
+        self._unreached = [n for n, p in self.network.named_parameters() if p.requires_grad]
+        self._backward_passes = 0
 
     def setup(self, stage: str) -> None:
         convention = self.network.convention
@@ -255,6 +258,20 @@ class Training(pl.LightningModule):
         output = network(image, batch['sparse'] * scale, batch['K'])
         with torch.autocast(self.device.type, enabled=False):
             return in_metres(output, scale)
+
+    def on_after_backward(self) -> None:
+        """See that the loss reaches every parameter: what it does not reach would stay random."""
+        if not self._unreached:
+            return
+        parameters = dict(self.network.named_parameters())
+        self._unreached = [name for name in self._unreached if parameters[name].grad is None]
+        self._backward_passes += 1
+        if self._unreached and self._backward_passes == _PATIENCE:
+            raise ValueError(
+                f'loss: expected it to reach every parameter of {self.config.network}, got no '
+                f'gradient at {len(self._unreached)} of them, such as {self._unreached[0]}; where '
+                'they make earlier predictions, loss.earlier supervises these'
+            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -372,5 +389,6 @@ def _processes(config: TrainConfig) -> dict[str, Any]:
     return {
         'devices': devices,
         'num_nodes': nodes,
-        'strategy': 'ddp' if several else 'auto',
+        # Stochastic depth leaves blocks of LRRU without a gradient in some iterations.
+        'strategy': 'ddp_find_unused_parameters_true' if several else 'auto',
     }

@@ -4,7 +4,7 @@ error of exact depth (the light network), or the recipes of stage 2."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -185,13 +185,16 @@ class RecipeLoss:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Exactly one of them. recipe: a name of ``training.losses.RECIPES``; terms: weights of one's
-    own, the same way."""
+    """Exactly one of the first four. recipe: a name of ``training.losses.RECIPES``; terms: weights
+    of one's own, the same way. earlier: of a recipe, as LossConfig has it: a network between whose
+    predictions no gradient runs, as LRRU, learns the earlier ones by this alone (0.8: its
+    authors')."""
 
     dense: DenseLossConfig | None = None
     relative: RelativeLossConfig | None = None
     recipe: str = ''
     terms: LossConfig | None = None
+    earlier: float = 0.0
 
     def __post_init__(self) -> None:
         given = [c for c in (self.dense, self.relative, self.recipe or None, self.terms) if c]
@@ -201,6 +204,8 @@ class ObjectiveConfig:
             )
         if self.recipe and self.recipe not in RECIPES:
             raise ValueError(f'recipe: expected one of {", ".join(RECIPES)}, got {self.recipe!r}')
+        if self.earlier and not self.recipe:
+            raise ValueError('earlier: expected beside a recipe; terms have their own')
 
     def build(self) -> Objective:
         """The function to minimize: (output in m, batch) -> LossTerms."""
@@ -208,7 +213,7 @@ class ObjectiveConfig:
             return DenseLoss(self.dense)
         if self.relative is not None:
             return RelativeLoss(self.relative)
-        return RecipeLoss(self.terms or RECIPES[self.recipe])
+        return RecipeLoss(self.terms or replace(RECIPES[self.recipe], earlier=self.earlier))
 
 
 def in_metres(output: NetworkOutput, depth_scale: float) -> NetworkOutput:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dmd3c_ros.core.networks.base import NetworkOutput
 from training.losses.alignment import ALIGNMENTS
-from training.losses.supervised import masked_l1, multi_scale_mse
+from training.losses.supervised import at_size, masked_l1, multi_scale_mse
 from training.losses.teacher import (
     DIRECTIONS,
     DISPARITY_OFFSET,
@@ -29,6 +29,9 @@ class LossConfig:
 
     supervised: float = 1.0
     """L_sup, masked L1 (Eq. 2; Eq. 6 where the ground truth is dense)."""
+    earlier: float = 0.0
+    """L_sup of each prediction of the pyramid weighs so much of that of the one after it; 0: the
+    last prediction alone counts, as Eq. 2 says."""
     ssi: float = 0.0
     """L_SSI, scale- and shift-invariant distillation (Eq. 7)."""
     gradient: float = 0.0
@@ -57,6 +60,8 @@ class LossConfig:
         weights = {name: getattr(self, name) for name in _TERMS}
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise ValueError(f'expected weights >= 0 with one above 0, got {weights}')
+        if self.earlier < 0:
+            raise ValueError(f'earlier: expected at least 0, got {self.earlier}')
 
     @property
     def needs_teacher(self) -> bool:
@@ -116,7 +121,7 @@ class DepthLoss:
         pyramid = output.pyramid or (output.depth,)
         terms: dict[str, Tensor] = {}
         if self.config.supervised:
-            terms['supervised'] = masked_l1(output.depth, target, target > 0)
+            terms['supervised'] = self._supervised(pyramid, target)
         if self.config.multi_scale_mse:
             terms['multi_scale_mse'] = multi_scale_mse(pyramid, target)
         if self.config.needs_teacher:
@@ -125,6 +130,14 @@ class DepthLoss:
             terms |= self._teacher_terms(output.depth, pyramid, disparity)
         total = sum(getattr(self.config, name) * term for name, term in terms.items())
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
+
+    def _supervised(self, pyramid: tuple[Tensor, ...], target: Tensor) -> Tensor:
+        loss = masked_l1(pyramid[-1], target, target > 0)
+        weight = self.config.earlier
+        for prediction in reversed(pyramid[:-1] if weight else ()):
+            loss = loss + weight * masked_l1(at_size(prediction, target), target, target > 0)
+            weight *= self.config.earlier
+        return loss
 
     def _teacher_terms(
         self, depth: Tensor, pyramid: tuple[Tensor, ...], disparity: Tensor
