@@ -200,11 +200,46 @@ def test_the_averaged_weights_are_the_moving_average_of_the_trained_ones(shards,
     torch.testing.assert_close(read_state(weights)['coarse_head.weight'], expected)
 
 
+def test_the_last_weights_are_those_of_the_last_iteration_validated_or_not(shards, tmp_path):
+    weights = train(from_dict(TrainConfig, settings(shards, tmp_path / 'run', iterations=4)))
+    last = torch.load(tmp_path / 'run/last.ckpt', weights_only=True)
+    assert last['global_step'] == 4
+    for name, tensor in read_state(weights).items():
+        torch.testing.assert_close(tensor, last['state_dict'][f'average.module.{name}'])
+
+
+def test_losses_are_computed_in_full_precision(shards, tmp_path):
+    """CUDA refuses some of them in lower precision, the cross entropy of the confidence among
+    them."""
+    config = settings(shards, tmp_path / 'run', iterations=1, precision='bf16-mixed')
+    task, seen = Training(from_dict(TrainConfig, config | {'loss': {'relative': {}}})), []
+    objective = task._objective
+
+    def watched(output, batch):
+        seen.append((torch.is_autocast_enabled('cpu'), output.depth.dtype))
+        return objective(output, batch)
+
+    task._objective = watched
+    pl.Trainer(fast_dev_run=1, accelerator='cpu', precision='bf16-mixed', logger=False).fit(task)
+    assert seen == [(False, torch.float32)]
+
+
+def test_without_a_number_all_gpus_are_taken_unless_the_cpu_is_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    data, loss = {'shards': {'root': 'r'}}, {'dense': {}}
+    for accelerator, expected in (('auto', 4), ('gpu', 4), ('cpu', 1)):
+        config = {'out': 'o', 'data': data, 'loss': loss, 'accelerator': accelerator}
+        assert engine._processes(from_dict(TrainConfig, config))['devices'] == expected
+
+
 def test_a_folder_of_another_run_is_refused(shards, tmp_path):
     config = settings(shards, tmp_path / 'run', iterations=1)
     train(from_dict(TrainConfig, config))
     with pytest.raises(ValueError, match='other settings of weight_decay'):
         train(from_dict(TrainConfig, {**config, 'weight_decay': 0.5}))
+    # How often it is saved is no other run.
+    train(from_dict(TrainConfig, {**config, 'checkpoint_every': 5}))
 
 
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before(shards, tmp_path, monkeypatch):

@@ -54,7 +54,8 @@ class Checkpoints(pl.Callback):
     """Writes into a folder:
 
     last.ckpt: everything that a resume needs, every so many iterations and at the end.
-    weights.pth: the averaged weights, as ``dmd3c_ros`` loads them, after each validation.
+    weights.pth: the averaged weights, as ``dmd3c_ros`` loads them, after each validation and at
+        the end, which need not be one.
     best.pth: those of the lowest validation RMSE so far.
     """
 
@@ -85,4 +86,11 @@ class Checkpoints(pl.Callback):
             return
         log.info('iteration %d: validation RMSE %.0f mm', trainer.global_step, rmse)
         for name in ('weights.pth', 'best.pth') if better else ('weights.pth',):
-            save({'net': module.average.module.state_dict()}, self._folder / name)
+            self._save_weights(module, name)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._save_weights(module, 'weights.pth')
+
+    def _save_weights(self, module: pl.LightningModule, name: str) -> None:
+        save({'net': module.average.module.state_dict()}, self._folder / name)

@@ -51,12 +51,14 @@ class TrainConfig:
         random weights.
     iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
         early, at this iteration, with the learning rate that the whole run would have; 0: never.
-    learning_rate: peak of OneCycle (its rise takes the share ``warm_up``), or constant. The paper
-        gives none; 1e-3 is BP-Net's.
+    schedule: 'onecycle', which the paper names for stage 2 alone, or 'constant'.
+    learning_rate: its peak, or what stays constant. warm_up: share of the run that OneCycle rises
+        for. The paper gives neither; 1e-3 and 0.1 are BP-Net's, the rest is PyTorch's default.
     clip_norm: largest norm of the gradient. ema_decay: of the averaged weights, which are the
         result.
-    precision: '32-true' or 'bf16-mixed'. freeze_norm: keep the statistics of batch normalization
-        as they are, as for small batches of fine-tuning. sync_norm: share them between GPUs.
+    precision: '32-true' or 'bf16-mixed'; the paper does not say. freeze_norm: keep the statistics
+        of batch normalization as they are, as for small batches of fine-tuning. sync_norm: share
+        them between GPUs.
     max_depth: deeper ground truth does not count in validation, m.
     validate_every, checkpoint_every, log_every: iterations. pictures: of each validation.
     workers: loader processes of each training process. accelerator, devices, nodes: as Lightning's
@@ -129,6 +131,7 @@ class TrainConfig:
             'accelerator',
             'devices',
             'nodes',
+            'checkpoint_every',
             'log_every',
             'pictures',
         ):
@@ -241,7 +244,10 @@ class Training(pl.LightningModule):
         # Drop path and random windows draw from here: nothing else needs to be kept for a resume.
         step = self.global_step * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.config.seed << 40) + step)
-        loss, terms = self._objective(self._complete(self.network, batch), batch)
+        output = self._complete(self.network, batch)
+        # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
+        with torch.autocast(self.device.type, enabled=False):
+            loss, terms = self._objective(output, batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f'iteration {self.global_step}: expected a finite loss, got {loss.item()}; terms: '
@@ -384,7 +390,8 @@ def _processes(config: TrainConfig) -> dict[str, Any]:
     if here:
         devices, nodes = here, int(os.environ['WORLD_SIZE']) // here
     else:
-        devices, nodes = config.devices or max(torch.cuda.device_count(), 1), config.nodes
+        gpus = 0 if config.accelerator == 'cpu' else torch.cuda.device_count()
+        devices, nodes = config.devices or max(gpus, 1), config.nodes
     several = devices * nodes > 1
     return {
         'devices': devices,
