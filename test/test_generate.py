@@ -34,8 +34,15 @@ from training.shards import (
     encode_sample,
     shard_path,
 )
-from training.simulate import SIMULATIONS, SimulationConfig, View, surface_caster
-from training.sources import BadPictureError, Mixture, SourceConfig, open_source
+from training.simulate import SIMULATIONS, SimulationConfig, View, draw_view, surface_caster
+from training.sources import (
+    BadPictureError,
+    Mixture,
+    Picture,
+    Prediction,
+    SourceConfig,
+    open_source,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -263,6 +270,23 @@ def test_simulated_pictures_keep_their_exact_depth_and_camera(tmp_path):
     assert seen.sum() > 300
     wrong = np.abs(sample.sparse - sample.depth)[seen] > 0.05 * sample.depth[seen]
     assert wrong.mean() < 0.02
+
+
+def test_enlarged_exact_depth_stays_where_the_picture_and_the_camera_are():
+    columns, rows = np.meshgrid(np.arange(100.0), np.arange(60.0))
+    rgb = np.stack([columns, rows, rows], -1).astype(np.uint8)
+    depth = (1 + columns).astype(np.float32)
+    K = np.array([[100.0, 0, 50], [0, 100, 30], [0, 0, 1]])
+    picture = Picture('made', rgb, depth, K)
+    config = SimulationConfig(height=60, width=100, zoom_max=1.5)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        view = draw_view(picture, Prediction(depth, True), config, rng)
+        assert view.camera.fx > 101
+        # Where each pixel of the view lies in the picture, by its camera.
+        x = (np.arange(100) - view.camera.cx) / view.camera.fx * K[0, 0] + K[0, 2]
+        assert abs((view.depth[30] - 1 - x).mean()) < 0.1
+        assert abs((view.rgb[30, :, 0] - x).mean()) < 0.1
 
 
 def test_depth_keeps_a_relative_error_below_one_in_ten_thousand_in_a_shard():

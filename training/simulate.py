@@ -116,9 +116,10 @@ def _cropped(
         picture.rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     )
     # The mean of two depths is neither; that of two inverse depths, of one plane, is its own.
+    # INTER_NEAREST alone would leave depth up to half a pixel beside the picture and its camera.
     exact = picture.depth is not None
     values = cv2.resize(
-        values, size, interpolation=cv2.INTER_NEAREST if exact else cv2.INTER_LINEAR
+        values, size, interpolation=cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR
     )
     camera = None
     if picture.K is not None:
