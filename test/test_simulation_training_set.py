@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip('open3d')
 
+from training.sampling import SamplingConfig, draw_sample
 from training.scenes import (
     DEPTH_SCALE,
     FRAMES_PER_SCENE,
@@ -47,6 +48,19 @@ def test_a_stored_frame_comes_back(tmp_path, frames):
     hit = (sparse > 0) & (loaded.depth > 0)
     assert hit.sum() > 50
     assert np.median(np.abs(sparse - loaded.depth)[hit]) < 0.1
+
+
+def test_a_frame_that_does_not_read_is_named(tmp_path, frames):
+    path = frame_path(tmp_path, 3)
+    save_frame(path, frames[0])
+    whole = path.read_bytes()
+    for damaged in (b'', b'no frame', whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r'000003\.npz: expected a frame'):
+            draw_sample(path, np.random.default_rng(0), SamplingConfig())
+    np.savez(path, rgb=frames[0].rgb)
+    with pytest.raises(ValueError, match=r'000003\.npz: expected a frame .*depth is not'):
+        load_frame(path)
 
 
 def test_depth_beyond_the_stored_range_counts_as_sky(tmp_path, frames):

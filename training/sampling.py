@@ -14,7 +14,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 
-_DEPTH_STEPS_PER_M = 256
+from .scenes import load_frame
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,9 @@ def draw_sample(
 
     image (3, h, w), normalized by the network's convention; sparse (1, h, w), the network's input;
     sweep (1, h, w), all rings as the same sensor saw them, without hidden points; depth
-    (1, h, w), exact; K (3, 3), pixels.
+    (1, h, w), exact; K (3, 3), pixels. Raises as load_frame.
     """
-    with np.load(file) as frame:
-        rgb, depth = frame['rgb'], frame['depth'].astype(np.float32) / _DEPTH_STEPS_PER_M
-        points, ring = frame['points'], frame['ring']
-        T_camera_lidar, K = frame['T_camera_lidar'], frame['K']
+    rgb, depth, points, ring, K, T_camera_lidar, _ = load_frame(file)
     height, width = depth.shape
     camera = Camera.from_K(K, width, height)
     kept = _kept(points, ring, rng, config)

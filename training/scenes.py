@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import zipfile
+import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -21,6 +23,7 @@ from rich.progress import track
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
+from dmd3c_ros.io.atomic import atomic_write
 from dmd3c_ros.simulation import (
     PATTERNS,
     LidarNoise,
@@ -161,8 +164,7 @@ def make_scene_frames(
 def save_frame(path: Path, frame: StoredFrame) -> None:
     """Write a frame as .npz, whole or not at all."""
     stored = np.where(frame.depth < 65535 / DEPTH_SCALE, frame.depth * DEPTH_SCALE + 0.5, 0)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    with partial.open('wb') as file:
+    with atomic_write(path) as file:
         np.savez(
             file,
             rgb=frame.rgb,
@@ -173,22 +175,26 @@ def save_frame(path: Path, frame: StoredFrame) -> None:
             T_camera_lidar=frame.T_camera_lidar,
             pattern=frame.pattern,
         )
-    partial.replace(path)
 
 
 def load_frame(path: Path) -> StoredFrame:
-    """Read what save_frame wrote."""
-    with np.load(path) as data:
-        depth = data['depth'].astype(np.float32) / np.float32(DEPTH_SCALE)
-        return StoredFrame(
-            data['rgb'],
-            depth,
-            data['points'],
-            data['ring'],
-            data['K'],
-            data['T_camera_lidar'],
-            str(data['pattern']),
-        )
+    """Read what save_frame wrote. Raises FileNotFoundError, or ValueError naming a bad file."""
+    try:
+        with np.load(path) as data:
+            depth = data['depth'].astype(np.float32) / np.float32(DEPTH_SCALE)
+            return StoredFrame(
+                data['rgb'],
+                depth,
+                data['points'],
+                data['ring'],
+                data['K'],
+                data['T_camera_lidar'],
+                str(data['pattern']),
+            )
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f'{path}: expected a frame of python -m training.scenes: {error}'
+        ) from error
 
 
 def frame_path(folder: Path, index: int) -> Path:
