@@ -167,7 +167,7 @@ def test_the_command_trains_and_scores_every_arm(scenes, data, capsys):
     settings = [
         *(f'scenes={scenes}', f'out={data}', 'seeds=[1]', f'arms={arms}', 'workers=0'),
         *('iterations=1', 'pretraining_iterations=1', 'batch=1', 'held_out=1'),
-        *('crop_height=32', 'crop_width=64'),
+        *('crop_height=32', 'crop_width=64', 'data.labelled=1', 'data.test=1'),
     ]
     ablation.main(['--config', str(CONFIG), '--set', *settings])
     results = json.loads((data / 'results.json').read_text())['results']
@@ -179,6 +179,14 @@ def test_the_command_trains_and_scores_every_arm(scenes, data, capsys):
         assert scores['rmse'][0] > scores['mae'][0] > 0
     # Each arm trained: what differs is what it trained with.
     assert results['l1']['mae'] != results['pretrained_l1_ssi']['mae']
+    # Neither scores nor data of other settings pass for those that were asked for.
+    longer = [*settings, 'pretraining_iterations=2']
+    with pytest.raises(
+        SystemExit, match=r'stage1_1 holds a run with other settings of iterations'
+    ):
+        ablation.main(['--config', str(CONFIG), '--set', *longer])
+    with pytest.raises(SystemExit, match=r'expected data of the settings .*"label_gap": 4'):
+        ablation.main(['--config', str(CONFIG), '--set', *settings, 'data.label_gap=4'])
 
 
 def test_the_shipped_configuration_compares_what_table_3_compares():

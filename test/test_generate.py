@@ -545,6 +545,8 @@ def test_the_command_names_what_is_wrong(tmp_path):
         main(['--config', str(file), '--set', f'out={tmp_path / "out"}'])
     with pytest.raises(SystemExit, match='unknown seeds; expected some of'):
         main(['--config', str(file), '--set', 'seeds=3'])
+    with pytest.raises(SystemExit, match=r"batch: expected a value in YAML, got '\[1'"):
+        main(['--config', str(file), '--set', 'batch=[1'])
     with pytest.raises(SystemExit, match=r"key=value, got 'seed'"):
         main(['--config', str(file), '--set', 'seed'])
 

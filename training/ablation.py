@@ -2,7 +2,7 @@
 
 ::
 
-    python -m training.scenes --out runs/scenes --frames 480 --seed 2
+    python -m training.scenes --out runs/ablation_scenes --frames 480 --seed 2
     python -m training.ablation --config config/ablation.yaml
 
 Every arm is fine-tuned on the same semi-dense labels for equally many iterations, from random
@@ -164,7 +164,10 @@ def _scores_of(config: AblationConfig, arm: str, seed: int) -> dict[str, float]:
     """Scores of one run, which is trained unless it was already."""
     run = config.finetuning(arm, seed)
     path = Path(run.out) / 'scores.json'
-    settings = json.loads(json.dumps(run.content()))
+    settings = run.content()
+    if config.arms[arm].pretrained:
+        settings['pretraining'] = config.pretraining(seed).content()
+    settings = json.loads(json.dumps(settings))
     if path.is_file():
         before = json.loads(path.read_text())
         if before['settings'] == settings:

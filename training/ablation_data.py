@@ -8,9 +8,10 @@ point of it, so that the share of pixels with a measurement is that of KITTI.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,10 +72,15 @@ def write_data(scenes: Path, out: Path, config: AblationDataConfig, seed: int = 
 
     Raises:
         FileNotFoundError: the frames are not there.
-        ValueError: too few scenes.
+        ValueError: too few scenes, or ``out`` holds data of other settings.
     """
-    done = out / 'done'
+    done, settings = out / 'done', json.dumps({**asdict(config), 'seed': seed}).encode()
     if done.is_file():
+        if done.read_bytes() != settings:
+            raise ValueError(
+                f'{out}: expected data of the settings {settings.decode()}, got those of '
+                f'{done.read_text() or "an earlier version"}; use another folder'
+            )
         return
     test, labelled, unlabelled = _split(scenes, config)
     for number, path in enumerate(track(test, 'test')):
@@ -87,7 +93,7 @@ def write_data(scenes: Path, out: Path, config: AblationDataConfig, seed: int = 
                 sample = _pretraining_sample(load_frame(path), number, config, seed)
                 writer.add(f'{number:09d}', encode_sample(sample))
         writer.finish({})
-    write_bytes(done, b'')
+    write_bytes(done, settings)
     log.info('%d test, %d labelled, %d unlabelled', len(test), len(labelled), len(unlabelled))
 
 

@@ -47,7 +47,10 @@ def _override(content: dict, override: str) -> None:
         content = content.setdefault(parent, {})
         if not isinstance(content, dict):
             raise ValueError(f'{key}: {parent} is a value, not a group of settings')
-    content[last] = yaml.safe_load(value) if value else ''
+    try:
+        content[last] = yaml.safe_load(value) if value else ''
+    except yaml.YAMLError as error:
+        raise ValueError(f'{key}: expected a value in YAML, got {value!r}: {error}') from error
 
 
 def from_dict(cls: type[T], content: dict, where: str = '') -> T:
