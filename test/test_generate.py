@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -317,6 +318,23 @@ def test_a_shard_cut_anywhere_is_taken_up_after_its_last_whole_sample(tmp_path):
             writer.finish({'x': 'bad'})
         assert shard_path(folder, 0).read_bytes() == whole
         assert shard_path(folder, 0).with_suffix('.json').read_bytes() == index
+
+
+def test_a_reader_of_many_samples_takes_little_memory(tmp_path):
+    """Each worker of a loader holds one, and the paper's 360,000 samples are many."""
+    places = {'jpg': [512, 250_000], 'depth.png': [251_000, 130_000], 'json': [440_000, 300]}
+    samples = {f'{number:09d}': places for number in range(20_000)}
+    (tmp_path / 'shard-000000.tar').touch()
+    index = json.dumps({'samples': samples, 'rejected': {}})
+    (tmp_path / 'shard-000000.json').write_text(index)
+    tracemalloc.start()
+    try:
+        reader = ShardReader(tmp_path)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(reader) == 20_000
+    assert held / 20_000 < 150
 
 
 def test_a_folder_without_finished_shards_and_a_damaged_sample_are_named(tmp_path):
