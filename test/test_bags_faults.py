@@ -8,30 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 from bag_data import PERIOD_NS, START_NS, header, picture, write_bag
-from typer.testing import CliRunner
+from commands import invoke
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.cli.app import app
 from dmd3c_ros.conversions import rgb_to_image
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.datasets import miniature
 
 DEPTH = '/depth_registered/image_rect'
 
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch):
-    monkeypatch.setenv('COLUMNS', '400')
-    monkeypatch.setenv('TERM', 'dumb')
-
-
-def invoke(*arguments: object, exit_code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result.output
+pytestmark = pytest.mark.usefixtures('wide_terminal')
 
 
 def complete(bag: Path, out: Path, *options: object, exit_code: int = 0) -> str:
