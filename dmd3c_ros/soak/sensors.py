@@ -51,7 +51,7 @@ class Sensors:
         """Publish a set, or one message, of which at least one is absurd."""
         messages = self._set(self._stamp(odd=True))
         spoil = {'camera_info': garbage_info, 'image_rect': garbage_image, 'points': garbage_cloud}
-        chosen = set(map(str, self._rng.choice(list(spoil), self._rng.integers(1, 4), False)))
+        chosen = list(map(str, self._rng.choice(list(spoil), self._rng.integers(1, 4), False)))
         for topic in chosen:
             messages[topic] = spoil[topic](self._rng, messages[topic])
         if self._rng.random() < 0.3:
