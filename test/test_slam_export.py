@@ -92,6 +92,20 @@ def test_a_sequence_that_fails_leaves_nothing(tmp_path):
         TumWriter(tmp_path / 'seq')
 
 
+def test_a_whole_sequence_whose_name_was_taken_is_kept(tmp_path):
+    with (
+        pytest.raises(OSError, match='the sequence is in') as error,
+        TumWriter(tmp_path / 'seq') as writer,
+    ):
+        writer.add(STAMP_NS, picture(1), np.ones((HEIGHT, WIDTH), np.float32), CAMERA)
+        (tmp_path / 'seq').mkdir()
+        (tmp_path / 'seq' / 'mine').touch()
+    kept = Path(str(error.value).rpartition(' ')[2])
+    assert len(list((kept / 'depth').iterdir())) == 1
+    assert (kept / 'orbslam3.yaml').is_file()
+    assert [path.name for path in (tmp_path / 'seq').iterdir()] == ['mine']
+
+
 def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
     bag = write_bag(tmp_path / 'bag')
     options = ('--depth-scale', '256')
@@ -128,6 +142,10 @@ def test_a_drive_is_exported(tmp_path):
     assert len(frames) == 3
     assert frames[2][1][0, 0, 0] == 2
     assert np.median(frames[0][2]) == 30000
+    for option in (('--fixed-frame', 'odom'), ('--depth', '/depth'), ('--rectify',)):
+        refused = invoke('export', 'tum', drive, tmp_path / 'other', *option, exit_code=1)
+        assert 'a KITTI drive takes options of the completion only' in refused
+        assert not (tmp_path / 'other').exists()
 
 
 # ---------------------------------------------------------------------------- DROID-SLAM

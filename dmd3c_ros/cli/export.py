@@ -9,6 +9,8 @@ import typer
 from dmd3c_ros.cli.bag import open_source
 from dmd3c_ros.cli.options import (
     BAG,
+    COMPLETION,
+    HIDDEN_POINTS,
     Model,
     Weights,
     given,
@@ -19,6 +21,8 @@ from dmd3c_ros.cli.options import (
 
 if TYPE_CHECKING:
     from dmd3c_ros.slam.droid import RgbdFrame
+
+_OF_DRIVES = {'min_confidence', *HIDDEN_POINTS, *COMPLETION}
 
 app = typer.Typer(
     help='Write frames, or a network, as other programs read them.', no_args_is_help=True
@@ -86,6 +90,11 @@ def tum(
     from dmd3c_ros.io.tum import TumWriter
 
     is_drive = (source / 'velodyne_points').is_dir()
+    if is_drive and (depth or not options.keys() <= _OF_DRIVES):
+        raise fail(
+            f'{source}: a KITTI drive takes options of the completion only; --help has those of '
+            'inputs, pairing and motion, which are for bags'
+        )
     frames = _drive_frames(source, options) if is_drive else _bag_frames(source, depth, options)
     try:
         scale = TUM_SCALE if depth_scale is None else depth_scale

@@ -92,11 +92,24 @@ class TumWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._discard()
+            return
         try:
-            if kind is None:
-                self._finish()
-        finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._finish()
+        except BaseException:
+            self._discard()
+            raise
+        try:
+            self._scratch.rename(self.path)
+        except OSError as error:
+            # It may have taken hours to make.
+            raise OSError(
+                f'{self.path}: {error.strerror}; the sequence is in {self._scratch}'
+            ) from error
+
+    def _discard(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -156,7 +169,6 @@ class TumWriter:
         numbers = (camera.fx, camera.fy, camera.cx, camera.cy)
         self._text('calibration.txt', [' '.join(f'{number:.9g}' for number in numbers)])
         self._text('orbslam3.yaml', [self._orbslam3().rstrip('\n')])
-        self._scratch.rename(self.path)
 
     def _text(self, name: str, lines: list[str]) -> None:
         write_bytes(self._scratch / name, ('\n'.join(lines) + '\n').encode('ascii'))
