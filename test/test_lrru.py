@@ -5,6 +5,10 @@ weights and inputs below, in float64, its CUDA extension replaced by modulated d
 convolution written out from its definition. Gradients are those of one step in training mode.
 """
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from parity import TOLERANCE, draw, draw_weights, golden, golden_error, relative_error
@@ -15,6 +19,7 @@ from dmd3c_ros.core.fusion import fold_batch_norms
 from dmd3c_ros.core.networks.lrru import LRRU, ResidualBlock
 from dmd3c_ros.core.ops.ip_basic import ip_basic, remove_outliers
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = golden('lrru')
 # Offsets of about a pixel and mild changes of depth: else 1e-6 of noise grows past the tolerance
 # from update to update. The coarsest stage gets more, so that it is seen from the output.
@@ -154,6 +159,25 @@ def test_stochastic_depth_drops_the_residual_or_keeps_it_whole() -> None:
     torch.testing.assert_close(half, torch.relu(x + 0.5 * residual))
     block.survival = 0.0
     torch.testing.assert_close(block.train()(x), torch.relu(x))
+
+
+_CHANNELS_LAST = """
+import torch
+from dmd3c_ros.core.networks.lrru import ResidualBlock
+
+torch.manual_seed(0)
+block = ResidualBlock(8, 16, stride=2).to(memory_format=torch.channels_last)
+x = torch.randn(2, 8, 128, 256).contiguous(memory_format=torch.channels_last)
+for _ in range(20):
+    block.downsample(x).square().sum().backward()
+"""
+
+
+def test_training_in_channels_last_layout_keeps_to_its_memory() -> None:
+    # In a process of its own: memory that was written past ends it.
+    command = [sys.executable, '-c', _CHANNELS_LAST]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_redrawn_weights_differ() -> None:
