@@ -8,6 +8,7 @@ from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import stamp_ns
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
@@ -133,3 +134,9 @@ def contents(bag) -> dict[str, list]:
         stamp = None if record.topic.type == TF_TYPE else stamp_ns(record.data)
         found[record.topic.name].append((record.time_ns, stamp, bytes(record.data)))
     return found
+
+
+def decoded(path: Path, topic: str) -> list:
+    """The messages of a topic of the bag at `path`."""
+    with Bag(path) as bag:
+        return [bag.decode(record) for record in bag.records([bag.topic(topic)])]

@@ -15,6 +15,7 @@ from bag_data import (
     START_NS,
     T_CAMERA_LIDAR,
     contents,
+    decoded,
     header,
     picture,
     spoil_midst,
@@ -23,7 +24,7 @@ from bag_data import (
     write_packed_bag,
     write_ros1_bag,
 )
-from commands import invoke
+from commands import complete, invoke
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
@@ -47,15 +48,6 @@ DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
 
 pytestmark = pytest.mark.usefixtures('wide_terminal')
-
-
-def complete(bag: Path, out: Path, *options: object, exit_code: int = 0) -> str:
-    return invoke('complete', 'bag', bag, out, '--model', 'nearest', *options, exit_code=exit_code)
-
-
-def decoded(path: Path, topic: str) -> list:
-    with Bag(path) as bag:
-        return [bag.decode(record) for record in bag.records([bag.topic(topic)])]
 
 
 def expected_depth(number: int) -> np.ndarray:

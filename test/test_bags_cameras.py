@@ -4,11 +4,10 @@ import cv2
 import distorted_camera as bent
 import numpy as np
 import pytest
-from bag_data import PERIOD_NS, START_NS, header
+from bag_data import PERIOD_NS, START_NS, decoded, header
 from commands import invoke
 from distorted_camera import PLUMB_BOB
 
-from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import CLOUD, COMPRESSED, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.conversions import (
@@ -55,11 +54,6 @@ def write(path, kind: str = IMAGE, frames: int = 2, infos: int | None = None):
             cloud = points_to_cloud(POINTS.astype(np.float32), header(stamp, 'lens'))
             writer.write('/points', CLOUD, stamp, cloud)
     return path
-
-
-def decoded(path, topic: str) -> list:
-    with Bag(path) as bag:
-        return [bag.decode(record) for record in bag.records([bag.topic(topic)])]
 
 
 def extrinsics(folder):

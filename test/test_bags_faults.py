@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bag_data import PERIOD_NS, START_NS, header, picture, write_bag
-from commands import invoke
+from bag_data import PERIOD_NS, START_NS, decoded, header, picture, write_bag
+from commands import complete, invoke
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
@@ -21,15 +21,6 @@ from dmd3c_ros.datasets import miniature
 DEPTH = '/depth_registered/image_rect'
 
 pytestmark = pytest.mark.usefixtures('wide_terminal')
-
-
-def complete(bag: Path, out: Path, *options: object, exit_code: int = 0) -> str:
-    return invoke('complete', 'bag', bag, out, '--model', 'nearest', *options, exit_code=exit_code)
-
-
-def decoded(path: Path, topic: str) -> list:
-    with Bag(path) as bag:
-        return [bag.decode(record) for record in bag.records([bag.topic(topic)])]
 
 
 @pytest.mark.parametrize('topic', ['/camera/image_rect', '/camera/camera_info', '/lidar/points'])
