@@ -59,12 +59,12 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': [
-            f'bag_player = {PACKAGE}.bag_player:main',
+            f'bag_player = {PACKAGE}.node.players.bag_player:main',
             f'completion_node = {PACKAGE}.completion_node:main',
             f'dmd3c = {PACKAGE}.cli:main',
-            f'droid_feeder = {PACKAGE}.droid_feeder:main',
-            f'kitti_player = {PACKAGE}.kitti_player:main',
-            f'sim_player = {PACKAGE}.sim_player:main',
+            f'droid_feeder = {PACKAGE}.node.droid_feeder:main',
+            f'kitti_player = {PACKAGE}.node.players.kitti_player:main',
+            f'sim_player = {PACKAGE}.node.players.sim_player:main',
         ],
     },
 )

@@ -19,26 +19,27 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
-from .conversions import MessageError
-from .core.camera import Camera
-from .core.completer import CompleterConfig
-from .core.projection import HiddenPointFilter, project_points
-from .core.transform_buffer import TransformError
-from .node.inputs import FrameSet, Inputs
-from .node.logs import show_package_log
-from .node.memory import keep_freed_memory, memory_in_use
-from .node.model import LOAD_ERRORS, Model
-from .node.outputs import INPUT_TOPICS, Outputs
-from .node.report import Counts, Reporter, Throttle, details_of
-from .node.running import run
-from .node.services import answer_every_transition, prepare_in_thread
-from .node.settings import MotionSettings, NodeSettings
-from .node.tf import TfListener
-from .node.transforms import matrix_from_numbers
-from .node.worker import NewestWins
-from .parameters import Parameters, Values
-from .pictures import PictureReader, picture_to_rgb
-from .sweeps import SweepAligner, shift_stamp, stamp_ns_of
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
+from dmd3c_ros.messages.transforms import matrix_from_numbers
+from dmd3c_ros.node.diagnostics import Counts, Reporter, Throttle, details_of
+from dmd3c_ros.node.entrypoint import run
+from dmd3c_ros.node.inputs import FrameSet, Inputs
+from dmd3c_ros.node.logs import show_package_log
+from dmd3c_ros.node.model import LOAD_ERRORS, Model
+from dmd3c_ros.node.parameters import Parameters, Values
+from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
+from dmd3c_ros.node.publishers import INPUT_TOPICS, Outputs
+from dmd3c_ros.node.services import answer_every_transition, prepare_in_thread
+from dmd3c_ros.node.tf_listener import TfListener
+from dmd3c_ros.node.worker import NewestWins
+from dmd3c_ros.pipeline.rectification import PictureReader, picture_to_rgb
+from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
+from dmd3c_ros.pipeline.sweeps import SweepAligner
 
 PARAMETER_GROUPS = (
     ('', CompleterConfig),

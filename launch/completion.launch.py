@@ -13,7 +13,7 @@ from pathlib import Path
 
 from launch.actions import OpaqueFunction
 
-from dmd3c_ros.node import launching
+from dmd3c_ros.node.launch import actions
 from launch import LaunchDescription
 
 SHARE = Path(__file__).parents[1]
@@ -22,21 +22,21 @@ SHARE = Path(__file__).parents[1]
 def generate_launch_description() -> LaunchDescription:
     """List the arguments; the nodes follow from those that are given."""
     arguments = {
-        **launching.TOPIC_ARGUMENTS,
-        **launching.CAMERAS_ARGUMENT,
-        **launching.NODE_ARGUMENTS,
-        **launching.RVIZ_ARGUMENT,
+        **actions.TOPIC_ARGUMENTS,
+        **actions.CAMERAS_ARGUMENT,
+        **actions.NODE_ARGUMENTS,
+        **actions.RVIZ_ARGUMENT,
     }
     return LaunchDescription(
-        [*launching.declare(arguments, {'rviz': 'false'}), OpaqueFunction(function=_start)]
+        [*actions.declare(arguments, {'rviz': 'false'}), OpaqueFunction(function=_start)]
     )
 
 
 def _start(context) -> list:
     # RViz shows one camera: the first.
-    first = next(iter(launching.camera_namespaces(context)), '')
+    first = next(iter(actions.camera_namespaces(context)), '')
     return [
-        *launching.fastdds_environment(context, SHARE),
-        *launching.completion_nodes(context),
-        *launching.rviz(context, SHARE, first),
+        *actions.fastdds_environment(context, SHARE),
+        *actions.completion_nodes(context),
+        *actions.rviz(context, SHARE, first),
     ]

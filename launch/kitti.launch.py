@@ -8,7 +8,7 @@ from pathlib import Path
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
-from dmd3c_ros.node import launching
+from dmd3c_ros.node.launch import actions
 from launch import LaunchDescription
 
 SHARE = Path(__file__).parents[1]
@@ -21,11 +21,11 @@ PLAYER_ARGUMENTS = {
 
 def generate_launch_description() -> LaunchDescription:
     """List the arguments; the nodes follow from those that are given."""
-    arguments = {**PLAYER_ARGUMENTS, **launching.NODE_ARGUMENTS, **launching.RVIZ_ARGUMENT}
+    arguments = {**PLAYER_ARGUMENTS, **actions.NODE_ARGUMENTS, **actions.RVIZ_ARGUMENT}
     return LaunchDescription(
         [
             DeclareLaunchArgument('drive', description='folder of a KITTI raw drive'),
-            *launching.declare(arguments, {'rviz': 'true'}),
+            *actions.declare(arguments, {'rviz': 'true'}),
             OpaqueFunction(function=_start),
         ]
     )
@@ -33,24 +33,24 @@ def generate_launch_description() -> LaunchDescription:
 
 def _start(context) -> list:
     return [
-        *launching.fastdds_environment(context, SHARE),
-        launching.completion_node(context),
-        *launching.rviz(context, SHARE),
+        *actions.fastdds_environment(context, SHARE),
+        actions.completion_node(context),
+        *actions.rviz(context, SHARE),
         _player(context),
     ]
 
 
 def _player(context) -> Node:
     """The player itself tells the time, so it must not wait for /clock."""
-    settings = launching.given(context, ('drive', *PLAYER_ARGUMENTS))
+    settings = actions.given(context, ('drive', *PLAYER_ARGUMENTS))
     drive = str(Path(settings.pop('drive')).expanduser().resolve())
-    parameters = {'drive': drive, **launching.typed(settings)}
-    if launching.is_true(context, 'use_sim_time'):
+    parameters = {'drive': drive, **actions.typed(settings)}
+    if actions.is_true(context, 'use_sim_time'):
         parameters['publish_clock'] = True
     return Node(
-        package=launching.PACKAGE,
+        package=actions.PACKAGE,
         executable='kitti_player',
-        namespace=launching.given(context, ['namespace']).get('namespace'),
+        namespace=actions.given(context, ['namespace']).get('namespace'),
         output='screen',
         parameters=[parameters],
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launch.actions import OpaqueFunction
 
-from dmd3c_ros.node import launching, rtabmap
+from dmd3c_ros.node.launch import actions, rtabmap
 from launch import LaunchDescription
 
 SHARE = Path(__file__).parents[1]
@@ -17,14 +17,14 @@ SHARE = Path(__file__).parents[1]
 def generate_launch_description() -> LaunchDescription:
     """List the arguments; the nodes follow from those that are given."""
     arguments = {
-        **launching.TOPIC_ARGUMENTS,
-        **launching.NODE_ARGUMENTS,
-        **launching.RVIZ_ARGUMENT,
+        **actions.TOPIC_ARGUMENTS,
+        **actions.NODE_ARGUMENTS,
+        **actions.RVIZ_ARGUMENT,
         **rtabmap.ARGUMENTS,
     }
     return LaunchDescription(
         [
-            *launching.declare(arguments, {'rviz': 'false', **rtabmap.DEFAULTS}),
+            *actions.declare(arguments, {'rviz': 'false', **rtabmap.DEFAULTS}),
             OpaqueFunction(function=_start),
         ]
     )
@@ -32,8 +32,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def _start(context) -> list:
     return [
-        *launching.fastdds_environment(context, SHARE),
-        launching.completion_node(context, launching.topic_remappings(context)),
+        *actions.fastdds_environment(context, SHARE),
+        actions.completion_node(context, actions.topic_remappings(context)),
         *rtabmap.nodes(context),
-        *launching.rviz(context, SHARE),
+        *actions.rviz(context, SHARE),
     ]

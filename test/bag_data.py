@@ -12,10 +12,12 @@ from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import stamp_ns
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import camera_to_info, points_to_cloud, rgb_to_image
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.message_types import Header, Time
-from dmd3c_ros.tf_messages import TF_TYPE
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.images import rgb_to_image
+from dmd3c_ros.messages.tf import TF_TYPE
+from dmd3c_ros.messages.types import Header, Time
 
 WIDTH, HEIGHT = 40, 24
 CAMERA = Camera.from_K(np.array([[30, 0, 20], [0, 30, 12], [0, 0, 1.0]]), WIDTH, HEIGHT)

@@ -20,8 +20,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from dmd3c_ros import conversions
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.images import rgb_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
@@ -213,12 +215,12 @@ def camera(width: int = WIDTH, height: int = HEIGHT) -> Camera:
 def picture(width: int = WIDTH, height: int = HEIGHT) -> Image:
     """A picture of one colour."""
     rgb = np.full((height, width, 3), (10, 20, 250), np.uint8)
-    return conversions.rgb_to_image(rgb, Header(frame_id='lens'))
+    return rgb_to_image(rgb, Header(frame_id='lens'))
 
 
 def camera_info(width: int = WIDTH, height: int = HEIGHT) -> CameraInfo:
     """CameraInfo of `camera`."""
-    return conversions.camera_to_info(camera(width, height), Header(frame_id='lens'))
+    return camera_to_info(camera(width, height), Header(frame_id='lens'))
 
 
 def wall_points() -> np.ndarray:
@@ -229,7 +231,7 @@ def wall_points() -> np.ndarray:
 
 def wall() -> PointCloud2:
     """`wall_points` as a message."""
-    return conversions.points_to_cloud(wall_points(), Header(frame_id='lidar'))
+    return points_to_cloud(wall_points(), Header(frame_id='lidar'))
 
 
 def cloud_as(points: np.ndarray, dtype, shape: tuple[int, int] | None = None) -> PointCloud2:

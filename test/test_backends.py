@@ -13,9 +13,9 @@ from light_weights import save_light
 from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
-from dmd3c_ros.core import backends, networks
-from dmd3c_ros.core.checkpoint import CheckpointError
+from dmd3c_ros.core import networks, runners
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
@@ -109,7 +109,7 @@ def test_the_onnx_back_end_exports_each_network_once(
         shutil.copy(exported, path)
         written.append(path)
 
-    monkeypatch.setattr(backends, 'export_onnx', export)
+    monkeypatch.setattr(runners, 'export_onnx', export)
     for _ in range(2):
         completer = DepthCompleter(CompleterConfig(weights=str(weights), backend='onnx'))
     assert completer.backend == 'onnx'
@@ -127,11 +127,11 @@ def test_an_export_that_differs_from_pytorch_leaves_no_file(tmp_path: Path, monk
     program = SimpleNamespace(
         model=SimpleNamespace(metadata_props={}), save=lambda path: Path(path).write_bytes(b'x')
     )
-    monkeypatch.setattr(backends, '_exported', lambda network: program)
-    monkeypatch.setattr(backends, '_difference', lambda network, path: 2e-3)
+    monkeypatch.setattr(runners, '_exported', lambda network: program)
+    monkeypatch.setattr(runners, '_difference', lambda network, path: 2e-3)
     (tmp_path / 'a.onnx').write_bytes(b'the one before')
     with pytest.raises(RuntimeError, match=r'differs from PyTorch by 0\.002 m'):
-        backends.export_onnx(networks.build('light').eval(), 'light', tmp_path / 'a.onnx')
+        runners.export_onnx(networks.build('light').eval(), 'light', tmp_path / 'a.onnx')
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
     assert (tmp_path / 'a.onnx').read_bytes() == b'the one before'
 

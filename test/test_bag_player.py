@@ -9,11 +9,10 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from test_bags import DEPTH, decoded, invoke
 
-from dmd3c_ros import conversions
-from dmd3c_ros.bag_player import BagSettings
 from dmd3c_ros.bags.selection import INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import camera_to_info
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.node.players.bag_player import BagSettings
 
 FRAMES = 6
 OUTPUTS = {'depth_registered/image_rect': Image, 'confidence': Image}
@@ -27,7 +26,7 @@ def probe(folder):
 
 
 def play(folder, **settings) -> NodeProcess:
-    return NodeProcess('dmd3c_ros.bag_player', folder, *parameters(**settings))
+    return NodeProcess('dmd3c_ros.node.players.bag_player', folder, *parameters(**settings))
 
 
 def by_stamp(messages) -> dict[int, np.ndarray]:
@@ -72,7 +71,7 @@ def test_a_bag_is_played_byte_by_byte_with_its_clock_again_and_again(folder, pro
     clouds = probe.listen('/lidar/points', PointCloud2)
     clock = probe.listen('/clock', Clock)
     probe.listen('/camera/image_rect', Image)
-    probe.listen('/camera/camera_info', conversions.CameraInfo)
+    probe.listen('/camera/camera_info', CameraInfo)
     process = play(folder, bag=source, rate=4.0, loop='true', publish_clock='true')
     assert probe.wait(lambda: len(clouds) > FRAMES + 2), process.log
     assert process.stop() == 0, process.log

@@ -29,20 +29,20 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
 
-from dmd3c_ros.bags import kitti, recovery
+from dmd3c_ros.bags import kitti_conversion, recovery
 from dmd3c_ros.bags.completion import OUTPUTS
 from dmd3c_ros.bags.frames import FrameSource, read_transforms
-from dmd3c_ros.bags.kitti import Turn, point_times
+from dmd3c_ros.bags.kitti_conversion import Turn, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE, INFO, find_inputs
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import depth_from_image, rgb_to_image
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.transform_buffer import TransformError
-from dmd3c_ros.io.kitti import read_stamps
+from dmd3c_ros.io.kitti_raw import read_stamps
+from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
 
 DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
@@ -527,7 +527,7 @@ def test_point_times_are_written_unless_kitti_has_removed_the_motion(tmp_path):
 def test_the_times_of_a_drive_are_read_once_however_long_it_is(tmp_path, monkeypatch):
     reads = []
     monkeypatch.setattr(
-        kitti, 'read_stamps', lambda *a: reads.append(a[0].name) or read_stamps(*a)
+        kitti_conversion, 'read_stamps', lambda *a: reads.append(a[0].name) or read_stamps(*a)
     )
     drive = make_drive(tmp_path)
     invoke('kitti-to-bag', drive, tmp_path / 'bag', '--point-time', 'always')
@@ -569,10 +569,10 @@ def test_bags_are_completed_alike_without_ros(tmp_path):
 
 def test_stand_ins_have_the_fields_and_defaults_of_ros():
     sensor_msgs = pytest.importorskip('sensor_msgs.msg')
-    from dmd3c_ros import plain_messages
+    from dmd3c_ros.messages import plain
 
     for name in ('Image', 'CameraInfo', 'PointCloud2', 'PointField', 'RegionOfInterest'):
-        ours, theirs = getattr(plain_messages, name)(), getattr(sensor_msgs, name)()
+        ours, theirs = getattr(plain, name)(), getattr(sensor_msgs, name)()
         fields = theirs.get_fields_and_field_types()
         assert list(vars(ours)) == list(fields)
         for field, kind in fields.items():
@@ -580,9 +580,9 @@ def test_stand_ins_have_the_fields_and_defaults_of_ros():
                 assert list(np.ravel(getattr(ours, field))) == list(
                     np.ravel(getattr(theirs, field))
                 )
-    assert plain_messages.PointField.FLOAT32 == sensor_msgs.PointField.FLOAT32
+    assert plain.PointField.FLOAT32 == sensor_msgs.PointField.FLOAT32
 
 
 def test_the_outputs_are_the_nodes():
-    outputs = pytest.importorskip('dmd3c_ros.node.outputs')
+    outputs = pytest.importorskip('dmd3c_ros.node.publishers')
     assert list(OUTPUTS) == list(outputs.TOPICS)

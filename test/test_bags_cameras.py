@@ -10,16 +10,12 @@ from distorted_camera import PLUMB_BOB
 
 from dmd3c_ros.bags.selection import CLOUD, COMPRESSED, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import (
-    camera_from_info,
-    camera_to_info,
-    depth_from_image,
-    image_to_rgb,
-    points_to_cloud,
-    rgb_to_image,
-)
+from dmd3c_ros.core.distortion import Lens
 from dmd3c_ros.io.depth_png import read_depth_png
-from dmd3c_ros.rectification import Lens
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
 
 CAMERA = bent.rectified(bent.turned(2))
 POINTS = bent.points_ahead(CAMERA)

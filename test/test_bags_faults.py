@@ -14,9 +14,9 @@ from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import rgb_to_image
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.datasets import miniature
+from dmd3c_ros.messages.images import rgb_to_image
 
 DEPTH = '/depth_registered/image_rect'
 

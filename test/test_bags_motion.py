@@ -11,13 +11,10 @@ from commands import invoke
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.conversions import (
-    camera_to_info,
-    depth_from_image,
-    points_to_cloud,
-    rgb_to_image,
-)
-from dmd3c_ros.tf_messages import TF_TYPE
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
+from dmd3c_ros.messages.tf import TF_TYPE
 
 DEPTH = '/depth_registered/image_rect'
 SPEED = 20.0  # m/s towards the wall

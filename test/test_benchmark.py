@@ -9,9 +9,9 @@ import torch
 from light_weights import save_light
 from typer.testing import CliRunner
 
-from dmd3c_ros import benchmark, benchmark_numerics
-from dmd3c_ros.benchmark import BenchmarkConfig, Case, cost, run, synthetic
-from dmd3c_ros.benchmark_numerics import brute_force_nearest, deviations, time_nearest
+from dmd3c_ros.benchmarks import precision, speed
+from dmd3c_ros.benchmarks.precision import brute_force_nearest, deviations, time_nearest
+from dmd3c_ros.benchmarks.speed import BenchmarkConfig, Case, cost, run, synthetic
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.completer import CompleterConfig
@@ -20,7 +20,7 @@ from dmd3c_ros.core.completer import CompleterConfig
 @pytest.fixture
 def no_processes(monkeypatch) -> None:
     """Memory takes a process a case; that it does has a test of its own."""
-    monkeypatch.setattr(benchmark, 'peak_memory', lambda settings, size, points: 3.0)
+    monkeypatch.setattr(speed, 'peak_memory', lambda settings, size, points: 3.0)
 
 
 class _Clock:
@@ -59,12 +59,12 @@ def case(**changes: object) -> Case:
 
 def test_cases_take_turns_so_that_their_ratio_holds_on_a_busy_machine(monkeypatch) -> None:
     clock, log = _Clock(), []
-    monkeypatch.setattr(benchmark, 'perf_counter', clock)
+    monkeypatch.setattr(speed, 'perf_counter', clock)
     cases = [case(), case(model='b'), case(model='c')]
     durations = (0.001, 0.003, 0.001)
     completers = [_Completer(clock, duration, log) for duration in durations]
     config = BenchmarkConfig(models=('a', 'b', 'c'), turns=7, seconds=0)
-    benchmark._take_turns(cases, completers, config, on_progress=lambda text: None)
+    speed._take_turns(cases, completers, config, on_progress=lambda text: None)
     assert log[3:10] == [0.001] * 3 + [0.003] + [0.001] * 3  # one turn, after one warm-up each
     assert [len(c.times) for c in cases] == [21, 7, 21]
     assert cases[0].ratio == 1
@@ -84,7 +84,7 @@ def test_numbers_of_a_case_are_those_of_its_times() -> None:
 
 def test_memory_is_that_of_a_process_of_its_own() -> None:
     held = np.ones(800_000_000, np.uint8)
-    memory = benchmark.peak_memory(CompleterConfig(model='nearest'), (32, 64), 0.1)
+    memory = speed.peak_memory(CompleterConfig(model='nearest'), (32, 64), 0.1)
     assert 100 < memory < held.nbytes / 1e6
 
 
@@ -130,9 +130,9 @@ def test_the_search_is_timed_beside_every_distance(monkeypatch) -> None:
     assert found.points == (synthetic((40, 60), 0.1).sparse > 0).sum()
     assert found.ours > 0
     assert found.brute_force > 0
-    right = benchmark_numerics.nearest_valid
+    right = precision.nearest_valid
     monkeypatch.setattr(
-        benchmark_numerics, 'nearest_valid', lambda valid, count: right(valid, count).flip(3)
+        precision, 'nearest_valid', lambda valid, count: right(valid, count).flip(3)
     )
     assert not time_nearest((40, 60), 0.1, 'cpu').equal
 

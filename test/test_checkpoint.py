@@ -8,8 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from dmd3c_ros.core.checkpoint import CheckpointError, load_weights, read_checkpoint, read_state
 from dmd3c_ros.core.networks import CompletionNetwork
+from dmd3c_ros.core.weights.checkpoint import (
+    CheckpointError,
+    load_weights,
+    read_checkpoint,
+    read_state,
+)
 
 
 class _Tiny(CompletionNetwork):

@@ -66,7 +66,7 @@ def test_every_shared_option_belongs_to_the_topics_or_to_one_dataclass_of_settin
     from dmd3c_ros.bags.frames import Rig
     from dmd3c_ros.cli.options import BAG, TOPICS
     from dmd3c_ros.core.completer import CompleterConfig
-    from dmd3c_ros.node.settings import MotionSettings, NodeSettings
+    from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 
     homes = (Rig, NodeSettings, MotionSettings, CompleterConfig)
     names = [item.name for home in homes for item in fields(home)] + list(TOPICS)

@@ -10,10 +10,10 @@ from light_weights import save_light
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.checkpoint import CheckpointError
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.core.resizing import enlarge_depth, shrink
+from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
 K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dmd3c_ros.benchmarks.confidence import Drives, Kept, as_rows, kept, pixels_of
 from dmd3c_ros.cli.app import app
-from dmd3c_ros.confidence_benchmark import Drives, Kept, as_rows, kept, pixels_of
 from dmd3c_ros.core.completer import Completion
 
 CONFIDENCE = np.array([0.9, 0.6, 0.3, 0.9, 0.1])
@@ -45,7 +45,7 @@ def test_surfaces_too_far_away_do_not_count_and_the_sky_does():
 
 def test_the_command_measures_a_simulated_drive(tmp_path, monkeypatch):
     small = partial(Drives, seeds=(1,), width=304, height=88)
-    monkeypatch.setattr('dmd3c_ros.confidence_benchmark.Drives', small)
+    monkeypatch.setattr('dmd3c_ros.benchmarks.confidence.Drives', small)
     path = tmp_path / 'numbers.json'
     options = ('--model', 'nearest', '--lidar', 'vlp16', '--scene', 'indoor', '--frames', '1')
     result = CliRunner().invoke(app, ['benchmark-confidence', *options, '--json', str(path)])

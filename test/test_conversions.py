@@ -11,8 +11,19 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from dmd3c_ros import conversions, image_decoding
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.messages import decoding
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
+from dmd3c_ros.messages.clouds import cloud_to_points, depth_to_cloud, points_to_cloud
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.images import (
+    color_map,
+    depth_from_image,
+    depth_to_image,
+    float_to_image,
+    rgb_to_image,
+)
 
 XYZ = np.array([[1, 2, 3], [-4, 5, 6], [7, -8, 9], [0.5, 0.25, -1]], np.float32)
 
@@ -63,7 +74,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_clouds_of_every_layout_give_the_same_points(layout):
-    points = conversions.cloud_to_points(cloud_of(XYZ, np.dtype(layout)))
+    points = cloud_to_points(cloud_of(XYZ, np.dtype(layout)))
     assert points.dtype == np.float32 and points.flags.c_contiguous
     np.testing.assert_array_equal(points, XYZ)
 
@@ -72,26 +83,26 @@ def test_clouds_of_every_layout_give_the_same_points(layout):
 def test_big_endian_clouds_are_read(kind):
     dtype = np.dtype({'names': ['x', 'y', 'z'], 'formats': [kind] * 3})
     cloud = cloud_of(XYZ, dtype, big=True)
-    np.testing.assert_array_equal(conversions.cloud_to_points(cloud), XYZ)
+    np.testing.assert_array_equal(cloud_to_points(cloud), XYZ)
 
 
 def test_an_organised_cloud_with_padded_rows_is_read_row_by_row():
     dtype = np.dtype({'names': ['x', 'y', 'z'], 'formats': ['<f4'] * 3})
     cloud = cloud_of(XYZ, dtype, shape=(2, 2), padding=7)
-    np.testing.assert_array_equal(conversions.cloud_to_points(cloud), XYZ)
+    np.testing.assert_array_equal(cloud_to_points(cloud), XYZ)
 
 
 def test_a_wrong_row_step_of_a_single_row_does_not_matter():
     cloud = cloud_of(XYZ, np.dtype(LAYOUTS['packed float32']))
     cloud.row_step = 0
-    np.testing.assert_array_equal(conversions.cloud_to_points(cloud), XYZ)
+    np.testing.assert_array_equal(cloud_to_points(cloud), XYZ)
 
 
 def test_invalid_and_missing_returns_are_left_out():
     points = XYZ.copy()
     points[0, 1], points[1], points[2, 2] = np.nan, 0, np.inf
     cloud = cloud_of(points, np.dtype(LAYOUTS['packed float32']))
-    np.testing.assert_array_equal(conversions.cloud_to_points(cloud), XYZ[3:])
+    np.testing.assert_array_equal(cloud_to_points(cloud), XYZ[3:])
 
 
 def _broken_clouds():
@@ -119,30 +130,30 @@ def _broken_clouds():
     ('text', 'cloud'), tuple(_broken_clouds()), ids=lambda value: str(value)[:40]
 )
 def test_broken_clouds_are_refused_with_what_came(text, cloud):
-    with pytest.raises(conversions.MessageError, match=text):
-        conversions.cloud_to_points(cloud)
+    with pytest.raises(MessageError, match=text):
+        cloud_to_points(cloud)
 
 
 def test_a_full_sweep_converts_in_a_few_milliseconds():
     points = np.random.default_rng(0).normal(size=(114_000, 4)).astype(np.float32)
-    cloud = conversions.points_to_cloud(points, header(), ('x', 'y', 'z', 'intensity'))
+    cloud = points_to_cloud(points, header(), ('x', 'y', 'z', 'intensity'))
     times = []
     for _ in range(10):
         start = time.perf_counter()
-        conversions.cloud_to_points(cloud)
+        cloud_to_points(cloud)
         times.append(time.perf_counter() - start)
     # About 1 ms on an idle core; a loop over the points would take a hundred times as long.
     assert min(times) < 10e-3
 
 
 def test_points_survive_the_way_out_and_back():
-    cloud = conversions.points_to_cloud(XYZ, header())
+    cloud = points_to_cloud(XYZ, header())
     assert cloud.header == header()
     assert cloud.row_step * cloud.height == len(cloud.data)
     assert cloud.is_dense
-    np.testing.assert_array_equal(conversions.cloud_to_points(cloud), XYZ)
+    np.testing.assert_array_equal(cloud_to_points(cloud), XYZ)
     with pytest.raises(ValueError, match=r'expected \(N, 3\), got \(4, 2\)'):
-        conversions.points_to_cloud(XYZ[:, :2], header())
+        points_to_cloud(XYZ[:, :2], header())
 
 
 # ---------------------------------------------------------------------------- images
@@ -180,7 +191,7 @@ def _color_images():
 @pytest.mark.parametrize(('encoding', 'pixels'), tuple(_color_images()))
 def test_colour_encodings_give_rgb(encoding, pixels, padding):
     padding *= pixels.dtype.itemsize
-    rgb = conversions.image_to_rgb(image_of(pixels, encoding, padding=padding))
+    rgb = image_to_rgb(image_of(pixels, encoding, padding=padding))
     assert rgb.dtype == np.uint8 and rgb.flags.c_contiguous
     np.testing.assert_array_equal(rgb, RGB)
 
@@ -190,7 +201,7 @@ def test_colour_encodings_give_rgb(encoding, pixels, padding):
 )
 def test_grey_encodings_give_equal_channels(encoding, dtype):
     grey = RGB[..., 0].astype(dtype) * (1 if dtype == 'u1' else 257)
-    rgb = conversions.image_to_rgb(image_of(grey.astype(dtype), encoding, padding=4))
+    rgb = image_to_rgb(image_of(grey.astype(dtype), encoding, padding=4))
     np.testing.assert_array_equal(rgb, np.repeat(RGB[..., :1], 3, axis=2))
 
 
@@ -202,7 +213,7 @@ def test_bayer_patterns_keep_red_red_and_blue_blue(order, bits):
     mosaic = np.tile(tile, (4, 4))
     if bits == 16:
         mosaic = mosaic.astype(np.uint16) * 257
-    rgb = conversions.image_to_rgb(image_of(mosaic, f'bayer_{order}{bits}'))
+    rgb = image_to_rgb(image_of(mosaic, f'bayer_{order}{bits}'))
     np.testing.assert_allclose(rgb[2:-2, 2:-2].reshape(-1, 3), [[200, 100, 50]] * 16, atol=1)
 
 
@@ -220,14 +231,14 @@ def test_yuv_encodings_give_the_colour_back(encoding):
     else:
         pair = [u, y, v, y] if encoding in ('yuv422', 'uyvy') else [y, u, y, v]
         image = image_of(np.tile(np.array(pair, np.uint8), (4, 3)).reshape(4, 6, 2), encoding)
-    got = conversions.image_to_rgb(image)
+    got = image_to_rgb(image)
     assert got.shape == (4, 6, 3)
     np.testing.assert_allclose(got.astype(int), rgb.astype(int), atol=25)
 
 
 def test_an_unpadded_rgb8_image_is_not_copied():
     image = image_of(RGB, 'rgb8')
-    assert np.shares_memory(conversions.image_to_rgb(image), np.frombuffer(image.data, np.uint8))
+    assert np.shares_memory(image_to_rgb(image), np.frombuffer(image.data, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -246,8 +257,8 @@ def test_broken_images_are_refused_with_what_came(changes, text):
     image = image_of(RGB, 'rgb8')
     for name, value in changes.items():
         setattr(image, name, value)
-    with pytest.raises(conversions.MessageError, match=text):
-        conversions.image_to_rgb(image)
+    with pytest.raises(MessageError, match=text):
+        image_to_rgb(image)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +274,7 @@ def test_a_cv_bridge_that_does_not_work_is_passed_over(tmp_path, body, reason):
     script = (
         f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
         'import os; os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)\n'
-        'from dmd3c_ros.image_decoding import cv_bridge_fault, image_decoder\n'
+        'from dmd3c_ros.messages.decoding import cv_bridge_fault, image_decoder\n'
         'print(image_decoder()[0], "|", cv_bridge_fault())\n'
     )
     result = subprocess.run(
@@ -284,13 +295,13 @@ def test_a_cv_bridge_that_works_is_preferred(tmp_path, monkeypatch):
     )
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
-    image_decoding.image_decoder.cache_clear()
-    image_decoding.cv_bridge_fault.cache_clear()
+    decoding.image_decoder.cache_clear()
+    decoding.cv_bridge_fault.cache_clear()
     try:
-        assert image_decoding.image_decoder()[0] == 'cv_bridge'
+        assert decoding.image_decoder()[0] == 'cv_bridge'
     finally:
-        image_decoding.image_decoder.cache_clear()
-        image_decoding.cv_bridge_fault.cache_clear()
+        decoding.image_decoder.cache_clear()
+        decoding.cv_bridge_fault.cache_clear()
         sys.modules.pop('cv_bridge', None)
 
 
@@ -299,35 +310,35 @@ def test_a_cv_bridge_that_works_is_preferred(tmp_path, monkeypatch):
 
 def test_depth_in_metres_marks_unknown_with_nan():
     depth = np.array([[0, 1.5], [np.nan, 80.25]], np.float32)
-    image = conversions.depth_to_image(depth, header())
+    image = depth_to_image(depth, header())
     assert (image.encoding, image.step, image.header) == ('32FC1', 8, header())
     values = np.frombuffer(image.data, np.float32)
     np.testing.assert_array_equal(values, [np.nan, 1.5, np.nan, 80.25])
-    np.testing.assert_array_equal(conversions.depth_from_image(image), [[0, 1.5], [0, 80.25]])
+    np.testing.assert_array_equal(depth_from_image(image), [[0, 1.5], [0, 80.25]])
 
 
 def test_depth_in_millimetres_marks_unknown_and_too_far_with_zero():
     depth = np.array([[0, 1.2344], [np.nan, 65.535], [65.6, 200]], np.float32)
-    image = conversions.depth_to_image(depth, header(), '16UC1')
+    image = depth_to_image(depth, header(), '16UC1')
     values = np.frombuffer(image.data, np.uint16)
     np.testing.assert_array_equal(values, [0, 1234, 0, 65535, 0, 0])
     np.testing.assert_allclose(
-        conversions.depth_from_image(image), [[0, 1.234], [0, 65.535], [0, 0]], atol=1e-5
+        depth_from_image(image), [[0, 1.234], [0, 65.535], [0, 0]], atol=1e-5
     )
 
 
 def test_an_unknown_depth_encoding_is_an_error():
     with pytest.raises(ValueError, match='expected 32FC1 or 16UC1'):
-        conversions.depth_to_image(np.ones((2, 2), np.float32), header(), '64FC1')
-    with pytest.raises(conversions.MessageError, match="got 'rgb8'"):
-        conversions.depth_from_image(image_of(RGB, 'rgb8'))
+        depth_to_image(np.ones((2, 2), np.float32), header(), '64FC1')
+    with pytest.raises(MessageError, match="got 'rgb8'"):
+        depth_from_image(image_of(RGB, 'rgb8'))
 
 
 @pytest.mark.parametrize('dtype', ['<f4', '>f4'])
 def test_padded_and_big_endian_depth_is_read(dtype):
     depth = np.array([[1, 2, 3], [4, 5, 6]], dtype)
     image = image_of(depth, '32FC1', padding=8)
-    np.testing.assert_array_equal(conversions.depth_from_image(image), depth.astype('f4'))
+    np.testing.assert_array_equal(depth_from_image(image), depth.astype('f4'))
 
 
 def test_a_coloured_cloud_is_organised_and_projects_back_onto_its_pixels():
@@ -336,7 +347,7 @@ def test_a_coloured_cloud_is_organised_and_projects_back_onto_its_pixels():
     camera = Camera.from_matrices(P, 6, 4, R)
     depth = np.linspace(5, 50, 24, dtype=np.float32).reshape(4, 6)
     depth[2, 3] = 0
-    cloud = conversions.depth_to_cloud(depth, RGB, camera, header())
+    cloud = depth_to_cloud(depth, RGB, camera, header())
     assert (cloud.height, cloud.width, cloud.is_dense) == (4, 6, False)
     assert cloud.row_step * cloud.height == len(cloud.data)
     values = np.frombuffer(cloud.data, np.float32).reshape(4, 6, 4)
@@ -353,14 +364,14 @@ def test_a_coloured_cloud_is_organised_and_projects_back_onto_its_pixels():
 def test_a_bright_point_is_no_nan_to_a_reader_of_the_colour():
     white = np.full((4, 6, 3), 255, np.uint8)
     camera = Camera.from_K(np.diag([100.0, 100, 1]), 6, 4)
-    cloud = conversions.depth_to_cloud(np.ones((4, 6), np.float32), white, camera, header())
+    cloud = depth_to_cloud(np.ones((4, 6), np.float32), white, camera, header())
     assert np.isfinite(np.frombuffer(cloud.data, np.float32)).all()
     assert cloud.is_dense
 
 
 def test_the_colour_map_is_black_where_unknown_and_clear_of_the_range():
     depth = np.array([[0, np.nan, 0.1, 1, 80, 900]], np.float32)
-    colors = conversions.color_map(depth, 1.0, 80.0)[0].astype(int)
+    colors = color_map(depth, 1.0, 80.0)[0].astype(int)
     assert colors[:2].max() == 0
     near, far = colors[3], colors[4]
     assert near[0] > near[2] and far[2] > far[0]
@@ -380,9 +391,9 @@ def calibrated() -> CameraInfo:
 
 
 def test_camera_info_gives_the_rectified_camera_and_back():
-    camera = conversions.camera_from_info(calibrated())
+    camera = camera_from_info(calibrated())
     assert (camera.width, camera.height, camera.fx, camera.P[0, 3]) == (1242, 375, 721.5, 44.8)
-    again = conversions.camera_from_info(conversions.camera_to_info(camera, header()))
+    again = camera_from_info(camera_to_info(camera, header()))
     np.testing.assert_array_equal(again.P, camera.P)
     np.testing.assert_array_equal(again.R, camera.R)
 
@@ -391,7 +402,7 @@ def test_binning_and_region_of_interest_change_size_and_principal_point():
     info = calibrated()
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = 100, 50, 800, 300
     info.binning_x = info.binning_y = 2
-    camera = conversions.camera_from_info(info)
+    camera = camera_from_info(info)
     assert (camera.width, camera.height) == (400, 150)
     assert camera.fx == pytest.approx(721.5 / 2)
     assert camera.cx == pytest.approx((609.5 - 100 + 0.5) / 2 - 0.5)
@@ -400,10 +411,10 @@ def test_binning_and_region_of_interest_change_size_and_principal_point():
 def test_k_stands_in_for_an_empty_p_only_without_distortion():
     info = calibrated()
     info.p = [0.0] * 12
-    assert conversions.camera_from_info(info).fx == 700
+    assert camera_from_info(info).fx == 700
     info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
-    with pytest.raises(conversions.MessageError, match='not calibrated'):
-        conversions.camera_from_info(info)
+    with pytest.raises(MessageError, match='not calibrated'):
+        camera_from_info(info)
 
 
 @pytest.mark.parametrize('change', ['empty', 'no size', 'not finite'])
@@ -413,18 +424,18 @@ def test_an_uncalibrated_camera_is_refused(change):
         info.width = 0
     if change == 'not finite':
         info.p = [np.nan] * 12
-    with pytest.raises(conversions.MessageError, match='camera_info: camera'):
-        conversions.camera_from_info(info)
+    with pytest.raises(MessageError, match='camera_info: camera'):
+        camera_from_info(info)
 
 
 def test_message_data_are_arrays_that_rclpy_takes_in_bulk():
     depth = np.ones((4, 6), np.float32)
     camera = Camera.from_K(np.diag([100.0, 100, 1]), 6, 4)
     for message in (
-        conversions.depth_to_image(depth, header()),
-        conversions.rgb_to_image(RGB, header()),
-        conversions.float_to_image(depth, header()),
-        conversions.points_to_cloud(XYZ, header()),
-        conversions.depth_to_cloud(depth, RGB, camera, header()),
+        depth_to_image(depth, header()),
+        rgb_to_image(RGB, header()),
+        float_to_image(depth, header()),
+        points_to_cloud(XYZ, header()),
+        depth_to_cloud(depth, RGB, camera, header()),
     ):
         assert isinstance(message.data, array.array) and message.data.typecode == 'B'

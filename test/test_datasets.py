@@ -23,9 +23,9 @@ from dmd3c_ros.datasets import (
     open_dataset,
 )
 from dmd3c_ros.datasets.miniature import DATE, DRIVE
+from dmd3c_ros.evaluation.metrics import quantized
 from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
-from dmd3c_ros.io.kitti import KittiDrive, ring_indices
-from dmd3c_ros.metrics import quantized
+from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
 
 @pytest.fixture(scope='module')

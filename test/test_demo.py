@@ -86,9 +86,11 @@ rclpy = pytest.importorskip('rclpy')
 
 from std_msgs.msg import Header  # noqa: E402
 
-from dmd3c_ros import conversions  # noqa: E402
 from dmd3c_ros.demo import DemoConfig, DemoError, graph  # noqa: E402
-from dmd3c_ros.demo.evaluation import (  # noqa: E402
+from dmd3c_ros.demo.processes import Child  # noqa: E402
+from dmd3c_ros.demo.recorder import Recording, Times, header_stamp  # noqa: E402
+from dmd3c_ros.demo.report_images import Animation, write_report  # noqa: E402
+from dmd3c_ros.demo.scoring import (  # noqa: E402
     Frames,
     Latency,
     Scene,
@@ -98,10 +100,10 @@ from dmd3c_ros.demo.evaluation import (  # noqa: E402
     mean_scores,
     simulator_truth,
 )
-from dmd3c_ros.demo.pictures import Animation, write_report  # noqa: E402
-from dmd3c_ros.demo.processes import Child  # noqa: E402
-from dmd3c_ros.demo.recorder import Recording, Times, header_stamp  # noqa: E402
 from dmd3c_ros.demo.sources import source_of  # noqa: E402
+from dmd3c_ros.messages.cameras import camera_to_info  # noqa: E402
+from dmd3c_ros.messages.clouds import depth_to_cloud, points_to_cloud  # noqa: E402
+from dmd3c_ros.messages.images import depth_to_image, float_to_image, rgb_to_image  # noqa: E402
 
 MS = 1_000_000
 
@@ -126,13 +128,13 @@ def make_recording(n_frames: int = 3, hidden: tuple[int, ...] = ()) -> Recording
         late = Header(frame_id='lidar')
         late.stamp.sec, late.stamp.nanosec = divmod(stamp + 3 * MS, 10**9)
         messages = {
-            'image': conversions.rgb_to_image(rgb, header),
-            'camera_info': conversions.camera_to_info(CAMERA, header),
-            'points': conversions.points_to_cloud(points, late),
-            'truth': conversions.depth_to_image(wall, header),
-            'depth': conversions.depth_to_image(wall + np.float32(0.5), header),
-            'cloud': conversions.depth_to_cloud(wall, rgb, CAMERA, header),
-            'confidence': conversions.float_to_image(wall / 8, header),
+            'image': rgb_to_image(rgb, header),
+            'camera_info': camera_to_info(CAMERA, header),
+            'points': points_to_cloud(points, late),
+            'truth': depth_to_image(wall, header),
+            'depth': depth_to_image(wall + np.float32(0.5), header),
+            'cloud': depth_to_cloud(wall, rgb, CAMERA, header),
+            'confidence': float_to_image(wall / 8, header),
         }
         # Sent 10 ms after the inputs arrived, the cloud 2 ms after the depth.
         times = {'image': stamp, 'points': stamp + 5 * MS, 'depth': stamp + 15 * MS}
@@ -218,7 +220,7 @@ def test_errors_are_means_over_frames():
 
 def test_held_out_rings_are_apart_from_the_played_ones(kitti_drive):
     from dmd3c_ros.core.projection import project_points
-    from dmd3c_ros.io.kitti import KittiDrive, ring_indices
+    from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
     drive = KittiDrive(kitti_drive)
     truth = held_out_truth(drive)(drive.stamp_ns(3), np.zeros((375, 1242), np.float32))

@@ -9,9 +9,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_parameter_is_documented_as_it_is_declared() -> None:
-    from dmd3c_ros import bag_player, completion_node, droid_feeder, kitti_player, sim_player
-    from dmd3c_ros.node.settings import PlayerSettings
-    from dmd3c_ros.parameters import parameter_table
+    from dmd3c_ros import completion_node
+    from dmd3c_ros.node import droid_feeder
+    from dmd3c_ros.node.parameters import parameter_table
+    from dmd3c_ros.node.players import bag_player, kitti_player, sim_player
+    from dmd3c_ros.pipeline.settings import PlayerSettings
 
     page = (ROOT / 'docs/topics.md').read_text()
     for groups in (
@@ -22,14 +24,14 @@ def test_every_parameter_is_documented_as_it_is_declared() -> None:
         droid_feeder.PARAMETER_GROUPS,
         bag_player.PARAMETER_GROUPS,
     ):
-        assert parameter_table(groups) in page, 'python -m dmd3c_ros.parameters --tables'
+        assert parameter_table(groups) in page, 'python -m dmd3c_ros.node.parameters --tables'
 
 
 def test_every_output_topic_is_documented() -> None:
-    from dmd3c_ros.node import inputs, outputs
+    from dmd3c_ros.node import inputs, publishers
 
     page = (ROOT / 'docs/topics.md').read_text()
-    topics = [*inputs.TOPICS, *outputs.TOPICS]
+    topics = [*inputs.TOPICS, *publishers.TOPICS]
     assert len(topics) >= 9
     for topic in topics:
         assert f'| `{topic}` |' in page

@@ -11,11 +11,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from typer.testing import CliRunner
 
-from dmd3c_ros import conversions
 from dmd3c_ros.cli.app import app
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.images import depth_to_image, rgb_to_image
 from dmd3c_ros.slam.droid_checkout import DroidCheckout
 
-MODULE = 'dmd3c_ros.droid_feeder'
+MODULE = 'dmd3c_ros.node.droid_feeder'
 TOPICS = {
     'image_rect': Image,
     'depth_registered/image_rect': Image,
@@ -76,9 +77,9 @@ def messages(stamp_s: int) -> dict:
     depth = np.full((48, 64), 7.5, np.float32)
     depth[:, :32] = 0
     return {
-        'image_rect': conversions.rgb_to_image(rgb, header),
-        'depth_registered/image_rect': conversions.depth_to_image(depth, header),
-        'depth_registered/camera_info': conversions.camera_to_info(ros_graph.camera(), header),
+        'image_rect': rgb_to_image(rgb, header),
+        'depth_registered/image_rect': depth_to_image(depth, header),
+        'depth_registered/camera_info': camera_to_info(ros_graph.camera(), header),
     }
 
 

@@ -22,7 +22,7 @@ from dmd3c_ros.datasets import (
     keep_lines,
     miniature,
 )
-from dmd3c_ros.evaluation import (
+from dmd3c_ros.evaluation.protocols import (
     PROTOCOLS,
     CompleterPredictor,
     FolderPredictor,
@@ -31,7 +31,7 @@ from dmd3c_ros.evaluation import (
     score,
     write_submission,
 )
-from dmd3c_ros.evaluation_report import Gallery, write_results
+from dmd3c_ros.evaluation.report import Gallery, write_results
 from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
 from dmd3c_ros.io.images import read_rgb
 

@@ -6,21 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from dmd3c_ros.conversions import (
-    MessageError,
-    camera_from_info,
-    camera_to_info,
-    cloud_to_points,
-    depth_from_image,
-    image_to_rgb,
-    points_to_cloud,
-    rgb_to_image,
-)
+from dmd3c_ros.benchmarks.soak.garbage import garbage_cloud, garbage_image, garbage_info
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.message_types import Header
-from dmd3c_ros.pictures import PictureReader
-from dmd3c_ros.soak.garbage import garbage_cloud, garbage_image, garbage_info
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
+from dmd3c_ros.messages.clouds import cloud_to_points, points_to_cloud
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
+from dmd3c_ros.messages.types import Header
+from dmd3c_ros.pipeline.rectification import PictureReader
 
 WIDTH, HEIGHT = 16, 12
 CAMERA = Camera.from_K(np.array([[20, 0, 8], [0, 20, 6], [0, 0, 1.0]]), WIDTH, HEIGHT)

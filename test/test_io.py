@@ -14,7 +14,7 @@ from dmd3c_ros.io.calibration import read_extrinsics, read_lens
 from dmd3c_ros.io.clouds import read_cloud, write_ply
 from dmd3c_ros.io.depth_png import TUM_SCALE, read_depth_png, write_depth_png
 from dmd3c_ros.io.images import read_rgb, write_rgb
-from dmd3c_ros.io.kitti import KittiDrive, ring_indices
+from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
 # --- atomic writes ---------------------------------------------------------------------------
 

@@ -77,11 +77,11 @@ def launch_packages(monkeypatch):
         module = types.ModuleType(name)
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launching', raising=False)
+    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launch.actions', raising=False)
     for name in PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     yield
-    sys.modules.pop('dmd3c_ros.node.launching', None)
+    sys.modules.pop('dmd3c_ros.node.launch.actions', None)
 
 
 class PackageNotFoundError(LookupError):
@@ -104,9 +104,9 @@ def installed(monkeypatch) -> set[str]:
     module.get_package_share_directory = get_package_share_directory
     monkeypatch.setitem(sys.modules, 'ament_index_python', types.ModuleType('ament_index_python'))
     monkeypatch.setitem(sys.modules, 'ament_index_python.packages', module)
-    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.rtabmap', raising=False)
+    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launch.rtabmap', raising=False)
     yield packages
-    sys.modules.pop('dmd3c_ros.node.rtabmap', None)
+    sys.modules.pop('dmd3c_ros.node.launch.rtabmap', None)
 
 
 def description(name: str) -> list:
@@ -216,13 +216,14 @@ def test_arguments_that_cannot_hold_for_several_cameras_are_refused(arguments, t
 
 
 def test_every_parameter_of_the_launch_files_is_known_to_its_node():
-    from dmd3c_ros import completion_node, kitti_player
-    from dmd3c_ros.node import launching
-    from dmd3c_ros.node.settings import PlayerSettings
-    from dmd3c_ros.parameters import entries
+    from dmd3c_ros import completion_node
+    from dmd3c_ros.node.launch import actions
+    from dmd3c_ros.node.parameters import entries
+    from dmd3c_ros.node.players import kitti_player
+    from dmd3c_ros.pipeline.settings import PlayerSettings
 
     known = {name for name, _ in entries(completion_node.PARAMETER_GROUPS)} | {'use_sim_time'}
-    assert set(launching._PARAMETERS) <= known
+    assert set(actions._PARAMETERS) <= known
     player = {name for name, _ in entries(kitti_player.PARAMETER_GROUPS)}
     player |= {item.name for item in fields(PlayerSettings)}
     actions = start('kitti', drive='~/d', camera='image_03', rate='0.5', use_sim_time='true')
@@ -234,7 +235,7 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
 
 def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
     from dmd3c_ros.node.inputs import TOPICS as INPUTS
-    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
+    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
 
     assert 'rviz2' not in nodes(start('completion'))
     assert 'rviz2' not in nodes(start('kitti', drive='/d', rviz='false'))
@@ -291,11 +292,11 @@ def test_the_profile_holds_large_messages():
 
 def test_the_parameter_file_lists_every_parameter_with_its_default():
     from dmd3c_ros import completion_node
-    from dmd3c_ros.parameters import parameter_file
+    from dmd3c_ros.node.parameters import parameter_file
 
     expected = parameter_file('completion_node', completion_node.PARAMETER_GROUPS)
     written = (ROOT / 'config/completion.yaml').read_text()
-    assert written == expected, 'python -m dmd3c_ros.parameters > config/completion.yaml'
+    assert written == expected, 'python -m dmd3c_ros.node.parameters > config/completion.yaml'
     values = yaml.safe_load(written)['/**/completion_node']['ros__parameters']
     assert values['sync_slop'] > 0
 
@@ -305,7 +306,7 @@ def test_the_parameter_file_lists_every_parameter_with_its_default():
 
 @pytest.mark.usefixtures('installed')
 def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
-    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
+    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
 
     started = nodes(start('slam', image='/cam/image', frame_id='base_link', namespace='front'))
     assert started.keys() == {'completion_node', 'rgbd_odometry', 'rtabmap'}
@@ -350,7 +351,7 @@ def test_a_launch_without_rtabmap_says_what_to_install(installed):
 
 def test_the_foxglove_layout_shows_topics_that_exist_and_places_every_panel():
     from dmd3c_ros.node.inputs import TOPICS as INPUTS
-    from dmd3c_ros.node.outputs import TOPICS as OUTPUTS
+    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
 
     layout = json.loads((ROOT / 'config/foxglove_layout.json').read_text())
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmd3c_ros.metrics import (
+from dmd3c_ros.evaluation.metrics import (
     METRIC_NAMES,
     depth_metrics,
     fill_background,

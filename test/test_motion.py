@@ -7,19 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmd3c_ros.conversions import MessageError
 from dmd3c_ros.core.deskew import deskew, move
 from dmd3c_ros.core.motion import interpolate, invert
 from dmd3c_ros.core.transform_buffer import TransformBuffer, TransformError
-from dmd3c_ros.core.transforms import (
-    quaternion_from_rotation,
-    rotation_from_euler,
-    transform,
-)
-from dmd3c_ros.message_types import Header, PointCloud2, PointField, Time
-from dmd3c_ros.node.settings import MotionSettings
-from dmd3c_ros.point_times import point_times
-from dmd3c_ros.sweeps import SweepAligner, shift_stamp, stamp_ns_of
+from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_euler, transform
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.point_times import point_times
+from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
+from dmd3c_ros.messages.types import Header, PointCloud2, PointField, Time
+from dmd3c_ros.pipeline.settings import MotionSettings
+from dmd3c_ros.pipeline.sweeps import SweepAligner
 
 S = 10**9
 STAMP_NS = 1_763_640_000 * S + 123_456_789

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from dmd3c_ros.benchmarks.motion import CORRECTIONS, Motion, MovingRig, MovingSweeps
 from dmd3c_ros.cli.app import app
-from dmd3c_ros.motion_benchmark import CORRECTIONS, Motion, MovingRig, MovingSweeps
 from dmd3c_ros.simulation import PATTERNS, Arc, street
 from dmd3c_ros.simulation.moving import SWAY_HZ
 
@@ -125,12 +125,12 @@ def test_an_arc_is_a_circle_at_its_speed_with_the_nose_ahead():
 
 
 def test_the_command_writes_its_table(tmp_path, monkeypatch):
-    from dmd3c_ros import motion_benchmark
+    from dmd3c_ros.benchmarks import motion
 
-    def one_motion(rig, sweeps, run=motion_benchmark.run):
+    def one_motion(rig, sweeps, run=motion.run):
         return run(rig, [Motion(15)], CORRECTIONS[:2], sweeps)
 
-    monkeypatch.setattr(motion_benchmark, 'run', one_motion)
+    monkeypatch.setattr(motion, 'run', one_motion)
     options = ('--lidar', 'vlp16', '--sweeps', '1', '--json', str(tmp_path / 'errors.json'))
     result = CliRunner().invoke(app, ['benchmark-motion', *options])
     assert result.exit_code == 0, result.output

@@ -14,7 +14,8 @@ from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from ros_graph import NodeProcess, camera_info, cloud_as, lasting, parameters, picture, wall_points
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from dmd3c_ros import conversions
+from dmd3c_ros.messages.clouds import cloud_to_points
+from dmd3c_ros.messages.images import depth_from_image
 
 MODULE = 'dmd3c_ros.completion_node'
 DEPTH = {'depth_registered/image_rect': Image}
@@ -41,7 +42,7 @@ def node(folder):
 
 
 def depth_of(outputs: dict) -> np.ndarray:
-    return conversions.depth_from_image(outputs['depth_registered/image_rect'])
+    return depth_from_image(outputs['depth_registered/image_rect'])
 
 
 def assert_good(outputs: dict) -> None:
@@ -60,7 +61,7 @@ def test_a_pair_gives_every_output_under_the_images_header(node, probe):
     assert all((message.height, message.width) == size for message in outputs.values())
     assert outputs['depth_registered/image_rect'].encoding == '32FC1'
     assert outputs['depth_registered/color'].encoding == 'rgb8'
-    sparse = conversions.depth_from_image(outputs['sparse/image_rect'])
+    sparse = depth_from_image(outputs['sparse/image_rect'])
     assert 0 < (sparse > 0).mean() < 1
     assert list(outputs['depth_registered/camera_info'].p) == list(camera_info().p)
 
@@ -68,7 +69,7 @@ def test_a_pair_gives_every_output_under_the_images_header(node, probe):
 def test_the_cloud_shows_the_wall_where_the_camera_sees_it(node, probe):
     outputs = probe.complete(ALL)
     cloud = outputs['depth_registered/points']
-    points = conversions.cloud_to_points(cloud)
+    points = cloud_to_points(cloud)
     assert len(points) == cloud.width * cloud.height
     np.testing.assert_allclose(points[:, 2], TRUE_DEPTH, rtol=1e-5)
     uv, _ = ros_graph.camera().project(points)

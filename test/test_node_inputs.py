@@ -12,8 +12,8 @@ from ros_graph import camera_info, picture, wall
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from dmd3c_ros.node.inputs import Inputs
-from dmd3c_ros.node.outputs import Outputs
-from dmd3c_ros.node.settings import NodeSettings
+from dmd3c_ros.node.publishers import Outputs
+from dmd3c_ros.pipeline.settings import NodeSettings
 
 RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)

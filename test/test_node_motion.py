@@ -12,8 +12,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from dmd3c_ros import conversions
-from dmd3c_ros.tf_messages import encode_transforms
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.messages.tf import encode_transforms
 
 S = 10**9
 DEPTH = 'depth_registered/image_rect'
@@ -77,7 +78,7 @@ def publish_set(probe, start_ns: int) -> None:
     points = wall_points()
     times = np.linspace(0, 0.1, len(points), dtype=np.float32)
     points[:, 0] -= SPEED * times
-    cloud = conversions.points_to_cloud(
+    cloud = points_to_cloud(
         np.column_stack([points, times]), Header(frame_id='lidar'), ('x', 'y', 'z', 'time')
     )
     image, info = picture(), camera_info()
@@ -116,7 +117,7 @@ def depth_at(probe, start_ns: int, *, motion_first: bool) -> np.ndarray:
             publish_motion(probe, start)
         wanted = stamp(start + DELAY_NS)
         if probe.wait(lambda wanted=wanted: any(m.header.stamp == wanted for m in box), 3.0):
-            return conversions.depth_from_image(box[-1])
+            return depth_from_image(box[-1])
     raise AssertionError('no set came back')
 
 

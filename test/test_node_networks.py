@@ -11,11 +11,11 @@ from rcl_interfaces.srv import SetParameters
 from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
-from dmd3c_ros import conversions
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
-from dmd3c_ros.core.release import RELEASES
-from dmd3c_ros.image_decoding import image_to_rgb
+from dmd3c_ros.core.weights.releases import RELEASES
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.images import depth_from_image
 
 # On a busy machine it starves.
 pytestmark = pytest.mark.timeout(900)
@@ -82,7 +82,7 @@ def test_the_node_runs_each_network_by_parameter(name, node, probe, folder):
     started = f'active: {name} on '
     assert probe.wait(lambda: started in node.log or not node.running, LOADING_S), node.log
     outputs = probe.complete(TOPICS)
-    depth, sparse = (conversions.depth_from_image(outputs[topic]) for topic in TOPICS)
+    depth, sparse = (depth_from_image(outputs[topic]) for topic in TOPICS)
     assert outputs['depth_registered/image_rect'].header.frame_id == 'lens'
     completer = DepthCompleter(CompleterConfig(model=name, weights=str(path)))
     rgb = image_to_rgb(ros_graph.picture())

@@ -23,25 +23,25 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
 
-from dmd3c_ros.bag_player import BagSettings
 from dmd3c_ros.completion_node import PARAMETER_GROUPS
 from dmd3c_ros.core.ranges import ranged
 from dmd3c_ros.core.transform_buffer import TransformError
-from dmd3c_ros.kitti_player import KittiSettings
+from dmd3c_ros.io.read_ahead import read_ahead
+from dmd3c_ros.messages.tf import encode_transforms
+from dmd3c_ros.messages.transforms import matrix_from_numbers, numbers_from_matrix
+from dmd3c_ros.node.diagnostics import Counts, Reporter, Steps, Throttle
 from dmd3c_ros.node.inputs import Inputs
 from dmd3c_ros.node.logs import RosLogHandler
-from dmd3c_ros.node.memory import keep_freed_memory, memory_in_use
-from dmd3c_ros.node.reading import read_ahead
-from dmd3c_ros.node.report import Counts, Reporter, Steps, Throttle
+from dmd3c_ros.node.parameters import ParameterError, Parameters, entries
+from dmd3c_ros.node.players.bag_player import BagSettings
+from dmd3c_ros.node.players.kitti_player import KittiSettings
+from dmd3c_ros.node.players.sim_player import SimSettings
+from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.services import prepare_in_thread
-from dmd3c_ros.node.settings import NodeSettings, PlayerSettings
 from dmd3c_ros.node.synchronizer import Synchronizer
-from dmd3c_ros.node.tf import TfListener
-from dmd3c_ros.node.transforms import matrix_from_numbers, numbers_from_matrix
+from dmd3c_ros.node.tf_listener import TfListener
 from dmd3c_ros.node.worker import NewestWins
-from dmd3c_ros.parameters import ParameterError, Parameters, entries
-from dmd3c_ros.sim_player import SimSettings
-from dmd3c_ros.tf_messages import encode_transforms
+from dmd3c_ros.pipeline.settings import NodeSettings, PlayerSettings
 
 
 @pytest.fixture

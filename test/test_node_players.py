@@ -11,13 +11,16 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
 
-from dmd3c_ros import conversions, kitti_player, sim_player
-from dmd3c_ros.node import playback
-from dmd3c_ros.node import player as player_module
-from dmd3c_ros.node.transforms import matrix_from_numbers
+from dmd3c_ros.messages.cameras import camera_from_info
+from dmd3c_ros.messages.clouds import cloud_to_points
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.messages.transforms import matrix_from_numbers
+from dmd3c_ros.node.players import kitti_player, playback, sim_player
+from dmd3c_ros.node.players import player as player_module
 
 TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
-KITTI, SIM = 'dmd3c_ros.kitti_player', 'dmd3c_ros.sim_player'
+KITTI, SIM = 'dmd3c_ros.node.players.kitti_player', 'dmd3c_ros.node.players.sim_player'
 
 
 @pytest.fixture
@@ -54,11 +57,11 @@ def test_a_drive_is_published_whole_with_its_own_stamps(folder, probe, drive):
     assert {m.header.frame_id for m in (*images, *infos)} == {'lens'}
     assert {m.header.frame_id for m in clouds} == {'lidar'}
     for index, (image, cloud) in enumerate(zip(images, clouds, strict=True)):
-        rgb = conversions.image_to_rgb(image)
+        rgb = image_to_rgb(image)
         assert rgb.shape == (HEIGHT, WIDTH, 3) and (rgb == index).all()
-        np.testing.assert_array_equal(conversions.cloud_to_points(cloud), POINTS)
+        np.testing.assert_array_equal(cloud_to_points(cloud), POINTS)
         assert [field.name for field in cloud.fields] == ['x', 'y', 'z', 'intensity']
-    camera = conversions.camera_from_info(infos[0])
+    camera = camera_from_info(infos[0])
     np.testing.assert_array_equal(camera.P[:, 3], [4, 0.2, 0.003])
     np.testing.assert_array_equal(camera.R, [[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
 
@@ -73,7 +76,7 @@ def test_a_looped_drive_goes_on_in_time_and_ends_on_a_signal(folder, probe, driv
     assert 'Traceback' not in process.log
     gaps = np.diff([stamp_ns(message) for message in images])
     assert (gaps == 10**9).all()
-    levels = [conversions.image_to_rgb(message)[0, 0, 0] for message in images[:9]]
+    levels = [image_to_rgb(message)[0, 0, 0] for message in images[:9]]
     assert levels == [0, 1, 2, 3, 0, 1, 2, 3, 0]
 
 
@@ -177,10 +180,10 @@ def test_a_simulated_drive_is_published_with_its_exact_depth(folder, probe):
     stamps = [stamp_ns(message) for message in images]
     assert (np.diff(stamps) == 10**8).all() and len(stamps) == 3
     assert stamps == [stamp_ns(m) for m in clouds] == [stamp_ns(m) for m in depths]
-    camera = conversions.camera_from_info(infos[0])
-    depth = conversions.depth_from_image(depths[0])
+    camera = camera_from_info(infos[0])
+    depth = depth_from_image(depths[0])
     assert (camera.width, camera.height) == (96, 64) and depth.shape == (64, 96)
-    _assert_sweep_agrees(conversions.cloud_to_points(clouds[0]), depth, camera)
+    _assert_sweep_agrees(cloud_to_points(clouds[0]), depth, camera)
 
 
 def _assert_sweep_agrees(points, depth, camera) -> None:

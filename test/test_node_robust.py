@@ -21,7 +21,8 @@ from rclpy.signals import SignalHandlerOptions
 from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
-from dmd3c_ros import completion_node, conversions
+from dmd3c_ros import completion_node
+from dmd3c_ros.messages.images import depth_from_image
 from dmd3c_ros.node.inputs import FrameSet
 
 MODULE = 'dmd3c_ros.completion_node'
@@ -29,7 +30,7 @@ STUCK = """
 import sys, time
 import rclpy
 from rclpy.node import Node
-from dmd3c_ros.node.running import run
+from dmd3c_ros.node.entrypoint import run
 
 class Stuck(Node):
     def close(self):
@@ -46,7 +47,7 @@ sys.exit(run('stuck', lambda: Stuck('stuck'), spin))
 # The second signal comes at each line of Python that the first one's handler runs, in turn.
 TWO_SIGNALS = """
 import faulthandler, signal, sys
-from dmd3c_ros.node.running import _interruptible
+from dmd3c_ros.node.entrypoint import _interruptible
 
 faulthandler.dump_traceback_later(30, exit=True)
 
@@ -155,7 +156,7 @@ def subscribes(probe: Probe, node: str) -> bool:
 
 
 def depth_of(outputs: dict) -> np.ndarray:
-    return conversions.depth_from_image(outputs['depth_registered/image_rect'])
+    return depth_from_image(outputs['depth_registered/image_rect'])
 
 
 # ---------------------------------------------------------------- transitions

@@ -13,8 +13,11 @@ from ros_graph import NodeProcess, Probe, camera_info, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from dmd3c_ros import conversions
-from dmd3c_ros.rectification import Lens
+from dmd3c_ros.core.distortion import Lens
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
+from dmd3c_ros.messages.clouds import points_to_cloud
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.images import depth_from_image
 
 MODULE = 'dmd3c_ros.completion_node'
 IDENTITY = '[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]'
@@ -76,8 +79,8 @@ def distorted(lens) -> dict:
     header = Header(frame_id='lens')
     return {
         'image': compressed(bent.picture_of(bent.raw_pixels(POINTS, lens))),
-        'info': conversions.camera_to_info(CAMERA, header, Lens(lens.model, bent.K, lens.D)),
-        'cloud': conversions.points_to_cloud(POINTS.astype(np.float32), Header(frame_id='lidar')),
+        'info': camera_to_info(CAMERA, header, Lens(lens.model, bent.K, lens.D)),
+        'cloud': points_to_cloud(POINTS.astype(np.float32), Header(frame_id='lidar')),
     }
 
 
@@ -92,8 +95,8 @@ OUTPUTS = {
 @pytest.mark.parametrize('lens', MODELS, ids=lambda lens: lens.model)
 def test_points_fall_on_what_a_distorted_camera_sees(node, probe, lens):
     outputs = probe.complete(OUTPUTS, **distorted(lens))
-    shown = conversions.image_to_rgb(outputs['rectified/image_rect'])
-    depth = conversions.depth_from_image(outputs['depth_registered/image_rect'])
+    shown = image_to_rgb(outputs['rectified/image_rect'])
+    depth = depth_from_image(outputs['depth_registered/image_rect'])
     pixels, z = CAMERA.project(POINTS)
     for pixel, metres in zip(pixels, z, strict=True):
         column, row = np.rint(pixel).astype(int)
@@ -101,7 +104,7 @@ def test_points_fall_on_what_a_distorted_camera_sees(node, probe, lens):
         assert np.hypot(*(bent.spot_at(shown, pixel) - pixel)) < 0.1
     for topic in ('depth_registered/camera_info', 'rectified/camera_info'):
         assert not any(outputs[topic].d)
-        np.testing.assert_allclose(conversions.camera_from_info(outputs[topic]).P, CAMERA.P)
+        np.testing.assert_allclose(camera_from_info(outputs[topic]).P, CAMERA.P)
     assert all(message.header.frame_id == 'lens' for message in outputs.values())
 
 
@@ -141,9 +144,7 @@ def test_diagnostics_name_why_frames_fail(node, probe):
     probe.listen('depth_registered/image_rect', Image)
     assert probe.wait(probe.heard)
     messages = distorted(EQUIDISTANT)
-    messages['cloud'] = conversions.points_to_cloud(
-        -POINTS.astype(np.float32), Header(frame_id='lidar')
-    )
+    messages['cloud'] = points_to_cloud(-POINTS.astype(np.float32), Header(frame_id='lidar'))
 
     def failing(status, values) -> bool:
         probe.publish(**messages)
@@ -207,7 +208,7 @@ def test_two_cameras_share_one_lidar(folder, node):
 
         assert probe.wait(both)
         for name, (width, height) in sizes.items():
-            depth = conversions.depth_from_image(depths[name][-1])
+            depth = depth_from_image(depths[name][-1])
             assert depth.shape == (height, width)
             np.testing.assert_allclose(depth, ros_graph.WALL_M + ros_graph.OFFSET_M, rtol=1e-5)
     finally:

@@ -9,14 +9,14 @@ from bag_data import wall
 from synthetic_drive import make_drive
 from typer.testing import CliRunner
 
+from dmd3c_ros.benchmarks.odometry import RAW, compare
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
-from dmd3c_ros.drives import RigFrame, SimulatedDrive, rectified_from_lidar
+from dmd3c_ros.datasets.drives import RigFrame, SimulatedDrive, rectified_from_lidar
 from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.slam import trajectories
-from dmd3c_ros.slam.comparison import RAW, compare
 from dmd3c_ros.slam.odometry import OdometrySettings, RgbdOdometry
 from dmd3c_ros.slam.reference import Reference
 

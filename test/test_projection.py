@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.projection import (
-    HiddenPointFilter,
-    project_points,
-    remove_hidden_points,
-)
+from dmd3c_ros.core.projection import HiddenPointFilter, project_points, remove_hidden_points
 
 CAMERA = Camera.from_K(np.array([[100.0, 0, 32], [0, 100.0, 24], [0, 0, 1]]), 64, 48)
 IDENTITY = np.eye(4)

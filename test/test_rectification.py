@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from distorted_camera import EQUIDISTANT, MODELS, PLUMB_BOB
 
-from dmd3c_ros.conversions import MessageError, camera_from_info, camera_to_info, lens_from_info
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion
-from dmd3c_ros.image_decoding import compressed_to_rgb
+from dmd3c_ros.core.distortion import Lens, Rectifier
 from dmd3c_ros.io.calibration import read_lens
-from dmd3c_ros.message_types import Header
-from dmd3c_ros.pictures import PictureReader
-from dmd3c_ros.rectification import Lens, Rectifier
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, lens_from_info
+from dmd3c_ros.messages.decoding import compressed_to_rgb
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.types import Header
+from dmd3c_ros.pipeline.rectification import PictureReader
 
 HEADER = Header(frame_id='lens')
 

@@ -17,13 +17,7 @@ from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_qu
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
 from dmd3c_ros.io.tum import TumWriter
-from dmd3c_ros.slam.droid import (
-    DroidFeeder,
-    DroidSettings,
-    RgbdFrame,
-    droid_inputs,
-    image_stream,
-)
+from dmd3c_ros.slam.droid import DroidFeeder, DroidSettings, RgbdFrame, droid_inputs, image_stream
 
 STAMP_NS = 1_317_042_272_300_000_000
 

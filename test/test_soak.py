@@ -2,9 +2,9 @@
 
 import pytest
 
+from dmd3c_ros.benchmarks.soak.config import SoakConfig
+from dmd3c_ros.benchmarks.soak.driver import soak
 from dmd3c_ros.demo import DemoError
-from dmd3c_ros.soak.config import SoakConfig
-from dmd3c_ros.soak.driver import soak
 
 
 def test_every_good_frame_is_answered_between_all_faults_and_memory_stays_flat(tmp_path):

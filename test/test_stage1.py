@@ -13,8 +13,8 @@ import yaml
 from training_data import made_sample, make_shards
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.checkpoint import load_weights, read_state
 from dmd3c_ros.core.networks import NetworkOutput
+from dmd3c_ros.core.weights.checkpoint import load_weights, read_state
 from training import engine
 from training.config import from_dict, load
 from training.engine import NumberSampler, TrainConfig, Training, pad, train

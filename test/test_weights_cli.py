@@ -14,12 +14,13 @@ import pytest
 import torch
 from commands import invoke
 
-from dmd3c_ros.core import networks, release
-from dmd3c_ros.core.checkpoint import Checkpoint, CheckpointError, load_weights
+from dmd3c_ros.core import networks
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
-from dmd3c_ros.core.conventions import convention_of
-from dmd3c_ros.core.download import DownloadError, get
 from dmd3c_ros.core.networks.base import Convention
+from dmd3c_ros.core.weights import releases
+from dmd3c_ros.core.weights.checkpoint import Checkpoint, CheckpointError, load_weights
+from dmd3c_ros.core.weights.conventions import convention_of
+from dmd3c_ros.core.weights.download import DownloadError, get
 
 NAME = 'lrru_mini'
 
@@ -53,9 +54,9 @@ class Host(http.server.ThreadingHTTPServer):
         return f'http://127.0.0.1:{self.server_port}/file'
 
     @property
-    def item(self) -> release.Release:
+    def item(self) -> releases.Release:
         """The release of the tested network, offered here."""
-        return replace(release.release(NAME), url=self.url)
+        return replace(releases.release(NAME), url=self.url)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -96,7 +97,7 @@ def host(checkpoint: bytes) -> Iterator[Host]:
 def test_a_download_is_checked_recorded_and_used_by_its_name(
     host: Host, checkpoint: bytes, cache: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(release, 'RELEASES', (host.item,))
+    monkeypatch.setattr(releases, 'RELEASES', (host.item,))
     printed = invoke('weights', 'get', NAME)
     path = cache / 'LRRU_Mini.pt'
     assert str(path) in printed
@@ -161,7 +162,7 @@ def test_offline_says_where_to_put_the_file_and_then_checks_it(
     # Closed while it still serves, it would reset connections instead of refusing them.
     host.shutdown()
     host.server_close()
-    monkeypatch.setattr(release, 'RELEASES', (item,))
+    monkeypatch.setattr(releases, 'RELEASES', (item,))
     printed = invoke('weights', 'get', NAME, exit_code=1)
     path = cache / 'LRRU_Mini.pt'
     assert 'refused' in printed
@@ -179,7 +180,7 @@ def test_list_names_origin_licence_and_what_is_here(host: Host) -> None:
     lines = {
         line.split()[1]: line for line in invoke('weights', 'list').splitlines() if ' ' in line
     }
-    for item in release.RELEASES:
+    for item in releases.RELEASES:
         assert item.page in lines[item.name]
         assert item.licence in lines[item.name]
         assert item.network in networks.names()
@@ -214,7 +215,7 @@ def test_inspect_tells_network_numbers_wrappers_and_conventions(
 
 @pytest.mark.parametrize('name', networks.names())
 def test_every_network_is_told_by_its_parameters(name: str) -> None:
-    assert release.recognize(release.meta_network(name).state_dict()) == name
+    assert releases.recognize(releases.meta_network(name).state_dict()) == name
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_each_release_brings_its_own_conventions(
     network: str, facts: dict, folder: str, expected: tuple, tmp_path: Path
 ) -> None:
     path = tmp_path / folder / 'result_ema.pth'
-    convention = convention_of(release.meta_network(network), Checkpoint(path, {}, (), facts))
+    convention = convention_of(releases.meta_network(network), Checkpoint(path, {}, (), facts))
     assert convention.mean[0] == pytest.approx(expected[0], abs=1e-4)
     assert (convention.depth_scale, convention.cut_above) == pytest.approx(expected[1:])
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.checkpoint import load_weights
+from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.datasets import Sample
 from dmd3c_ros.io.atomic import write_bytes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.metrics import depth_metrics
+from dmd3c_ros.evaluation.metrics import depth_metrics
 
 from .ablation_data import MAX_DEPTH, Frame, near_edges, scanned
 

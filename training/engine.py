@@ -25,8 +25,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Sampler
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.checkpoint import load_weights
-from dmd3c_ros.metrics import depth_metrics
+from dmd3c_ros.core.weights.checkpoint import load_weights
+from dmd3c_ros.evaluation.metrics import depth_metrics
 
 from .checkpoints import AtomicIO, Checkpoints
 from .data import DataConfig, Samples

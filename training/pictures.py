@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from dmd3c_ros.core.networks import Convention
-from dmd3c_ros.drawing import Scale, depth_scale, error_picture, points_on_image
+from dmd3c_ros.evaluation.drawing import Scale, depth_scale, error_picture, points_on_image
 
 _ERROR = Scale(0.0, 2.0, cv2.COLORMAP_INFERNO)
 

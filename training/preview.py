@@ -9,7 +9,14 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.drawing import Page, Panel, Scale, caption_height, depth_scale, points_on_image
+from dmd3c_ros.evaluation.drawing import (
+    Page,
+    Panel,
+    Scale,
+    caption_height,
+    depth_scale,
+    points_on_image,
+)
 from dmd3c_ros.io.images import write_rgb
 
 from .casting import mesh_caster

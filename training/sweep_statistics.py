@@ -12,9 +12,9 @@ from rich.table import Table
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.drawing import Page
+from dmd3c_ros.evaluation.drawing import Page
 from dmd3c_ros.io.images import write_rgb
-from dmd3c_ros.io.kitti import KittiDrive, ring_indices
+from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 from dmd3c_ros.simulation import PATTERNS, Rig, build, camera_mount, capture
 
 RANGE_EDGES_M = np.arange(0, 85, 5)

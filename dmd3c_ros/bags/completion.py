@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import conversions
+from dmd3c_ros.messages.clouds import depth_to_cloud
+from dmd3c_ros.messages.images import color_map, depth_to_image, float_to_image, rgb_to_image
+
 from .frames import Frame, FrameSource
 from .records import BagError
 from .selection import CLOUD, IMAGE, INFO
@@ -80,23 +82,21 @@ def _write(writer: BagWriter, names: dict[str, str], frame: Frame, source: Frame
     settings = source.settings
     depth = frame.depth(settings.min_confidence)
     make: dict[str, Callable[[], Any]] = {
-        'depth_registered/image_rect': lambda: conversions.depth_to_image(
+        'depth_registered/image_rect': lambda: depth_to_image(
             depth, frame.header, settings.depth_encoding
         ),
         'depth_registered/camera_info': lambda: frame.info,
-        'depth_registered/points': lambda: conversions.depth_to_cloud(
+        'depth_registered/points': lambda: depth_to_cloud(
             depth, frame.rgb, frame.camera, frame.header
         ),
-        'depth_registered/color': lambda: conversions.rgb_to_image(
-            conversions.color_map(depth, settings.color_near, settings.color_far), frame.header
+        'depth_registered/color': lambda: rgb_to_image(
+            color_map(depth, settings.color_near, settings.color_far), frame.header
         ),
-        'confidence': lambda: conversions.float_to_image(
-            frame.completion.confidence, frame.header
-        ),
-        'sparse/image_rect': lambda: conversions.depth_to_image(
+        'confidence': lambda: float_to_image(frame.completion.confidence, frame.header),
+        'sparse/image_rect': lambda: depth_to_image(
             frame.sparse, frame.header, settings.depth_encoding
         ),
-        'rectified/image_rect': lambda: conversions.rgb_to_image(frame.rgb, frame.header),
+        'rectified/image_rect': lambda: rgb_to_image(frame.rgb, frame.header),
         'rectified/camera_info': lambda: frame.info,
     }
     for name, topic in names.items():

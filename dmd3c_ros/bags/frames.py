@@ -13,18 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.interfaces import QosDurability
 
-from ..conversions import MessageError, camera_to_info
-from ..core.camera import Camera
-from ..core.completer import Completion, DepthCompleter
-from ..core.memory import MEMORY_ERRORS, is_out_of_memory
-from ..core.projection import HiddenPointFilter, project_points
-from ..core.transform_buffer import TransformBuffer, TransformError
-from ..io.calibration import read_camera, read_extrinsics, read_lens
-from ..message_types import CameraInfo, Header, Time
-from ..node.settings import MotionSettings, NodeSettings
-from ..pictures import PictureReader, picture_to_rgb
-from ..sweeps import SweepAligner, shift_stamp, stamp_ns_of
-from ..tf_messages import TF_TYPE, add_transforms
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.completer import Completion, DepthCompleter
+from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
+from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+from dmd3c_ros.core.transform_buffer import TransformBuffer, TransformError
+from dmd3c_ros.io.calibration import read_camera, read_extrinsics, read_lens
+from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
+from dmd3c_ros.messages.tf import TF_TYPE, add_transforms
+from dmd3c_ros.messages.types import CameraInfo, Header, Time
+from dmd3c_ros.pipeline.rectification import PictureReader, picture_to_rgb
+from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
+from dmd3c_ros.pipeline.sweeps import SweepAligner
+
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, Topic

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.transform_buffer import TransformError
+from dmd3c_ros.core.transform_buffer import TransformError
+
 from .completion import OUTPUTS, output_names
 from .frames import read_transforms
 from .reader import Bag

@@ -28,8 +28,9 @@ from rosbags.typesys import (
 )
 from rosbags.typesys.store import Typestore
 
+from dmd3c_ros.messages.cdr import ros2_types
+
 from . import recovery
-from .encoding import ros2_types
 from .records import BagError, Record, Topic, reliable
 
 _log = logging.getLogger(__name__)

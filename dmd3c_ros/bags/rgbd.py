@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..conversions import MessageError, camera_from_info, depth_from_image
-from ..node.settings import NodeSettings
-from ..pictures import picture_to_rgb
-from ..slam.droid import RgbdFrame
+from dmd3c_ros.messages.cameras import camera_from_info
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.pipeline.rectification import picture_to_rgb
+from dmd3c_ros.pipeline.settings import NodeSettings
+from dmd3c_ros.slam.droid import RgbdFrame
+
 from .frames import FrameSource
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag

@@ -10,7 +10,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from .encoding import encode, ros2_types
+from dmd3c_ros.messages.cdr import encode, ros2_types
+
 from .records import BagError, Record, Topic, reliable
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}

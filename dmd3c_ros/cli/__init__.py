@@ -1,5 +1,5 @@
 """The `dmd3c` command."""
 
-from dmd3c_ros.cli.app import main
+from .app import main
 
 __all__ = ['main']

@@ -1,5 +1,5 @@
 """`python -m dmd3c_ros.cli` is `dmd3c`."""
 
-from dmd3c_ros.cli.app import main
+from .app import main
 
 main()

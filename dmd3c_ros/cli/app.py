@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli import (
+from . import (
     bag,
     benchmark,
     complete,
@@ -71,7 +71,7 @@ def configure(
     """Set up the log, on the standard error with the progress bars."""
     from rich.logging import RichHandler
 
-    from dmd3c_ros.cli.console import console
+    from .console import console
 
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

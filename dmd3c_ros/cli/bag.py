@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dmd3c_ros.cli.options import BAG, TOPICS, given, make_completer, part, with_options
+from .options import BAG, TOPICS, given, make_completer, part, with_options
 
 if TYPE_CHECKING:
     from dmd3c_ros.bags.frames import FrameSource
@@ -66,7 +66,8 @@ def complete_bag(
         output_names,
     )
     from dmd3c_ros.bags.reader import Bag
-    from dmd3c_ros.cli.console import fail, progress_bar, say, write_numbers
+
+    from .console import fail, progress_bar, say, write_numbers
 
     rectified = RECTIFIED_OUTPUTS if options.get('rectify') else ()
     outputs = tuple(output) if output else DEFAULT_OUTPUTS + rectified
@@ -104,7 +105,8 @@ def bag_info(bag: BagPath) -> None:
     """Describe a recording: its topics, and what `complete bag` would take."""
     from dmd3c_ros.bags.info import describe
     from dmd3c_ros.bags.reader import Bag
-    from dmd3c_ros.cli.console import fail
+
+    from .console import fail
 
     try:
         with Bag(bag) as recording:
@@ -127,8 +129,9 @@ def kitti_to_bag(
     ] = 'auto',
 ) -> None:
     """Write a KITTI raw drive as a ROS 2 bag that `ros2 bag play` and the node take as it is."""
-    from dmd3c_ros.bags.kitti import convert_drive, open_drive
-    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.bags.kitti_conversion import convert_drive, open_drive
+
+    from .console import fail, progress_bar, say
 
     try:
         source = open_drive(drive, camera)
@@ -155,7 +158,7 @@ def open_source(
     """
     from dmd3c_ros.bags.frames import FrameSource, Rig
     from dmd3c_ros.bags.selection import find_inputs
-    from dmd3c_ros.node.settings import MotionSettings, NodeSettings
+    from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 
     rig = Rig(**part(options, Rig))
     settings = NodeSettings(**part(options, NodeSettings))

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dmd3c_ros.cli.console import fail, progress_bar, say
-from dmd3c_ros.cli.options import make_completer
 from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+
+from .console import fail, progress_bar, say
+from .options import make_completer
 
 _READ_AHEAD = 2
 # What a bad file raises. Anything else is a fault of the program and ends the run.

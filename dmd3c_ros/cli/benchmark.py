@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import given
+from .options import given
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dmd3c_ros.benchmark import BenchmarkConfig, Case, Inputs
-    from dmd3c_ros.benchmark_numerics import Deviation, NearestTiming
+    from dmd3c_ros.benchmarks.precision import Deviation, NearestTiming
+    from dmd3c_ros.benchmarks.speed import BenchmarkConfig, Case, Inputs
 
 _LOWER = ('bfloat16', 'float16')
 
@@ -61,9 +61,10 @@ def benchmark(
     """Time completions side by side, from arrays to arrays, and print a table."""
     import torch
 
-    from dmd3c_ros.benchmark import BenchmarkConfig, machine, run
-    from dmd3c_ros.benchmark_numerics import time_nearest
-    from dmd3c_ros.cli.console import console, fail
+    from dmd3c_ros.benchmarks.precision import time_nearest
+    from dmd3c_ros.benchmarks.speed import BenchmarkConfig, machine, run
+
+    from .console import console, fail
 
     try:
         config = BenchmarkConfig(
@@ -116,7 +117,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _compare(config: 'BenchmarkConfig', drive: Path, limit: int) -> 'list[Deviation]':
     """Deviations of the lower precisions on the frames of a drive."""
-    from dmd3c_ros.benchmark_numerics import deviations
+    from dmd3c_ros.benchmarks.precision import deviations
     from dmd3c_ros.core.completer import CompleterConfig
 
     frames = _frames(drive, limit)
@@ -130,9 +131,9 @@ def _compare(config: 'BenchmarkConfig', drive: Path, limit: int) -> 'list[Deviat
 
 
 def _frames(drive: Path, limit: int) -> 'list[Inputs]':
-    from dmd3c_ros.benchmark import Inputs
+    from dmd3c_ros.benchmarks.speed import Inputs
     from dmd3c_ros.core.projection import project_points
-    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.io.kitti_raw import KittiDrive
 
     kitti = KittiDrive(drive)
     count = min(limit, len(kitti))
@@ -154,7 +155,7 @@ def _report(
     differences: 'list[Deviation]',
     path: Path | None,
 ) -> None:
-    from dmd3c_ros.cli.console import result_console, write_numbers
+    from .console import result_console, write_numbers
 
     console = result_console()
     console.print(', '.join(f'{key} {value}' for key, value in machine.items()), highlight=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import (
+from .options import (
     COMPLETION,
     HIDDEN_POINTS,
     DepthScale,
@@ -17,8 +17,9 @@ from dmd3c_ros.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from dmd3c_ros.cli.batch import Inputs, Job
-    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.io.kitti_raw import KittiDrive
+
+    from .batch import Inputs, Job
 
 app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
 
@@ -37,9 +38,10 @@ def kitti(
     options: dict,
 ) -> None:
     """Complete every frame of a KITTI raw drive into OUT/NAME.png (16-bit)."""
-    from dmd3c_ros.cli.batch import Job, complete_all
-    from dmd3c_ros.cli.console import fail
-    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.io.kitti_raw import KittiDrive
+
+    from .batch import Job, complete_all
+    from .console import fail
 
     try:
         frames = KittiDrive(drive, camera)
@@ -72,8 +74,8 @@ def frames(
 
     Files belong together by name; the names of KITTI's depth selection are understood.
     """
-    from dmd3c_ros.cli.batch import complete_all
-    from dmd3c_ros.cli.console import fail
+    from .batch import complete_all
+    from .console import fail
 
     try:
         jobs, failures = _pair_files(images, sparse, intrinsics, out)
@@ -114,9 +116,10 @@ def one(
     options: dict,
 ) -> None:
     """Complete a single picture with a cloud file."""
-    from dmd3c_ros.cli.console import fail, say
     from dmd3c_ros.io.clouds import write_ply
     from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+
+    from .console import fail, say
 
     try:
         inputs, camera = _load_one(image, points, intrinsics, extrinsics, rectify)
@@ -136,8 +139,9 @@ def one(
 
 
 def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
-    from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.core.projection import project_points
+
+    from .batch import Inputs
 
     def load() -> Inputs:
         frame = drive[index]
@@ -151,8 +155,9 @@ def _pair_files(
     images: Path, sparse: Path, intrinsics: Path, out: Path
 ) -> 'tuple[list[Job], dict[str, str]]':
     """Jobs of the pictures that have all their files, and the reasons for the others."""
-    from dmd3c_ros.cli.batch import Job
     from dmd3c_ros.io.calibration import read_intrinsics
+
+    from .batch import Job
 
     pictures = _by_key(images, _PICTURES)
     depths = _by_key(sparse, ('.png',))
@@ -189,10 +194,11 @@ def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
-    from dmd3c_ros.cli.batch import Inputs
     from dmd3c_ros.io.calibration import read_intrinsics
     from dmd3c_ros.io.depth_png import read_depth_png
     from dmd3c_ros.io.images import read_rgb
+
+    from .batch import Inputs
 
     def load() -> Inputs:
         rgb, sparse = read_rgb(picture), read_depth_png(depth)
@@ -216,12 +222,13 @@ def _load_one(
     """Inputs of one completion, and the camera."""
     import numpy as np
 
-    from dmd3c_ros.cli.batch import Inputs
+    from dmd3c_ros.core.distortion import Rectifier
     from dmd3c_ros.core.projection import project_points
     from dmd3c_ros.io.calibration import read_camera, read_extrinsics, read_lens
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
-    from dmd3c_ros.rectification import Rectifier
+
+    from .batch import Inputs
 
     rgb = read_rgb(image)
     camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])

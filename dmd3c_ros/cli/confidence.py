@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import COMPLETION, given, make_completer, with_options
+from .options import COMPLETION, given, make_completer, with_options
 
 
 @with_options(COMPLETION)
@@ -23,8 +23,9 @@ def benchmark_confidence(
     json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
 ) -> None:
     """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
-    from dmd3c_ros.cli.console import console, fail, write_numbers
-    from dmd3c_ros.confidence_benchmark import Drives, as_rows, measure
+    from dmd3c_ros.benchmarks.confidence import Drives, as_rows, measure
+
+    from .console import console, fail, write_numbers
 
     completer = make_completer(options)
     try:
@@ -41,7 +42,7 @@ def benchmark_confidence(
 def _show(table: list, model: str) -> None:
     from rich.table import Table
 
-    from dmd3c_ros.cli.console import result_console
+    from .console import result_console
 
     shown = Table(title=f'{model}: what each min_confidence keeps')
     titles = ('surfaces', 'sky', 'MAE m', 'RMSE m', 'off by more than 5 %')

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import NETWORK, given, with_options
+from .options import NETWORK, given, with_options
 
 
 @with_options(NETWORK)
@@ -26,7 +26,7 @@ def demo(
     options: dict,
 ) -> None:
     """Play a drive to the completion node over DDS and report what comes out."""
-    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from .console import fail, progress_bar, say
 
     try:
         from dmd3c_ros.demo import DemoConfig, DemoError, run

@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from dmd3c_ros.cli.options import (
-    Device,
-    Model,
-    Precision,
-    Weights,
-    given,
-    make_completer,
-    memory_explained,
-)
+from .options import Device, Model, Precision, Weights, given, make_completer, memory_explained
 
 if TYPE_CHECKING:
     from dmd3c_ros.datasets import DepthDataset
-    from dmd3c_ros.evaluation import Evaluation, Predictor, Scoring
+    from dmd3c_ros.evaluation.protocols import Evaluation, Predictor, Scoring
 
 _DATA = 'Data'
 _SCORE = 'Scoring'
@@ -118,7 +110,7 @@ def evaluate(
     worst: Annotated[int, typer.Option(min=0, help='Frames on the sheet of the worst.')] = 6,
 ) -> None:
     """Measure models as the benchmarks do; tables here, everything else into OUT."""
-    from dmd3c_ros.cli.console import fail
+    from .console import fail
 
     options = given(points=points, hide=hide, seed=seed, allow_pickle=allow_pickle or None)
     limits = given(bottom_rows=rows, min_depth=min_depth, max_depth=max_depth)
@@ -173,7 +165,7 @@ def _test_set(dataset: str) -> str:
 
 def _scorings(dataset: str, lines: str | None, limits: dict[str, object]) -> 'list[Scoring]':
     """Scoring of each number of lines that was asked for."""
-    from dmd3c_ros.evaluation import protocol
+    from dmd3c_ros.evaluation.protocols import protocol
 
     scoring = replace(protocol(dataset), **limits)
     if lines is None:
@@ -185,7 +177,7 @@ def _scorings(dataset: str, lines: str | None, limits: dict[str, object]) -> 'li
 
 
 def _folders(paths: Sequence[Path]) -> 'list[Predictor]':
-    from dmd3c_ros.evaluation import FolderPredictor
+    from dmd3c_ros.evaluation.protocols import FolderPredictor
 
     return [FolderPredictor(path) for path in paths]
 
@@ -194,7 +186,7 @@ def _completer(
     name: str | None, weights: str | None, device: str | None, precision: str | None
 ) -> 'Predictor':
     """A model, called by its name and, where one is given, its checkpoint's."""
-    from dmd3c_ros.evaluation import CompleterPredictor
+    from dmd3c_ros.evaluation.protocols import CompleterPredictor
 
     completer = make_completer(
         given(model=name or None, weights=weights or None, device=device, precision=precision)
@@ -205,9 +197,10 @@ def _completer(
 
 def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluation':
     """Evaluate one model with one scoring, and write what belongs to it."""
-    from dmd3c_ros.cli.console import fail, progress_bar
-    from dmd3c_ros.evaluation import Evaluation, evaluate
-    from dmd3c_ros.evaluation_report import Gallery, write_results
+    from dmd3c_ros.evaluation.protocols import Evaluation, evaluate
+    from dmd3c_ros.evaluation.report import Gallery, write_results
+
+    from .console import fail, progress_bar
 
     label = Evaluation(predictor.name, settings.dataset, scoring).label
     folder = settings.out / re.sub(r'[^\w.-]+', '_', label)
@@ -240,9 +233,10 @@ def _spread(count: int, limit: int | None) -> list[int]:
 
 def _report(results: 'list[Evaluation]', out: Path) -> None:
     """Print the tables; ends the command with code 1 if a frame failed or nothing was scored."""
-    from dmd3c_ros.cli.console import fail, result_console, say
-    from dmd3c_ros.evaluation_report import band_table, result_table
+    from dmd3c_ros.evaluation.report import band_table, result_table
     from dmd3c_ros.io.atomic import write_json
+
+    from .console import fail, result_console, say
 
     console = result_console()
     console.print(result_table(results))
@@ -262,8 +256,9 @@ def _report(results: 'list[Evaluation]', out: Path) -> None:
 
 
 def _submit(predictors: 'list[Predictor]', frames: 'DepthDataset', folder: Path) -> None:
-    from dmd3c_ros.cli.console import fail, progress_bar, say
-    from dmd3c_ros.evaluation import write_submission
+    from dmd3c_ros.evaluation.protocols import write_submission
+
+    from .console import fail, progress_bar, say
 
     if len(predictors) != 1:
         raise fail(f'--submission: expected one model, got {len(predictors)}')

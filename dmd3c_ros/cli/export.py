@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.bag import open_source
-from dmd3c_ros.cli.options import (
+from .bag import open_source
+from .options import (
     BAG,
     COMPLETION,
     HIDDEN_POINTS,
@@ -41,10 +41,11 @@ def onnx(
     `weights inspect` says; sparse (1, 1, H, W), m, 0 = unknown; and K (1, 3, 3), pixels; H and W
     are multiples of 4. Its outputs are depth and confidence (1, 1, H, W).
     """
-    from dmd3c_ros.cli.console import console, fail, say
-    from dmd3c_ros.core.backends import export_onnx
     from dmd3c_ros.core.completer import CompleterConfig
     from dmd3c_ros.core.loading import load_network
+    from dmd3c_ros.core.runners import export_onnx
+
+    from .console import console, fail, say
 
     try:
         name, network = load_network(CompleterConfig(**given(model=model, weights=weights)))
@@ -85,9 +86,10 @@ def tum(
 
     OUT has rgb/, depth/ (16-bit), associations.txt, calibration.txt and orbslam3.yaml.
     """
-    from dmd3c_ros.cli.console import fail, progress_bar, say
     from dmd3c_ros.io.depth_png import TUM_SCALE
     from dmd3c_ros.io.tum import TumWriter
+
+    from .console import fail, progress_bar, say
 
     is_drive = (source / 'velodyne_points').is_dir()
     if is_drive and (depth or not options.keys() <= _OF_DRIVES):
@@ -118,8 +120,8 @@ def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
     import numpy as np
 
     from dmd3c_ros.core.projection import project_points
-    from dmd3c_ros.io.kitti import KittiDrive
-    from dmd3c_ros.node.settings import NodeSettings
+    from dmd3c_ros.io.kitti_raw import KittiDrive
+    from dmd3c_ros.pipeline.settings import NodeSettings
     from dmd3c_ros.slam.droid import RgbdFrame
 
     chosen, frames = NodeSettings(**part(options, NodeSettings)), KittiDrive(drive)
@@ -136,8 +138,9 @@ def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
 def _bag_frames(path: Path, depth: str, options: dict) -> 'Iterator[RgbdFrame]':
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import RecordedFrames, completed_frames, depth_topic
-    from dmd3c_ros.cli.console import say
-    from dmd3c_ros.node.settings import NodeSettings
+    from dmd3c_ros.pipeline.settings import NodeSettings
+
+    from .console import say
 
     with Bag(path) as bag:
         recorded = depth_topic(bag, depth)

@@ -19,8 +19,9 @@ def miniature(
     seed: Annotated[int, typer.Option(min=0, help='Seed of the simulated scene.')] = 0,
 ) -> None:
     """Simulate a drive and write it in the layout of a data set."""
-    from dmd3c_ros.cli.console import fail, say
     from dmd3c_ros.datasets.miniature import write_miniature
+
+    from .console import fail, say
 
     try:
         write_miniature(layout, out, frames=frames, seed=seed)

@@ -28,9 +28,10 @@ def benchmark_motion(
     """
     import numpy as np
 
-    from dmd3c_ros.cli.console import console, fail, write_numbers
-    from dmd3c_ros.cli.options import given
-    from dmd3c_ros.motion_benchmark import MovingRig, run, time_sweep
+    from dmd3c_ros.benchmarks.motion import MovingRig, run, time_sweep
+
+    from .console import console, fail, write_numbers
+    from .options import given
 
     options = given(lidar=lidar, image_delay=image_delay, odometry_rate=odometry_rate, seed=seed)
     rows: dict[str, dict[str, dict[str, float]]] = {}
@@ -58,7 +59,7 @@ def benchmark_motion(
 def _show(rows: dict) -> None:
     from rich.table import Table
 
-    from dmd3c_ros.cli.console import result_console
+    from .console import result_console
 
     table = Table(title='error in the image, pixels: median / 95 %')
     table.add_column('correction')

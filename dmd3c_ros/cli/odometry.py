@@ -5,14 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import (
-    Device,
-    Precision,
-    Weights,
-    given,
-    make_completer,
-    memory_explained,
-)
+from .options import Device, Precision, Weights, given, make_completer, memory_explained
 
 
 @memory_explained()
@@ -47,11 +40,12 @@ def odometry(
     The reference is the simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive.
     Needs `pip install 'dmd3c_ros[simulation,slam]'`.
     """
-    from dmd3c_ros.cli.console import fail, progress_bar, say
+    from dmd3c_ros.benchmarks.odometry import compare
     from dmd3c_ros.core.baselines import BASELINES
-    from dmd3c_ros.drives import RecordedDrive, SimulatedDrive
-    from dmd3c_ros.slam.comparison import compare
+    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
     from dmd3c_ros.slam.odometry import OdometrySettings
+
+    from .console import fail, progress_bar, say
 
     try:
         if kitti is None:

@@ -181,8 +181,9 @@ def memory_explained(options: Collection[str] = ('device',)) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        from dmd3c_ros.cli.console import fail
         from dmd3c_ros.core.memory import is_out_of_memory
+
+        from .console import fail
 
         if not is_out_of_memory(error):
             raise
@@ -203,8 +204,9 @@ def part(options: Mapping[str, Any], settings: type) -> dict[str, Any]:
 
 def make_completer(options: Mapping[str, Any]) -> 'DepthCompleter':
     """Completer of those of the options that concern it; a bad one ends the command."""
-    from dmd3c_ros.cli.console import fail
     from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+
+    from .console import fail
 
     try:
         return DepthCompleter(CompleterConfig(**part(options, CompleterConfig)))

@@ -21,13 +21,13 @@ def soak(
     """
     import tempfile
 
-    from dmd3c_ros.cli.console import fail, progress_bar, say, write_numbers
-    from dmd3c_ros.cli.options import given
+    from .console import fail, progress_bar, say, write_numbers
+    from .options import given
 
     try:
+        from dmd3c_ros.benchmarks.soak.config import SoakConfig
+        from dmd3c_ros.benchmarks.soak.driver import soak as run
         from dmd3c_ros.demo.config import DemoError
-        from dmd3c_ros.soak.config import SoakConfig
-        from dmd3c_ros.soak.driver import soak as run
     except ImportError as error:
         raise fail(f'needs ROS 2 ({error})') from error
     try:

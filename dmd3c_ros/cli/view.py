@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dmd3c_ros.cli.options import NETWORK, make_completer, with_options
+from .options import NETWORK, make_completer, with_options
 
 if TYPE_CHECKING:
     from dmd3c_ros.viewing.frames import ViewFrame
@@ -45,8 +45,9 @@ def view(
     Depth that a bag or a folder has is taken; else frames are completed. Needs
     `pip install 'dmd3c_ros[view]'`, and for the trajectory of a recorded drive `[slam]`.
     """
-    from dmd3c_ros.cli.console import fail, progress_bar, say
     from dmd3c_ros.viewing.rerun_log import RerunLog
+
+    from .console import fail, progress_bar, say
 
     try:
         with ExitStack() as stack, progress_bar() as progress:
@@ -65,8 +66,8 @@ def view(
 def _frames(
     stack: ExitStack, source: str, drive: Path | None, frames: int | None, seed: int, options: dict
 ) -> 'Iterator[ViewFrame]':
-    from dmd3c_ros.drives import RecordedDrive, SimulatedDrive
-    from dmd3c_ros.io.kitti import KittiDrive
+    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
+    from dmd3c_ros.io.kitti_raw import KittiDrive
     from dmd3c_ros.viewing import frames as viewing
 
     path = Path(source)
@@ -83,9 +84,10 @@ def _frames(
 def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFrame]':
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import depth_topic
-    from dmd3c_ros.cli.bag import open_source
     from dmd3c_ros.viewing import frames as viewing
     from dmd3c_ros.viewing.trajectory import with_trajectory
+
+    from .bag import open_source
 
     bag = stack.enter_context(Bag(path))
     if depth_topic(bag, '') is not None:

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dmd3c_ros.core.checkpoint import Checkpoint
+    from dmd3c_ros.core.weights.checkpoint import Checkpoint
 
 app = typer.Typer(help='Checkpoints of the networks.', no_args_is_help=True)
 
@@ -23,8 +23,9 @@ def list_(folder: Folder = None) -> None:
     """List the known checkpoints: network, training data, licence, size, and what is here."""
     from rich.table import Table
 
-    from dmd3c_ros.cli.console import result_console
-    from dmd3c_ros.core.release import RELEASES, weights_path
+    from dmd3c_ros.core.weights.releases import RELEASES, weights_path
+
+    from .console import result_console
 
     table = Table('name', 'network', 'trained on', 'licence', 'about MB', 'here')
     table.add_column('from', no_wrap=True)
@@ -47,9 +48,10 @@ def get(
     """Download a checkpoint to the cache, check it, and print its path."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    from dmd3c_ros.cli.console import fail, progress_bar, say
-    from dmd3c_ros.core.download import get as fetch
-    from dmd3c_ros.core.release import release
+    from dmd3c_ros.core.weights.download import get as fetch
+    from dmd3c_ros.core.weights.releases import release
+
+    from .console import fail, progress_bar, say
 
     try:
         item = release(name)
@@ -73,9 +75,10 @@ def inspect(
     """Tell what a checkpoint file holds: its network, its conventions, what else is in it."""
     from rich.table import Table
 
-    from dmd3c_ros.cli.console import fail, result_console
-    from dmd3c_ros.core.checkpoint import read_checkpoint
-    from dmd3c_ros.core.download import sha256
+    from dmd3c_ros.core.weights.checkpoint import read_checkpoint
+    from dmd3c_ros.core.weights.download import sha256
+
+    from .console import fail, result_console
 
     try:
         checkpoint = read_checkpoint(file)
@@ -91,9 +94,9 @@ def inspect(
 def _describe(table: 'Table', checkpoint: 'Checkpoint') -> None:
     """Add rows about the contents of a checkpoint."""
     from dmd3c_ros.core import networks
-    from dmd3c_ros.core.checkpoint import misfits
-    from dmd3c_ros.core.conventions import STATED, convention_of
-    from dmd3c_ros.core.release import closest, meta_network, recognize
+    from dmd3c_ros.core.weights.checkpoint import misfits
+    from dmd3c_ros.core.weights.conventions import STATED, convention_of
+    from dmd3c_ros.core.weights.releases import closest, meta_network, recognize
 
     name = recognize(checkpoint.state)
     if name is not None:

@@ -47,7 +47,7 @@ def fill_ip_basic(sparse: np.ndarray) -> np.ndarray:
     """
     import torch
 
-    from .ops.ip_basic import ip_basic
+    from dmd3c_ros.core.ops.ip_basic import ip_basic
 
     return ip_basic(torch.from_numpy(np.ascontiguousarray(sparse))[None, None])[0, 0].numpy()
 

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
+
 from . import networks
-from .backends import BACKENDS, Runner
 from .baselines import BASELINES
 from .loading import PRECISIONS, WEIGHTS_FOLDER, load_runner
-from .networks.base import CompletionNetwork, Convention
 from .projection import HiddenPointFilter, remove_hidden_points
 from .resizing import enlarge_confidence, enlarge_depth, shrink
+from .runners import BACKENDS, Runner
 
 __all__ = [
     'WEIGHTS_FOLDER',

@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dmd3c_ros.core.networks.base import CompletionNetwork
+from dmd3c_ros.core.weights.checkpoint import CheckpointError, load_weights, read_checkpoint
+from dmd3c_ros.core.weights.releases import (
+    RELEASES,
+    WEIGHTS_FOLDER,
+    recognize,
+    release,
+    weights_path,
+)
+
 from . import networks
-from .backends import OnnxRunner, Runner, TorchRunner, cached_export
-from .checkpoint import CheckpointError, load_weights, read_checkpoint
 from .fusion import fold_batch_norms
-from .networks.base import CompletionNetwork
-from .release import RELEASES, WEIGHTS_FOLDER, recognize, release, weights_path
+from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
 if TYPE_CHECKING:
     from .completer import CompleterConfig

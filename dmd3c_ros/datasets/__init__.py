@@ -6,15 +6,15 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
-from dmd3c_ros.datasets.bundles import Bundles
-from dmd3c_ros.datasets.ddad import Ddad
-from dmd3c_ros.datasets.kitti import KittiDrives, KittiSelection
-from dmd3c_ros.datasets.lines import LINES, keep_lines, line_labels
-from dmd3c_ros.datasets.nyu import Nyu
-from dmd3c_ros.datasets.rings import DriveRings, FolderRings, open_rings
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
-from dmd3c_ros.datasets.scannet import ScanNet
-from dmd3c_ros.datasets.void import Void
+from .bundles import Bundles
+from .ddad import Ddad
+from .kitti_depth import KittiDrives, KittiSelection
+from .lines import LINES, keep_lines, line_labels
+from .nyu import Nyu
+from .rings import DriveRings, FolderRings, open_rings
+from .sample import DepthDataset, Sample
+from .scannet import ScanNet
+from .void import Void
 
 __all__ = [
     'DATASETS',

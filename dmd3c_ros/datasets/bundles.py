@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dmd3c_ros.datasets.files import files_by_name
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
+from .files import files_by_name
+from .sample import DepthDataset, Sample
 
 _SPARSE = ('dep', 'lidar')
 _TRUTH = ('gt', 'depth')

@@ -21,8 +21,9 @@ from scipy.spatial.transform import Rotation
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
 from dmd3c_ros.io.images import read_rgb
+
+from .sample import DepthDataset, Sample
 
 _SPLITS = {'train': '0', 'val': '1'}
 _LIDAR = 'LIDAR'

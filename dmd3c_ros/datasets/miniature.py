@@ -16,11 +16,12 @@ from scipy.spatial.transform import Rotation
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.datasets.files import random_points
 from dmd3c_ros.io.atomic import atomic_write, write_bytes, write_json
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import encode, write_rgb
 from dmd3c_ros.simulation import PATTERNS, Frame, Rig, drive, lidar_mount
+
+from .files import random_points
 
 DATE = '2011_09_26'
 DRIVE = f'{DATE}_drive_0001_sync'

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.datasets.files import files_by_name, random_points
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
+
+from .files import files_by_name, random_points
+from .sample import DepthDataset, Sample
 
 _SIZE = (480, 640)
 _HALF = (240, 320)

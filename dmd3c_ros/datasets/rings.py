@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.datasets.files import files_by_name, require_same
-from dmd3c_ros.datasets.lines import line_labels
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
+from dmd3c_ros.evaluation.metrics import quantized
 from dmd3c_ros.io.calibration import read_intrinsics
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
-from dmd3c_ros.io.kitti import KittiDrive, ring_indices
-from dmd3c_ros.metrics import quantized
+from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
+
+from .files import files_by_name, require_same
+from .lines import line_labels
+from .sample import DepthDataset, Sample
 
 _LEAST_DEPTH = 1.0
 """Nearer returns are the vehicle itself, m."""

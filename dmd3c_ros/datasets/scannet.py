@@ -12,10 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dmd3c_ros.datasets.files import files_by_name, random_points, require_same
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
+
+from .files import files_by_name, random_points, require_same
+from .sample import DepthDataset, Sample
 
 _MILLIMETRES = 1000.0
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from dmd3c_ros.datasets.sample import DepthDataset, Sample
 from dmd3c_ros.io.calibration import read_intrinsics
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
+
+from .sample import DepthDataset, Sample
 
 DENSITIES = (1500, 500, 150)
 _KINDS = ('image', 'sparse_depth', 'ground_truth', 'intrinsics')

@@ -1,6 +1,6 @@
 """The demonstration: the real node on a real graph, recorded, scored and drawn."""
 
-from dmd3c_ros.demo.config import DemoConfig, DemoError
-from dmd3c_ros.demo.session import run
+from .config import DemoConfig, DemoError
+from .session import run
 
 __all__ = ['DemoConfig', 'DemoError', 'run']

@@ -13,8 +13,9 @@ import rclpy
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
-from dmd3c_ros.demo.config import DemoError
 from dmd3c_ros.node.threads import ENVIRONMENT
+
+from .config import DemoError
 
 # The output of each process is kept anyway.
 _NO_LOG_FILES = ('--disable-external-lib-logs',)

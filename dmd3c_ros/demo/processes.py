@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dmd3c_ros.demo.config import DemoError
+from .config import DemoError
 
 _log = logging.getLogger(__name__)
 _PATIENCE_S = {signal.SIGINT: 10.0, signal.SIGTERM: 3.0, signal.SIGKILL: 3.0}

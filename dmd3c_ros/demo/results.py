@@ -9,14 +9,15 @@ from rich.progress import Progress
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 
-from dmd3c_ros.demo.config import DemoConfig, DemoError
-from dmd3c_ros.demo.evaluation import Frames, Score, Summary, mean_scores
-from dmd3c_ros.demo.pictures import Animation, write_report
-from dmd3c_ros.demo.recorder import Recording
-from dmd3c_ros.demo.sources import Source
 from dmd3c_ros.io.atomic import write_json
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.ply import write_ply
+
+from .config import DemoConfig, DemoError
+from .recorder import Recording
+from .report_images import Animation, write_report
+from .scoring import Frames, Score, Summary, mean_scores
+from .sources import Source
 
 _log = logging.getLogger(__name__)
 

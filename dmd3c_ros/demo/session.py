@@ -5,13 +5,13 @@ from time import monotonic, sleep
 
 from rich.progress import Progress
 
-from dmd3c_ros.demo.config import DemoConfig, DemoError
-from dmd3c_ros.demo.evaluation import Summary
-from dmd3c_ros.demo.graph import own_graph, ros_arguments, ros_context, terminable
-from dmd3c_ros.demo.processes import Child
-from dmd3c_ros.demo.recorder import Recorder, Recording
-from dmd3c_ros.demo.results import Completion, write_results
-from dmd3c_ros.demo.sources import Source, source_of
+from .config import DemoConfig, DemoError
+from .graph import own_graph, ros_arguments, ros_context, terminable
+from .processes import Child
+from .recorder import Recorder, Recording
+from .results import Completion, write_results
+from .scoring import Summary
+from .sources import Source, source_of
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1

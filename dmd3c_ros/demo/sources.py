@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dmd3c_ros.demo.config import DemoConfig, DemoError
-from dmd3c_ros.demo.evaluation import MAX_SCORED_M, Truth, held_out_truth, simulator_truth
-from dmd3c_ros.demo.recorder import Recording
-from dmd3c_ros.io.kitti import KittiDrive
+from dmd3c_ros.io.kitti_raw import KittiDrive
+
+from .config import DemoConfig, DemoError
+from .recorder import Recording
+from .scoring import MAX_SCORED_M, Truth, held_out_truth, simulator_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +40,12 @@ def source_of(config: DemoConfig) -> Source:
 
 
 def _simulator(config: DemoConfig) -> Source:
-    from dmd3c_ros.sim_player import SimSettings
+    from dmd3c_ros.node.players.sim_player import SimSettings
     from dmd3c_ros.simulation import lidar_mount
 
     settings = SimSettings()
     return Source(
-        module='dmd3c_ros.sim_player',
+        module='dmd3c_ros.node.players.sim_player',
         parameters={
             'scene': config.scene,
             'seed': config.seed,
@@ -67,7 +68,7 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
     except (OSError, ValueError) as error:
         raise DemoError(str(error)) from error
     return Source(
-        module='dmd3c_ros.kitti_player',
+        module='dmd3c_ros.node.players.kitti_player',
         parameters={
             'drive': str(path.resolve()),
             'rings': 'even',

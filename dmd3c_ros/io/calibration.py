@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.distortion import Lens
 from dmd3c_ros.core.transforms import rotation_from_quaternion, transform
-from dmd3c_ros.rectification import Lens
 
 _YAML = ('.yaml', '.yml')
 _KEYS_OF_POSE = {'translation', 'rotation'}

@@ -5,9 +5,9 @@ from tokenize import TokenError
 
 import numpy as np
 
-from dmd3c_ros.io.kitti import read_sweep
-from dmd3c_ros.io.pcd import read_pcd
-from dmd3c_ros.io.ply import read_ply, write_ply
+from .kitti_raw import read_sweep
+from .pcd import read_pcd
+from .ply import read_ply, write_ply
 
 __all__ = ['SUFFIXES', 'read_cloud', 'write_ply']
 

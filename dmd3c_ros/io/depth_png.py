@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dmd3c_ros.io.images import decode, encode
+from .images import decode, encode
 
 KITTI_SCALE = 256.0
 """KITTI depth benchmark: up to 255.996 m in steps of 3.9 mm."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dmd3c_ros.io.atomic import write_bytes
+from .atomic import write_bytes
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmd3c_ros.io.atomic import atomic_write
+from .atomic import atomic_write
 
 _TYPES = {
     **dict.fromkeys(('char', 'int8'), 'i1'),

@@ -21,9 +21,10 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.transforms import quaternion_from_rotation
-from dmd3c_ros.io.atomic import write_bytes
-from dmd3c_ros.io.depth_png import TUM_SCALE, write_depth_png
-from dmd3c_ros.io.images import write_rgb
+
+from .atomic import write_bytes
+from .depth_png import TUM_SCALE, write_depth_png
+from .images import write_rgb
 
 _DEFAULT_RATE_HZ = 10.0
 _TRAJECTORY_HEADING = '# seconds tx ty tz qx qy qz qw'

@@ -13,7 +13,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from .settings import NodeSettings
+from dmd3c_ros.pipeline.settings import NodeSettings
+
 from .synchronizer import Synchronizer
 from .topic_input import TopicInput
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..core.completer import CompleterConfig, Completion, DepthCompleter
-from ..core.memory import MEMORY_ERRORS, is_out_of_memory
+from dmd3c_ros.core.completer import CompleterConfig, Completion, DepthCompleter
+from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
 
 # What loading a model raises; all of it is told to whoever asked for the model.
 LOAD_ERRORS = (ValueError, OSError, ImportError, *MEMORY_ERRORS)

@@ -1,30 +1,13 @@
 """Procedural worlds, ray-cast images with exact depth, and LiDAR sweeps."""
 
-from dmd3c_ros.simulation.indoor import indoor
-from dmd3c_ros.simulation.lidar import (
-    PATTERNS,
-    LidarNoise,
-    Pattern,
-    Rays,
-    Rosette,
-    Spinning,
-    Sweep,
-    scan,
-)
-from dmd3c_ros.simulation.moving import Arc
-from dmd3c_ros.simulation.render import RenderedView, render
-from dmd3c_ros.simulation.rig import (
-    Frame,
-    Rig,
-    camera_mount,
-    capture,
-    drive,
-    lidar_mount,
-    pinhole,
-)
-from dmd3c_ros.simulation.scene import Light, Scene
-from dmd3c_ros.simulation.scenes import KINDS, build
-from dmd3c_ros.simulation.street import street
+from .indoor import indoor
+from .lidar import PATTERNS, LidarNoise, Pattern, Rays, Rosette, Spinning, Sweep, scan
+from .moving import Arc
+from .render import RenderedView, render
+from .rig import Frame, Rig, camera_mount, capture, drive, lidar_mount, pinhole
+from .scene import Light, Scene
+from .scenes import KINDS, build
+from .street import street
 
 __all__ = [
     'KINDS',

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dmd3c_ros.simulation.mesh import Mesh, merge
-from dmd3c_ros.simulation.path import Path
-from dmd3c_ros.simulation.scene import Light, Mover, Scene
-from dmd3c_ros.simulation.solid import Solid
-from dmd3c_ros.simulation.textures import Material, MaterialTable, Stripe
+from .mesh import Mesh, merge
+from .path import Path
+from .scene import Light, Mover, Scene
+from .solid import Solid
+from .textures import Material, MaterialTable, Stripe
 
 
 class SceneBuilder:

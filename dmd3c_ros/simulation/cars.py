@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.mesh import Mesh, box, merge, sheet, tubes
-from dmd3c_ros.simulation.textures import Pattern2D
+from .builder import SceneBuilder
+from .mesh import Mesh, box, merge, sheet, tubes
+from .textures import Pattern2D
 
 _PAINTS = (
     (0.55, 0.56, 0.58),

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from dmd3c_ros.simulation import buildings, plants, props, trucks
-from dmd3c_ros.simulation.site import Site
+from . import buildings, plants, props, trucks
+from .site import Site
 
 _FROM_M, _TO_M = -25.0, 165.0
 

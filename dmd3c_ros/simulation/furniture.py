@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation import plants, props
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.mesh import Mesh, box, boxes, ellipsoids, merge, relief, tubes
-from dmd3c_ros.simulation.textures import Pattern2D
+from . import plants, props
+from .builder import SceneBuilder
+from .mesh import Mesh, box, boxes, ellipsoids, merge, relief, tubes
+from .textures import Pattern2D
 
 
 class Furniture:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.mesh import Mesh, sheet
-from dmd3c_ros.simulation.path import Path
-from dmd3c_ros.simulation.textures import Pattern2D, Stripe
+from .builder import SceneBuilder
+from .mesh import Mesh, sheet
+from .path import Path
+from .textures import Pattern2D, Stripe
 
 BEHIND_M, AHEAD_M, ASIDE_M = 40.0, 190.0, 95.0
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation import props
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.buildings import pane_material
-from dmd3c_ros.simulation.furniture import Furniture
-from dmd3c_ros.simulation.light import lamplight
-from dmd3c_ros.simulation.mesh import Mesh, boxes, ellipsoids, relief, tubes
-from dmd3c_ros.simulation.path import Path
-from dmd3c_ros.simulation.scene import Scene
-from dmd3c_ros.simulation.textures import Pattern2D
+from . import props
+from .builder import SceneBuilder
+from .buildings import pane_material
+from .furniture import Furniture
+from .light import lamplight
+from .mesh import Mesh, boxes, ellipsoids, relief, tubes
+from .path import Path
+from .scene import Scene
+from .textures import Pattern2D
 
 
 def indoor(seed: int) -> Scene:

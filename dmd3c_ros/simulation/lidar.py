@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmd3c_ros.simulation.scene import Scene
+from .scene import Scene
 
 
 class Rays(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation.scene import Light
+from .scene import Light
 
 
 def _camera(rng: np.random.Generator) -> dict:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.simulation.scene import Light, Scene
-from dmd3c_ros.simulation.textures import albedo, fractal
+
+from .scene import Light, Scene
+from .textures import albedo, fractal
 
 _LIFT_M = 0.01  # along the normal, so that a shadow ray does not meet its own surface
 _CORNER_M = 1.2  # reach of the rays that find corners shut off from the sky

@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.simulation.lidar import LidarNoise, Pattern, scan
-from dmd3c_ros.simulation.render import render
-from dmd3c_ros.simulation.scene import Scene
-from dmd3c_ros.simulation.scenes import build
+
+from .lidar import LidarNoise, Pattern, scan
+from .render import render
+from .scene import Scene
+from .scenes import build
 
 # REP 103: optical frame (x right, y down, z forward) in a body frame (x forward, y left, z up).
 R_BODY_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])

@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
-from dmd3c_ros.simulation.mesh import Mesh, merge, yaw_pose
-from dmd3c_ros.simulation.path import Path
-from dmd3c_ros.simulation.solid import Hits, Solid
-from dmd3c_ros.simulation.textures import MaterialTable
+from .mesh import Mesh, merge, yaw_pose
+from .path import Path
+from .solid import Hits, Solid
+from .textures import MaterialTable
 
 
 @dataclass(frozen=True)

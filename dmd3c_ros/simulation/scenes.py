@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dmd3c_ros.simulation.indoor import indoor
-from dmd3c_ros.simulation.scene import Scene
-from dmd3c_ros.simulation.street import street
+from .indoor import indoor
+from .scene import Scene
+from .street import street
 
 KINDS = {'street': street, 'indoor': indoor}
 

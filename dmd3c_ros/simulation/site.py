@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation import plants
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.ground import Ground, random_layout, random_path, stripes
-from dmd3c_ros.simulation.mesh import Mesh
+from . import plants
+from .builder import SceneBuilder
+from .ground import Ground, random_layout, random_path, stripes
+from .mesh import Mesh
 
 _NEAR_M = (36.0, 20.0)  # along and beside the way: plants within are detailed
 _GREEN = {'urban': 0.25, 'industry': 0.4}  # how likely the land is grown over; else 0.9

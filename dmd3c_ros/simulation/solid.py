@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmd3c_ros.simulation.mesh import Mesh
+from .mesh import Mesh
 
 
 class Hits(NamedTuple):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation import buildings, cars, props, trucks
-from dmd3c_ros.simulation.frontage import frontage
-from dmd3c_ros.simulation.ground import AHEAD_M
-from dmd3c_ros.simulation.light import daylight
-from dmd3c_ros.simulation.mesh import box, boxes, merge, tubes
-from dmd3c_ros.simulation.scene import Mover, Scene
-from dmd3c_ros.simulation.site import Site
-from dmd3c_ros.simulation.textures import Pattern2D
+from . import buildings, cars, props, trucks
+from .frontage import frontage
+from .ground import AHEAD_M
+from .light import daylight
+from .mesh import box, boxes, merge, tubes
+from .scene import Mover, Scene
+from .site import Site
+from .textures import Pattern2D
 
 STYLES = ('urban', 'suburb', 'avenue', 'country', 'industry')
 _SHARES = (0.28, 0.22, 0.28, 0.13, 0.09)

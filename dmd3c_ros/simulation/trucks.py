@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.simulation.builder import SceneBuilder
-from dmd3c_ros.simulation.cars import cabin, car, glass, lamp, paint, rubber, van, wheels
-from dmd3c_ros.simulation.mesh import Mesh, box, boxes, merge, sheet
-from dmd3c_ros.simulation.textures import Pattern2D
+from .builder import SceneBuilder
+from .cars import cabin, car, glass, lamp, paint, rubber, van, wheels
+from .mesh import Mesh, box, boxes, merge, sheet
+from .textures import Pattern2D
 
 
 def _lorry_cab(b: SceneBuilder, x: float, width: float, height: float) -> Mesh:

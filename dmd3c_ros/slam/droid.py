@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..core.camera import Camera
+from dmd3c_ros.core.camera import Camera
 
 _MULTIPLE = 8
 CHANNEL_ORDERS = ('bgr', 'rgb')

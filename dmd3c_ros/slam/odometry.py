@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.camera import Camera
+from dmd3c_ros.core.camera import Camera
 
 METHODS = {'intensity': 'Intensity', 'hybrid': 'Hybrid', 'point_to_plane': 'PointToPlane'}
 

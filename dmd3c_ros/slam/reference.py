@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..drives import RigFrame, rectified_from_lidar
+from dmd3c_ros.datasets.drives import RigFrame, rectified_from_lidar
 
 
 class Reference:

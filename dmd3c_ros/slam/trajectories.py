@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..io.atomic import write_bytes
+from dmd3c_ros.io.atomic import write_bytes
 
 # Okabe and Ito's colours, which the colour blind tell apart.
 _COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')

@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..bags.frames import FrameSource
-from ..bags.reader import Bag
-from ..bags.rgbd import DEPTH_TOPIC, RecordedFrames
-from ..bags.selection import IMAGE
-from ..conversions import depth_from_image
-from ..core.camera import Camera
-from ..core.completer import DepthCompleter
-from ..drives import RigFrame, drive_frame
-from ..io.depth_png import read_depth_png
-from ..io.kitti import KittiDrive
-from ..slam.reference import Reference
+from dmd3c_ros.bags.frames import FrameSource
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames
+from dmd3c_ros.bags.selection import IMAGE
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.datasets.drives import RigFrame, drive_frame
+from dmd3c_ros.io.depth_png import read_depth_png
+from dmd3c_ros.io.kitti_raw import KittiDrive
+from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.slam.reference import Reference
 
 _log = logging.getLogger(__name__)
 # Of depth pictures whose times are not known.

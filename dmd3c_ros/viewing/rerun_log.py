@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..core.camera import Camera
-from ..io.clouds import read_cloud
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.io.clouds import read_cloud
+
 from .frames import ViewFrame
 
 # Depth as 16-bit integers: half the size, 4 mm steps, as KITTI's pictures.

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ..bags.completion import OUTPUTS, output_names
-from ..bags.frames import read_transforms
-from ..bags.reader import Bag
-from ..bags.records import BagError
-from ..bags.selection import find_inputs
-from ..conversions import MessageError, cloud_to_points
-from ..core.transform_buffer import TransformError
-from ..drives import RigFrame
-from ..node.settings import NodeSettings
-from ..slam.reference import Reference
+from dmd3c_ros.bags.completion import OUTPUTS, output_names
+from dmd3c_ros.bags.frames import read_transforms
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.records import BagError
+from dmd3c_ros.bags.selection import find_inputs
+from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.datasets.drives import RigFrame
+from dmd3c_ros.messages.clouds import cloud_to_points
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.pipeline.settings import NodeSettings
+from dmd3c_ros.slam.reference import Reference
+
 from .frames import ViewFrame
 
 _log = logging.getLogger(__name__)

@@ -10,13 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    CompletionNetwork,
-    Convention,
-    NetworkOutput,
-)
+from .base import IMAGENET_MEAN, IMAGENET_STD, CompletionNetwork, Convention, NetworkOutput
 from .bpnet_blocks import ConvBlock, drop_rates, initialize, residual_stage
 from .bpnet_scale import Scale
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.local_conv import local_conv
-from ..ops.nearest import nearest_valid
+from dmd3c_ros.core.ops.local_conv import local_conv
+from dmd3c_ros.core.ops.nearest import nearest_valid
+
 from .bpnet_blocks import ConvBlock, FusionUNet, UpMerge
 
 # Depths up to this (1 mm in metres) mean that a pixel was not measured.

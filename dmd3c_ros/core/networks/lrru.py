@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.deform import propagate, sampling_grid
-from ..ops.ip_basic import ip_basic, remove_outliers
+from dmd3c_ros.core.ops.deform import propagate, sampling_grid
+from dmd3c_ros.core.ops.ip_basic import ip_basic, remove_outliers
+
 from .base import CompletionNetwork, Convention, NetworkOutput
 
 # Of 0..255, as the released checkpoints were trained with.

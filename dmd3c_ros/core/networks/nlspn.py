@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops.deform import NEIGHBOURS_3X3, propagate, sample, sampling_grid
+from dmd3c_ros.core.ops.deform import NEIGHBOURS_3X3, propagate, sample, sampling_grid
 
 _NEIGHBOURS = len(NEIGHBOURS_3X3)
 # The confidence of a neighbour is read at the pixel plus its offset, without its tap's step:

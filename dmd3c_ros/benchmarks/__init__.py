@@ -1,0 +1,1 @@
+"""Measurements of the whole: time, precision, motion, confidence, odometry, endurance."""

@@ -1,0 +1,1 @@
+"""ROS messages <-> numpy arrays. Stateless; they need no ROS installation."""

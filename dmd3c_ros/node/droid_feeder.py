@@ -1,0 +1,209 @@
+"""droid_feeder: passes RGB-D frames to DROID-SLAM, from live topics or from a bag."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import rclpy
+from message_filters import SimpleFilter
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+
+from dmd3c_ros.bags.reader import Bag
+from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames
+from dmd3c_ros.core.ranges import check_ranges, ranged
+from dmd3c_ros.io.tum import write_trajectory
+from dmd3c_ros.messages.cameras import camera_from_info
+from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.slam.droid import DroidFeeder, DroidSettings, RgbdFrame
+from dmd3c_ros.slam.droid_checkout import DroidCheckout
+
+from .diagnostics import Throttle
+from .entrypoint import run
+from .logs import show_package_log
+from .parameters import Parameters
+from .synchronizer import Synchronizer
+from .topic_input import TopicInput
+from .worker import NewestWins
+
+TOPICS = {
+    'image_rect': Image,
+    'depth_registered/image_rect': Image,
+    'depth_registered/camera_info': CameraInfo,
+}
+_MATCH_PERIOD_S = 0.5
+_POLL_S = 0.1
+# Each may have to wait for a network that takes a second.
+_QUEUE = 30
+
+
+@dataclass(frozen=True)
+class FeederSettings:
+    """Where `droid_feeder` takes its frames from, and what it leaves behind.
+
+    bag: recording that has depth images; empty for live topics.
+    depth_topic: of the bag.
+    frames: number of frames after which the node ends; 0 for no end.
+    sync_slop: largest difference between the stamps of picture and depth, s; completion_node
+        gives both the same one.
+    trajectory: file for the poses of all frames, in TUM's form, when the node ends; empty for
+        none. It makes the node keep every picture in memory (0.6 MB each).
+    """
+
+    bag: str = ''
+    depth_topic: str = DEPTH_TOPIC
+    frames: int = ranged(0, 0, 2**31 - 1)
+    sync_slop: float = ranged(0.01, 0.0, 10.0)
+    trajectory: str = ''
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+PARAMETER_GROUPS = (('', DroidCheckout), ('', FeederSettings), ('', DroidSettings))
+
+
+class DroidFeederNode(Node):
+    """Hands the newest pair of picture and depth to DROID-SLAM, in a thread of its own.
+
+    `done` is True once the frames that were asked for are tracked, `failed` when DROID-SLAM gave
+    up. Raises ParameterError, FileNotFoundError and ImportError for what it cannot start with.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('droid_feeder', automatically_declare_parameters_from_overrides=True)
+        show_package_log(self.get_logger())
+        parameters = Parameters(
+            self,
+            PARAMETER_GROUPS,
+            lambda names, values: (
+                f'{", ".join(sorted(names))}: the feeder reads them when it starts'
+            ),
+        )
+        self.settings = parameters.get(FeederSettings)
+        checkout = parameters.get(DroidCheckout)
+        checkout.weights()
+        self._feeder = DroidFeeder(
+            partial(checkout.make, checkout.load()),
+            parameters.get(DroidSettings),
+            keep=bool(self.settings.trajectory),
+        )
+        self._warn = Throttle(lambda text: self.get_logger().warning(text))
+        self.failed, self.dropped = False, 0
+        self._worker: NewestWins | None = None
+        if not self.settings.bag:
+            self._subscribe()
+
+    @property
+    def done(self) -> bool:
+        """True when nothing more is to come."""
+        limit = self.settings.frames
+        return self.failed or 0 < limit <= len(self._feeder.stamps_ns)
+
+    def feed_bag(self) -> None:
+        """Track the frames of the bag; BagError where it has no depth."""
+        with Bag(self.settings.bag) as bag:
+            source = RecordedFrames(bag, self.settings.depth_topic)
+            for frame in source:
+                if self.done or not rclpy.ok():
+                    break
+                self._add(frame)
+            self.get_logger().info(source.report.to_text())
+
+    def close(self) -> None:
+        """Stop tracking; where a trajectory is wanted, have DROID-SLAM finish it and write it."""
+        if self._worker is not None:
+            self._worker.stop()
+            for source in self._inputs:
+                source.close()
+        count = len(self._feeder.stamps_ns)
+        if not self.failed and count and self.settings.trajectory:
+            poses = self._feeder.droid.terminate(self._feeder.stream())
+            write_trajectory(Path(self.settings.trajectory), self._feeder.stamps_ns, poses)
+            self.get_logger().info(f'{count} poses in {self.settings.trajectory}')
+        self.get_logger().info(f'{count} frames tracked, {self.dropped} dropped')
+
+    # ---------------------------------------------------------------- live topics
+
+    def _subscribe(self) -> None:
+        self._worker = NewestWins(self._take, 'droid')
+        outputs = [SimpleFilter() for _ in TOPICS]
+        self._inputs = [
+            TopicInput(self, topic, kind, output.signalMessage)
+            for (topic, kind), output in zip(TOPICS.items(), outputs, strict=True)
+        ]
+        self._synchronizer = Synchronizer(outputs, _QUEUE, self.settings.sync_slop)
+        self._synchronizer.registerCallback(self._put)
+        self.create_timer(
+            _MATCH_PERIOD_S, self._match, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._match()
+
+    def _match(self) -> None:
+        if self._worker.failed:
+            raise RuntimeError('the tracking thread has ended; its error is above')
+        for source in self._inputs:
+            source.match()
+
+    def _put(self, *messages) -> None:
+        self.dropped += self._worker.put(messages)
+
+    def _take(self, messages: tuple[Image, Image, CameraInfo]) -> None:
+        if self.done:
+            return
+        try:
+            self._add(_frame_of(*messages))
+        except MessageError as error:
+            self.dropped += 1
+            self._warn(str(error))
+
+    def _add(self, frame: RgbdFrame) -> None:
+        try:
+            self._feeder.add(frame)
+        except ValueError as error:
+            self.dropped += 1
+            self._warn(str(error))
+        except (RuntimeError, IndexError) as error:
+            # Out of memory, or more keyframes than its buffer has room for.
+            self.failed = True
+            self.get_logger().fatal(f'DROID-SLAM failed: {type(error).__name__}: {error}')
+
+
+def _frame_of(image: Image, depth: Image, info: CameraInfo) -> RgbdFrame:
+    stamp = image.header.stamp
+    return RgbdFrame(
+        stamp.sec * 10**9 + stamp.nanosec,
+        image_to_rgb(image),
+        depth_from_image(depth),
+        camera_from_info(info),
+    )
+
+
+def _spin(node: DroidFeederNode) -> int:
+    if node.settings.bag:
+        try:
+            node.feed_bag()
+        except (OSError, ValueError) as error:
+            node.get_logger().fatal(str(error))
+            return 1
+    else:
+        while not node.done:
+            rclpy.spin_once(node, timeout_sec=_POLL_S)
+    return int(node.failed)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until its bag ends, or it is interrupted; 1 where it cannot go on."""
+    # Closing may mean minutes of bundle adjustment, which the user has asked for.
+    return run('droid_feeder', DroidFeederNode, _spin, args, closing_s=None)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

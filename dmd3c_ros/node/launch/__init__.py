@@ -1,0 +1,1 @@
+"""What the launch files share; imported only where the ROS package `launch` is installed."""

@@ -1,0 +1,125 @@
+"""RTAB-Map's nodes on the depth of completion_node, for slam.launch.py.
+
+Names are those of rtabmap_ros: parameters in lower case belong to its nodes, the others, which are
+strings, to the library (Labbé and Michaud, "RTAB-Map as an open-source lidar and visual SLAM
+library", JFR 2019).
+"""
+
+from __future__ import annotations
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from . import actions
+
+ARGUMENTS = {
+    'frame_id': "RTAB-Map: the robot's base frame; TF must have it and the camera's frame",
+    'rgb_topic': "RTAB-Map: topic of the rectified picture, instead of image's; "
+    'rectified/image_rect where completion_node rectifies',
+    'odom_frame_id': 'RTAB-Map: frame that its odometry publishes',
+    'odometry': "RTAB-Map: true for its RGB-D odometry, false for the robot's own on odom_topic",
+    'odom_topic': 'RTAB-Map: topic of the odometry (nav_msgs/Odometry)',
+    'max_depth': 'RTAB-Map: features farther than this get no depth, m',
+    'min_inliers': 'RTAB-Map: least number of matched features for a motion or a loop closure',
+    'delete_map': 'RTAB-Map: true to start with an empty map, false to go on with the last',
+    'rtabmap_viz': "true or false: show RTAB-Map's own window",
+}
+DEFAULTS = {
+    'frame_id': 'camera',
+    'odom_frame_id': 'odom',
+    'odometry': 'true',
+    'odom_topic': 'odom',
+    'max_depth': '40',
+    'min_inliers': '20',
+    'delete_map': 'true',
+    'rtabmap_viz': 'false',
+}
+
+
+def nodes(context) -> list[Node]:
+    """Odometry, mapping and window, as the arguments say.
+
+    Raises RuntimeError naming what to install where a package of RTAB-Map is missing.
+    """
+    odometry = actions.is_true(context, 'odometry')
+    window = actions.is_true(context, 'rtabmap_viz')
+    wanted = ['rtabmap_slam', *['rtabmap_odom'] * odometry, *['rtabmap_viz'] * window]
+    _require(wanted)
+    made = [_mapping(context, odometry)]
+    if odometry:
+        made.insert(0, _node(context, 'rtabmap_odom', 'rgbd_odometry', _odometry(context)))
+    if window:
+        seen = {'subscribe_depth': True, 'subscribe_odom_info': odometry}
+        made.append(_node(context, 'rtabmap_viz', 'rtabmap_viz', seen))
+    return made
+
+
+def _require(packages: list[str]) -> None:
+    for package in packages:
+        try:
+            get_package_share_directory(package)
+        except PackageNotFoundError as error:
+            raise RuntimeError(
+                f'slam.launch.py needs {package}, which is not installed: '
+                'sudo apt install ros-$ROS_DISTRO-rtabmap-ros'
+            ) from error
+
+
+def _odometry(context) -> dict[str, object]:
+    return {
+        'odom_frame_id': _text(context, 'odom_frame_id'),
+        'publish_tf': True,
+        'Vis/MaxDepth': _text(context, 'max_depth'),
+        'Vis/MinInliers': _text(context, 'min_inliers'),
+        # A lost track starts anew at the next frame instead of waiting for the lost place.
+        'Odom/ResetCountdown': '1',
+    }
+
+
+def _mapping(context, odometry: bool) -> Node:
+    parameters = {
+        'subscribe_depth': True,
+        'subscribe_odom_info': odometry,
+        'Vis/MaxDepth': _text(context, 'max_depth'),
+        'Vis/MinInliers': _text(context, 'min_inliers'),
+        'Kp/MaxDepth': _text(context, 'max_depth'),
+        'Grid/RangeMax': _text(context, 'max_depth'),
+    }
+    arguments = ['-d'] if actions.is_true(context, 'delete_map') else []
+    return _node(context, 'rtabmap_slam', 'rtabmap', parameters, arguments)
+
+
+def _node(
+    context, package: str, executable: str, parameters: dict, arguments: list[str] | None = None
+) -> Node:
+    topics = actions.given(context, ('image', 'rgb_topic'))
+    picture = topics.get('rgb_topic', topics.get('image', 'image_rect'))
+    return Node(
+        package=package,
+        executable=executable,
+        namespace=actions.given(context, ['namespace']).get('namespace'),
+        output='screen',
+        parameters=[
+            {
+                'frame_id': _text(context, 'frame_id'),
+                # Picture and depth carry one and the same stamp.
+                'approx_sync': False,
+                'use_sim_time': actions.is_true(context, 'use_sim_time'),
+                # Mapping and odometry may be slower than the camera: hold a second's frames.
+                'sync_queue_size': 10,
+                **parameters,
+            }
+        ],
+        remappings=[
+            ('rgb/image', picture),
+            ('rgb/camera_info', 'depth_registered/camera_info'),
+            ('depth/image', 'depth_registered/image_rect'),
+            ('odom', _text(context, 'odom_topic')),
+        ],
+        arguments=arguments or [],
+    )
+
+
+def _text(context, name: str) -> str:
+    return LaunchConfiguration(name).perform(context)

@@ -1,0 +1,1 @@
+"""Nodes that play recorded or simulated sensors."""

@@ -1,0 +1,76 @@
+"""/tf and /tf_static into a buffer of transforms."""
+
+from __future__ import annotations
+
+import logging
+import struct
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.serde import SerdeError
+
+from dmd3c_ros.core.transform_buffer import TransformBuffer
+from dmd3c_ros.messages.tf import add_transforms, decode_transforms
+
+_log = logging.getLogger(__name__)
+# Those of tf2_ros's listener.
+_DEPTH = 100
+_QOS = {
+    '/tf': QoSProfile(depth=_DEPTH),
+    '/tf_static': QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+}
+
+
+class TfListener:
+    """Hears TF from now on; raises ValueError where its message package is not installed.
+
+    Messages are taken as bytes and read here: rclpy would make a dozen objects of every
+    transform, with a check of every number.
+    """
+
+    def __init__(self, node: Node) -> None:
+        try:
+            from tf2_msgs.msg import TFMessage
+        except ImportError as error:
+            raise ValueError(
+                'extrinsics: expected T_camera_lidar without fixed_frame, or tf2_msgs to hear TF; '
+                f'set the parameter, or install tf2_msgs ({error})'
+            ) from error
+        self.buffer = TransformBuffer()
+        self._node = node
+        # One of its own: that of the node's services is held up while they change the model.
+        group = MutuallyExclusiveCallbackGroup()
+        self._subscriptions = [
+            node.create_subscription(
+                TFMessage,
+                topic,
+                lambda data, fixed=topic == '/tf_static': self._take(data, fixed=fixed),
+                qos,
+                callback_group=group,
+                raw=True,
+            )
+            for topic, qos in _QOS.items()
+        ]
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        self._jumps = node.get_clock().create_jump_callback(
+            threshold, post_callback=lambda _: self.buffer.clear()
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._jumps.unregister()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _take(self, data: bytes, *, fixed: bool) -> None:
+        try:
+            transforms = decode_transforms(data)
+        except (SerdeError, struct.error, ValueError, IndexError) as error:
+            _log.warning('a message of TF does not parse: %s', error)
+            return
+        add_transforms(self.buffer, transforms, fixed=fixed)

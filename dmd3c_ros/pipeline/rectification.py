@@ -1,0 +1,128 @@
+"""From an image message and its CameraInfo to the rectified picture that is completed.
+
+Nodes and bags share it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.completer import Completion
+from dmd3c_ros.core.distortion import Rectifier
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, lens_from_info
+from dmd3c_ros.messages.decoding import compressed_to_rgb, image_to_rgb
+from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.messages.types import Header
+
+_log = logging.getLogger(__name__)
+
+
+class Picture(NamedTuple):
+    """A rectified picture.
+
+    rgb: (H, W, 3) uint8. info: CameraInfo of the rectified picture, under the image's header.
+    seen: (H, W) bool, False where rectifying left the picture empty; None: nowhere.
+    """
+
+    rgb: np.ndarray
+    camera: Camera
+    info: Any
+    seen: np.ndarray | None = None
+
+    def limited(self, completion: Completion) -> Completion:
+        """The completion, unknown where the camera sees nothing."""
+        if self.seen is None:
+            return completion
+        nothing = np.float32(0)
+        return Completion(*(np.where(self.seen, values, nothing) for values in completion))
+
+
+class PictureReader:
+    """Knows the camera of each picture, and rectifies it where that is asked for.
+
+    rectify: pictures are raw, with the distortion that CameraInfo describes. topic: their name,
+    for a warning where it contradicts that.
+    """
+
+    def __init__(self, rectify: bool, topic: str) -> None:
+        self._rectify, self._topic = rectify, topic
+        self._warned = False
+        self._calibration: bytes = b''
+        self._camera: Camera | None = None
+        self._rectifier: Rectifier | None = None
+
+    def read(self, rgb: np.ndarray, info: Any, header: Header) -> Picture:
+        """The picture (H, W, 3) uint8 under its header, with the camera that its CameraInfo means.
+
+        Raises MessageError for an uncalibrated camera, or one of another size.
+        """
+        camera = self._camera_of(info)
+        if rgb.shape[:2] != (camera.height, camera.width):
+            raise MessageError(
+                f'camera_info: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
+                f'got {camera.width}x{camera.height}'
+            )
+        if self._rectifier is None:
+            info = copy.copy(info)
+            info.header = header
+            return Picture(rgb, camera, info)
+        seen = self._rectifier.seen
+        return Picture(self._rectifier(rgb), camera, camera_to_info(camera, header), seen)
+
+    def _camera_of(self, info: Any) -> Camera:
+        """The camera; it and the maps are made anew only when the calibration changes."""
+        calibration = _key(info)
+        if self._camera is None or calibration != self._calibration:
+            camera, rectifier = camera_from_info(info, rectify=self._rectify), None
+            if self._rectify:
+                rectifier = _rectifier(info, camera)
+            self._warn(info)
+            self._calibration, self._camera, self._rectifier = calibration, camera, rectifier
+        return self._camera
+
+    def _warn(self, info: Any) -> None:
+        rectified = 'rect' in self._topic
+        if self._warned or rectified is not self._rectify or not any(info.d):
+            return
+        self._warned = True
+        if self._rectify:
+            _log.warning(
+                '%s is rectified although its name says that it is already; set rectify to '
+                'false if that is so',
+                self._topic,
+            )
+        else:
+            _log.warning(
+                '%s is taken as rectified, but its camera has distortion; points will not fall '
+                'where they belong unless it is: set rectify to true for a raw image',
+                self._topic,
+            )
+
+
+def picture_to_rgb(image: Any) -> np.ndarray:
+    """Picture (H, W, 3) uint8 RGB of an Image or a CompressedImage message.
+
+    Raises MessageError for what does not decode.
+    """
+    return compressed_to_rgb(image) if hasattr(image, 'format') else image_to_rgb(image)
+
+
+def _rectifier(info: Any, camera: Camera) -> Rectifier:
+    try:
+        return Rectifier(lens_from_info(info), camera)
+    except ValueError as error:
+        raise MessageError(f'camera_info: {error}') from error
+
+
+def _key(info: Any) -> bytes:
+    """All of a CameraInfo but its header."""
+    roi = info.roi
+    numbers = (info.width, info.height, info.binning_x, info.binning_y)
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
+    matrices = (*info.d, *info.k, *info.r, *info.p)
+    return np.array([*numbers, *window, *matrices]).tobytes() + info.distortion_model.encode()
