@@ -23,6 +23,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig
 from dmd3c_ros.core.projection import HiddenPointFilter, project_points
 from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
 from dmd3c_ros.messages.transforms import matrix_from_numbers
@@ -37,7 +38,7 @@ from dmd3c_ros.node.publishers import INPUT_TOPICS, Outputs
 from dmd3c_ros.node.services import answer_every_transition, prepare_in_thread
 from dmd3c_ros.node.tf_listener import TfListener
 from dmd3c_ros.node.worker import NewestWins
-from dmd3c_ros.pipeline.rectification import PictureReader, picture_to_rgb
+from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
 
@@ -130,7 +131,7 @@ class CompletionNode(LifecycleNode):
         )
         # The publishers first, for frames come before this ends.
         result = super().on_activate(state)
-        self._pictures = PictureReader(settings.rectify, self.resolve_topic_name('image_rect'))
+        self._rectifier = ImageRectifier(settings.rectify, self.resolve_topic_name('image_rect'))
         with ExitStack() as begun:
             self._worker = NewestWins(self._complete, 'completion')
             begun.callback(self._worker.stop)
@@ -217,11 +218,11 @@ class CompletionNode(LifecycleNode):
     def _complete(self, frame: FrameSet) -> None:
         """Runs in the worker's thread: a set that cannot be used is named, counted and left."""
         try:
-            wanted = self._outputs.wanted()
-            if not wanted:
+            subscribed = self._outputs.subscribed()
+            if not subscribed:
                 self._counts.unwanted += 1
                 return
-            self._complete_and_publish(frame, wanted)
+            self._complete_and_publish(frame, subscribed)
         except TransformError as error:
             self._counts.no_transform += 1
             self._fail(str(error))
@@ -238,20 +239,20 @@ class CompletionNode(LifecycleNode):
         self._counts.fail(reason)
         self._warn(reason)
 
-    def _complete_and_publish(self, frame: FrameSet, wanted: frozenset[str]) -> None:
+    def _complete_and_publish(self, frame: FrameSet, subscribed: frozenset[str]) -> None:
         settings, steps = self._settings.get(NodeSettings), self._counts.steps
         steps.begin(frame.arrival)
-        rgb = picture_to_rgb(frame.image)
+        rgb = decode_image(frame.image)
         steps.end('decode')
-        picture = self._pictures.read(rgb, frame.info, frame.image.header)
+        rectified = self._rectifier.read(rgb, frame.info, frame.image.header)
         steps.end('rectify')
-        sparse = self._sparse_depth(frame, picture.camera, settings)
-        self._outputs.publish_inputs(wanted, picture, sparse, settings)
-        if wanted <= INPUT_TOPICS:
+        sparse = self._sparse_depth(frame, rectified.camera, settings)
+        self._outputs.publish_inputs(subscribed, rectified, sparse, settings)
+        if subscribed <= INPUT_TOPICS:
             return
-        completion = self._model.complete(picture.rgb, sparse, picture.camera.K)
+        completion = self._model.complete(rectified.rgb, sparse, rectified.camera.K)
         steps.end('network')
-        self._outputs.publish_dense(wanted, picture, picture.limited(completion), settings)
+        self._outputs.publish_dense(subscribed, rectified, rectified.masked(completion), settings)
         steps.end('publish')
 
     def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
@@ -268,7 +269,7 @@ class CompletionNode(LifecycleNode):
                 f'points: none of {len(points)} falls into the image; are the extrinsics right?'
             )
         self._counts.steps.end('project')
-        sparse = self._model.completer.seen(
+        sparse = self._model.completer.filter_hidden(
             sparse, settings.filter_hidden_points, self._settings.get(HiddenPointFilter)
         )
         self._counts.steps.end('filter')

@@ -32,7 +32,7 @@ from synthetic_drive import POINTS, make_drive
 from dmd3c_ros.bags import kitti_conversion, recovery
 from dmd3c_ros.bags.completion import OUTPUTS
 from dmd3c_ros.bags.frames import FrameSource, read_transforms
-from dmd3c_ros.bags.kitti_conversion import Turn, point_times
+from dmd3c_ros.bags.kitti_conversion import Revolution, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
@@ -498,10 +498,12 @@ def test_gps_and_imu_come_along_where_the_drive_has_them(tmp_path):
 
 
 def test_points_are_timed_by_the_laser_turning_clockwise():
-    turn = Turn(start_ns=-52_000_000, forward_ns=0, end_ns=48_000_000)
+    revolution = Revolution(start_ns=-52_000_000, forward_ns=0, end_ns=48_000_000)
     directions = {'ahead': (1, 0), 'left': (0, 1), 'right': (0, -1), 'rear left': (-1, 1e-9)}
     points = np.array([(*xy, 0) for xy in directions.values()])
-    np.testing.assert_allclose(point_times(points, turn), [0, -0.026, 0.024, -0.052], atol=1e-6)
+    np.testing.assert_allclose(
+        point_times(points, revolution), [0, -0.026, 0.024, -0.052], atol=1e-6
+    )
 
 
 def test_point_times_are_written_unless_kitti_has_removed_the_motion(tmp_path):

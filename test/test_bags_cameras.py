@@ -10,7 +10,7 @@ from distorted_camera import PLUMB_BOB
 
 from dmd3c_ros.bags.selection import CLOUD, COMPRESSED, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.core.distortion import Lens
+from dmd3c_ros.core.distortion import Distortion
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
@@ -20,7 +20,7 @@ from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
 CAMERA = bent.rectified(bent.turned(2))
 POINTS = bent.points_ahead(CAMERA)
 PICTURE = bent.picture_of(bent.raw_pixels(POINTS, PLUMB_BOB))
-LENS = Lens(PLUMB_BOB.model, bent.K, PLUMB_BOB.D)
+DISTORTION = Distortion(PLUMB_BOB.model, bent.K, PLUMB_BOB.D)
 
 
 def image_of(kind: str, head) -> tuple[str, str, object]:
@@ -45,7 +45,7 @@ def write(path, kind: str = IMAGE, frames: int = 2, infos: int | None = None):
             if infos is None or number < infos:
                 # One that comes once was published long before.
                 seen = head if infos is None else header(START_NS - 10**12, 'lens')
-                info = camera_to_info(CAMERA, seen, LENS)
+                info = camera_to_info(CAMERA, seen, DISTORTION)
                 writer.write('/cam/camera_info', INFO, stamp, info)
             cloud = points_to_cloud(POINTS.astype(np.float32), header(stamp, 'lens'))
             writer.write('/points', CLOUD, stamp, cloud)

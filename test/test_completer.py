@@ -113,7 +113,7 @@ def test_hidden_points_are_dropped_for_the_baselines_unless_told_otherwise(
     completer = DepthCompleter(CompleterConfig(model=model, device='cpu', **options))
     sparse = np.zeros((40, 40), np.float32)
     sparse[20, 20], sparse[22, 22], sparse[35, 35] = 5.0, 30.0, 30.0
-    seen = completer.seen(sparse, filtering)
+    seen = completer.filter_hidden(sparse, filtering)
     assert (seen[22, 22] == 0) == dropped
     assert seen[20, 20] == 5.0 and seen[35, 35] == 30.0
 

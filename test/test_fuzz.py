@@ -15,7 +15,7 @@ from dmd3c_ros.messages.decoding import image_to_rgb
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
 from dmd3c_ros.messages.types import Header
-from dmd3c_ros.pipeline.rectification import PictureReader
+from dmd3c_ros.pipeline.rectification import ImageRectifier
 
 WIDTH, HEIGHT = 16, 12
 CAMERA = Camera.from_K(np.array([[20, 0, 8], [0, 20, 6], [0, 0, 1.0]]), WIDTH, HEIGHT)
@@ -90,7 +90,7 @@ def test_absurd_clouds_are_read_or_refused():
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('rectify', [False, True])
 def test_absurd_calibrations_give_a_camera_or_are_refused(rectify):
-    reader = PictureReader(rectify, 'image')
+    reader = ImageRectifier(rectify, 'image')
 
     def use(rng):
         info = garbage_info(rng, camera_to_info(CAMERA, HEADER))

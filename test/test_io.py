@@ -10,7 +10,7 @@ import pytest
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
 
 from dmd3c_ros.io.atomic import atomic_write
-from dmd3c_ros.io.calibration import read_extrinsics, read_lens
+from dmd3c_ros.io.calibration import read_distortion, read_extrinsics
 from dmd3c_ros.io.clouds import read_cloud, write_ply
 from dmd3c_ros.io.depth_png import TUM_SCALE, read_depth_png, write_depth_png
 from dmd3c_ros.io.images import read_rgb, write_rgb
@@ -85,10 +85,10 @@ def test_depth_that_the_format_cannot_hold_becomes_unknown(tmp_path, caplog):
 
 @pytest.mark.parametrize('name', ['folder', 'depth.jpg', 'depth.xyz'])
 def test_depth_under_a_name_that_would_lose_it_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=rf'{name}: expected a depth picture NAME\.png'):
+    with pytest.raises(ValueError, match=rf'{name}: expected a depth image NAME\.png'):
         write_depth_png(tmp_path / name, np.ones((4, 4), np.float32))
     if name != 'depth.jpg':
-        with pytest.raises(ValueError, match=f'{name}: expected the suffix of a picture'):
+        with pytest.raises(ValueError, match=f'{name}: expected the suffix of an image'):
             write_rgb(tmp_path / name, np.ones((4, 4, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
@@ -214,9 +214,9 @@ def test_broken_cloud_is_named(tmp_path, name, content):
     ('read', 'content'),
     [
         (read_extrinsics, b'translation: [0, 0, 1]\nrotation: [0, 0, 0, \xff]\n'),
-        (read_lens, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
+        (read_distortion, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
          b'distortion_coefficients: {data: [a, 0, 0, 0]}\n'),
-        (read_lens, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
+        (read_distortion, b'camera_matrix: {data: [9, 0, 4, 0, 9, 4, 0, 0, 1]}\n'
          b'distortion_coefficients: {data: {k1: 0}}\n'),
     ],
 )  # fmt: skip

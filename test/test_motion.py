@@ -176,12 +176,12 @@ def test_a_lookup_waits_for_a_transform_that_comes_late(circling):
         return circling.lookup('odom', 'base', 2 * S + S // 20)
 
     with pytest.raises(TransformError, match=r'0\.050 s after'):
-        circling.patiently(ask, time.monotonic() + 0.01)
+        circling.wait_for(ask, time.monotonic() + 0.01)
     late = threading.Timer(
         0.05, add, (circling, 'odom', 'base', 21 * S // 10, pose_on_circle(2.1))
     )
     late.start()
-    T = circling.patiently(ask, time.monotonic() + 20.0)
+    T = circling.wait_for(ask, time.monotonic() + 20.0)
     np.testing.assert_allclose(T, pose_on_circle(2.05), atol=1e-6)
     late.join()
 

@@ -13,7 +13,7 @@ from ros_graph import NodeProcess, Probe, camera_info, picture
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from dmd3c_ros.core.distortion import Lens
+from dmd3c_ros.core.distortion import Distortion
 from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.decoding import image_to_rgb
@@ -79,7 +79,7 @@ def distorted(lens) -> dict:
     header = Header(frame_id='lens')
     return {
         'image': compressed(bent.picture_of(bent.raw_pixels(POINTS, lens))),
-        'info': camera_to_info(CAMERA, header, Lens(lens.model, bent.K, lens.D)),
+        'info': camera_to_info(CAMERA, header, Distortion(lens.model, bent.K, lens.D)),
         'cloud': points_to_cloud(POINTS.astype(np.float32), Header(frame_id='lidar')),
     }
 

@@ -8,33 +8,33 @@ from distorted_camera import EQUIDISTANT, MODELS, PLUMB_BOB
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion
-from dmd3c_ros.core.distortion import Lens, Rectifier
-from dmd3c_ros.io.calibration import read_lens
-from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, lens_from_info
+from dmd3c_ros.core.distortion import Distortion, Rectifier
+from dmd3c_ros.io.calibration import read_distortion
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, distortion_from_info
 from dmd3c_ros.messages.decoding import compressed_to_rgb
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.types import Header
-from dmd3c_ros.pipeline.rectification import PictureReader
+from dmd3c_ros.pipeline.rectification import ImageRectifier
 
 HEADER = Header(frame_id='lens')
 
 
-def lens_of(distortion) -> Lens:
-    return Lens(distortion.model, bent.K, distortion.D)
+def of_opencv(distortion) -> Distortion:
+    return Distortion(distortion.model, bent.K, distortion.D)
 
 
 def info_of(camera: Camera, distortion=PLUMB_BOB):
-    return camera_to_info(camera, HEADER, lens_of(distortion))
+    return camera_to_info(camera, HEADER, of_opencv(distortion))
 
 
 @pytest.mark.parametrize('degrees', [0.0, 3.0], ids=['straight', 'turned'])
-@pytest.mark.parametrize('lens', MODELS, ids=lambda lens: lens.model)
-def test_every_point_is_seen_where_the_rectified_camera_projects_it(lens, degrees):
+@pytest.mark.parametrize('distortion', MODELS, ids=lambda distortion: distortion.model)
+def test_every_point_is_seen_where_the_rectified_camera_projects_it(distortion, degrees):
     camera = bent.rectified(bent.turned(degrees))
     points = bent.points_ahead(camera)
-    raw, straight = bent.raw_pixels(points, lens), camera.project(points)[0]
+    raw, straight = bent.raw_pixels(points, distortion), camera.project(points)[0]
     assert np.abs(raw - straight).max() > 5, 'the lens bends too little to tell'
-    shown = Rectifier(lens_of(lens), camera)(bent.picture_of(raw))
+    shown = Rectifier(of_opencv(distortion), camera)(bent.picture_of(raw))
     off = [np.hypot(*(bent.spot_at(shown, pixel) - pixel)) for pixel in straight]
     assert len(off) > 15
     assert max(off) < 0.1
@@ -42,22 +42,22 @@ def test_every_point_is_seen_where_the_rectified_camera_projects_it(lens, degree
 
 def test_what_the_raw_image_does_not_show_is_black_and_unknown():
     wide = Camera.from_K(np.array([[40.0, 0, 80], [0, 40, 60], [0, 0, 1]]), 160, 120)
-    reader = PictureReader(True, 'image_raw')
-    picture = reader.read(np.full((120, 160, 3), 200, np.uint8), info_of(wide), HEADER)
-    assert 0.1 < picture.seen.mean() < 0.9
-    assert picture.seen[60, 80]
+    reader = ImageRectifier(True, 'image_raw')
+    rectified = reader.read(np.full((120, 160, 3), 200, np.uint8), info_of(wide), HEADER)
+    assert 0.1 < rectified.visible.mean() < 0.9
+    assert rectified.visible[60, 80]
     # At the rim a pixel is a mean of the raw image's last one and nothing.
-    assert picture.rgb[~picture.seen].max() <= 100
-    assert np.median(picture.rgb[~picture.seen]) == 0
+    assert rectified.rgb[~rectified.visible].max() <= 100
+    assert np.median(rectified.rgb[~rectified.visible]) == 0
     full = np.ones((120, 160), np.float32)
-    depth, confidence = picture.limited(Completion(full, full))
-    np.testing.assert_array_equal(depth > 0, picture.seen)
-    np.testing.assert_array_equal(confidence > 0, picture.seen)
+    depth, confidence = rectified.masked(Completion(full, full))
+    np.testing.assert_array_equal(depth > 0, rectified.visible)
+    np.testing.assert_array_equal(confidence > 0, rectified.visible)
 
 
 def test_camera_info_of_the_outputs_is_that_of_the_rectified_image():
     camera = bent.rectified()
-    info = PictureReader(True, 'image_raw').read(np.zeros((120, 160, 3), np.uint8),
+    info = ImageRectifier(True, 'image_raw').read(np.zeros((120, 160, 3), np.uint8),
                                                  info_of(camera), HEADER).info  # fmt: skip
     assert not any(info.d)
     np.testing.assert_allclose(np.reshape(info.k, (3, 3)), camera.K)
@@ -67,9 +67,9 @@ def test_camera_info_of_the_outputs_is_that_of_the_rectified_image():
 
 def test_maps_are_made_once_and_again_when_the_calibration_changes(monkeypatch):
     made = []
-    maps = Lens.maps
-    monkeypatch.setattr(Lens, 'maps', lambda *given: made.append(1) or maps(*given))
-    reader = PictureReader(True, 'image_raw')
+    maps = Distortion.maps
+    monkeypatch.setattr(Distortion, 'maps', lambda *given: made.append(1) or maps(*given))
+    reader = ImageRectifier(True, 'image_raw')
     rgb = np.zeros((120, 160, 3), np.uint8)
     first = info_of(bent.rectified())
     for number in range(3):
@@ -92,14 +92,14 @@ def test_a_window_and_binning_rectify_to_the_same_part_of_the_image(x, y, column
     info = info_of(camera)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = x, y, columns, rows
     info.binning_x = info.binning_y = bins
-    picture = PictureReader(True, 'image_raw').read(raw, info, HEADER)
-    assert (picture.camera.width, picture.camera.height) == (columns // bins, rows // bins)
-    expected = picture.camera.project(points)[0]
+    rectified = ImageRectifier(True, 'image_raw').read(raw, info, HEADER)
+    assert (rectified.camera.width, rectified.camera.height) == (columns // bins, rows // bins)
+    expected = rectified.camera.project(points)[0]
     inside = (expected > 8).all(1) & (expected < np.array([columns, rows]) / bins - 9).all(1)
     assert inside.sum() > 2
     reach = 7 // bins
     for pixel in expected[inside]:
-        assert np.hypot(*(bent.spot_at(picture.rgb, pixel, reach) - pixel)) < 0.15
+        assert np.hypot(*(bent.spot_at(rectified.rgb, pixel, reach) - pixel)) < 0.15
 
 
 def test_an_empty_p_is_taken_from_k_for_a_raw_image():
@@ -112,11 +112,11 @@ def test_an_empty_p_is_taken_from_k_for_a_raw_image():
 
 def test_an_image_of_a_straight_lens_is_not_touched():
     camera = bent.rectified()
-    lens = Lens('plumb_bob', camera.K, (0.0,) * 5)
+    distortion = Distortion('plumb_bob', camera.K, (0.0,) * 5)
     rgb = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-    assert Rectifier(lens, camera)(rgb) is rgb
+    assert Rectifier(distortion, camera)(rgb) is rgb
     # A fisheye with all coefficients 0 bends nevertheless.
-    assert Rectifier(Lens('equidistant', camera.K, (0.0,) * 4), camera)(rgb) is not rgb
+    assert Rectifier(Distortion('equidistant', camera.K, (0.0,) * 4), camera)(rgb) is not rgb
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_lens_that_nobody_knows_is_refused_with_what_came(changes, text):
     for name, value in changes.items():
         setattr(info, name, value)
     with pytest.raises(MessageError, match=text):
-        lens_from_info(info)
+        distortion_from_info(info)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_lens_that_nobody_knows_is_refused_with_what_came(changes, text):
 def test_a_setting_that_the_topics_name_contradicts_is_warned_about_once(
     caplog, rectify, topic, text
 ):
-    reader = PictureReader(rectify, topic)
+    reader = ImageRectifier(rectify, topic)
     for distortion in (PLUMB_BOB, PLUMB_BOB._replace(D=(-0.1, 0, 0, 0, 0))):
         reader.read(np.zeros((120, 160, 3), np.uint8), info_of(bent.rectified(), distortion),
                     HEADER)  # fmt: skip
@@ -164,10 +164,10 @@ def test_the_lens_is_read_from_a_ros_calibration_file(tmp_path):
         'distortion_model: equidistant\n'
         f'distortion_coefficients: {{rows: 1, cols: 4, data: {list(EQUIDISTANT.D)}}}\n'
     )
-    lens = read_lens(path)
-    assert (lens.model, lens.D) == EQUIDISTANT
-    np.testing.assert_array_equal(lens.K, bent.K)
-    assert read_lens(tmp_path / 'K.txt') is None
+    distortion = read_distortion(path)
+    assert (distortion.model, distortion.D) == EQUIDISTANT
+    np.testing.assert_array_equal(distortion.K, bent.K)
+    assert read_distortion(tmp_path / 'K.txt') is None
 
 
 # ---------------------------------------------------------------------------- compressed images
@@ -231,7 +231,7 @@ def test_a_compressed_mosaic_gets_its_colours_back(bits):
         ('jpeg', b'', "0 bytes of 'jpeg' do not decode"),
         ('jpeg', b'no picture at all', 'do not decode'),
         ('jpeg', packed('.jpg', RGB)[:20], 'do not decode'),
-        ('16UC1; compressedDepth png', packed('.png', WIDE[..., 0]), 'a picture, got depth'),
+        ('16UC1; compressedDepth png', packed('.png', WIDE[..., 0]), 'an image, got depth'),
         ('32FC1; tiff', packed('.tiff', RGB.astype(np.float32)), 'do not decode'),
     ],
 )  # fmt: skip

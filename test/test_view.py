@@ -166,5 +166,5 @@ def test_what_a_demonstration_left_is_shown(tmp_path):
 
 def test_what_cannot_be_shown_is_refused(tmp_path):
     text = invoke('view', tmp_path, '--save', tmp_path / 'a.rrd', exit_code=1)
-    assert 'expected a drive, a bag, or depth pictures' in text
+    assert 'expected a drive, a bag, or depth images' in text
     assert 'found nothing' in invoke('view', tmp_path / 'absent.mcap', exit_code=1)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from dmd3c_ros.core.networks import Convention
-from dmd3c_ros.evaluation.drawing import Scale, depth_scale, error_picture, points_on_image
+from dmd3c_ros.evaluation.drawing import Scale, depth_scale, error_image, points_on_image
 
 _ERROR = Scale(0.0, 2.0, cv2.COLORMAP_INFERNO)
 
@@ -25,5 +25,5 @@ def validation_picture(
     rgb = np.clip((image * std + mean) * 255, 0, 255).astype(np.uint8).transpose(1, 2, 0)
     scale = depth_scale(truth[0])
     top = [points_on_image(rgb, sparse[0], scale), scale.colors(depth, depth > 0)]
-    bottom = [scale.colors(truth[0], truth[0] > 0), error_picture(depth, truth[0], _ERROR)]
+    bottom = [scale.colors(truth[0], truth[0] > 0), error_image(depth, truth[0], _ERROR)]
     return np.vstack([np.hstack(top), np.hstack(bottom)])

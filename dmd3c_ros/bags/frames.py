@@ -18,13 +18,14 @@ from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
 from dmd3c_ros.core.projection import HiddenPointFilter, project_points
 from dmd3c_ros.core.transform_buffer import TransformBuffer, TransformError
-from dmd3c_ros.io.calibration import read_camera, read_extrinsics, read_lens
+from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsics
 from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
 from dmd3c_ros.messages.tf import TF_TYPE, add_transforms
 from dmd3c_ros.messages.types import CameraInfo, Header, Time
-from dmd3c_ros.pipeline.rectification import PictureReader, picture_to_rgb
+from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
 
@@ -55,7 +56,7 @@ class Frame(NamedTuple):
     """One completed image.
 
     record_ns: time of recording of the message that completed the set. stamp_ns: the image's.
-    header: the image's. info: the rectified picture's CameraInfo, under that header. rgb
+    header: the image's. info: the rectified image's CameraInfo, under that header. rgb
     (H, W, 3) uint8; sparse and completion (H, W) float32, m, 0 = unknown.
     """
 
@@ -104,7 +105,7 @@ class FrameSource:
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )
         self._info: CameraInfo | None = None
-        self._pictures = PictureReader(self.settings.rectify, self.inputs.image.name)
+        self._rectifier = ImageRectifier(self.settings.rectify, self.inputs.image.name)
         # All transforms are there already: none is worth waiting for.
         self.motion = replace(self.motion, transform_timeout=0.0)
         self._transforms = TransformBuffer(history_s=None)
@@ -132,7 +133,7 @@ class FrameSource:
             frame = self._complete(record.time_ns, found)
         except TransformError as error:
             reason = _PERIOD.sub('some time', str(error))
-            self.report.drops[f'{reason}; --extrinsics gives the mounting from a file'] += 1
+            self.report.drops[f'{reason}; --extrinsics reads them from a file'] += 1
             return None
         except (MessageError, BagError) as error:
             self.report.drops[str(error)] += 1
@@ -168,18 +169,18 @@ class FrameSource:
         image, cloud = self.bag.decode(image_record), self._cloud(rest[-1])
         stamp = image_record.stamp_ns
         header = _header(image.header)
-        rgb = picture_to_rgb(image)
+        rgb = decode_image(image)
         info = self.bag.decode(rest[0]) if len(rest) > 1 else self._lone_info(stamp, rgb)
-        picture = self._pictures.read(rgb, info, header)
-        camera = picture.camera
+        rectified = self._rectifier.read(rgb, info, header)
+        camera = rectified.camera
         sparse = project_points(*self._locate(cloud, header.frame_id, stamp), camera)
         if not sparse.any():
             raise MessageError('points: none falls into the image; are the extrinsics right?')
-        sparse = self.completer.seen(
+        sparse = self.completer.filter_hidden(
             sparse, self.settings.filter_hidden_points, self.hidden_points
         )
         try:
-            completion = self.completer.complete(picture.rgb, sparse, camera.K)
+            completion = self.completer.complete(rectified.rgb, sparse, camera.K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
         except MEMORY_ERRORS as error:
@@ -188,9 +189,9 @@ class FrameSource:
             if not self.report.completed or not is_out_of_memory(error):
                 raise
             raise MessageError('completion failed: out of memory') from error
-        completion = picture.limited(completion)
+        completion = rectified.masked(completion)
         return Frame(
-            record_ns, stamp, header, picture.info, camera, picture.rgb, sparse, completion
+            record_ns, stamp, header, rectified.info, camera, rectified.rgb, sparse, completion
         )
 
     def _locate(self, cloud: Any, camera_frame: str, stamp: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,16 +213,16 @@ class FrameSource:
         return next(same, self._infos[-1])
 
     def _info_from_file(self, rgb: np.ndarray) -> Any:
-        """CameraInfo of the calibration file, for a picture of this size."""
+        """CameraInfo of the calibration file, for an image of this size."""
         height, width = rgb.shape[:2]
         if self._info is None or (self._info.height, self._info.width) != (height, width):
             path = self.rig.camera_file
             try:
                 camera = read_camera(path, width, height)
-                lens = read_lens(path) if self.settings.rectify else None
+                distortion = read_distortion(path) if self.settings.rectify else None
             except ValueError as error:
                 raise MessageError(str(error)) from error
-            self._info = camera_to_info(camera, Header(), lens)
+            self._info = camera_to_info(camera, Header(), distortion)
         return self._info
 
     def _cloud(self, record: Record) -> Any:

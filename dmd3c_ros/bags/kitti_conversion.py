@@ -54,8 +54,8 @@ class _Message(NamedTuple):
     message: Any
 
 
-class Turn(NamedTuple):
-    """One turn of the laser: when it started at the rear, faced forward and ended, ns."""
+class Revolution(NamedTuple):
+    """One revolution of the laser: when it started at the rear, faced forward and ended, ns."""
 
     start_ns: int
     forward_ns: int
@@ -83,14 +83,14 @@ def convert_drive(
     """
     if point_time not in POINT_TIMES:
         raise BagError(f'point time: expected one of {", ".join(POINT_TIMES)}; got {point_time!r}')
-    turns = _turns(drive, point_time)
+    revolutions = _revolutions(drive, point_time)
     oxts = _oxts_files(drive)
     topics = [t for t in TOPICS if t not in _OXTS_TOPICS or oxts]
     with BagWriter(out, storage) as writer:
         for topic in topics:
             writer.add_topic(topic, TOPICS[topic], latched=topic == '/tf_static')
         streams = (
-            (message for group in _frames(drive, turns, advance) for message in group),
+            (message for group in _frames(drive, revolutions, advance) for message in group),
             (message for stamp, path in oxts for message in _oxts_messages(stamp, path)),
         )
         for message in heapq.merge(*streams, key=lambda message: message.time_ns):
@@ -102,15 +102,15 @@ def convert_drive(
 
 
 def _frames(
-    drive: KittiDrive, turns: list[Turn] | None, advance: Callable[[], None]
+    drive: KittiDrive, revolutions: list[Revolution] | None, advance: Callable[[], None]
 ) -> Iterator[list[_Message]]:
     frames = PlayerSettings()
     for index in range(len(drive)):
         frame = drive[index]
         header = _header(frame.stamp_ns, frames.camera_frame)
         points, names = frame.points, ('x', 'y', 'z', 'intensity')
-        if turns is not None:
-            points = np.column_stack([points, point_times(points, turns[index])])
+        if revolutions is not None:
+            points = np.column_stack([points, point_times(points, revolutions[index])])
             names += ('time',)
         cloud = points_to_cloud(points, _header(frame.points_stamp_ns, frames.lidar_frame), names)
         yield sorted(
@@ -124,20 +124,20 @@ def _frames(
         advance()
 
 
-def point_times(points: np.ndarray, turn: Turn) -> np.ndarray:
+def point_times(points: np.ndarray, revolution: Revolution) -> np.ndarray:
     """When each point (N, 3 or more; x forward, y left, m) was measured, (N,) float32.
 
     In s from the moment when the laser faced forward. Seen from above, a Velodyne turns
     clockwise: from the rear over the left to the front, and over the right to the rear.
     """
-    share = np.arctan2(points[:, 1], points[:, 0]) / np.pi
-    before = (turn.forward_ns - turn.start_ns) * 1e-9
-    after = (turn.end_ns - turn.forward_ns) * 1e-9
-    return np.where(share > 0, -share * before, -share * after).astype(np.float32)
+    fraction = np.arctan2(points[:, 1], points[:, 0]) / np.pi
+    before = (revolution.forward_ns - revolution.start_ns) * 1e-9
+    after = (revolution.end_ns - revolution.forward_ns) * 1e-9
+    return np.where(fraction > 0, -fraction * before, -fraction * after).astype(np.float32)
 
 
-def _turns(drive: KittiDrive, point_time: str) -> list[Turn] | None:
-    """The turn of each sweep, None where the bag shall have no point times."""
+def _revolutions(drive: KittiDrive, point_time: str) -> list[Revolution] | None:
+    """The revolution of each sweep, None where the bag shall have no point times."""
     if point_time == 'never':
         return None
     if point_time == 'auto' and drive.path.resolve().name.endswith('_sync'):
@@ -150,11 +150,11 @@ def _turns(drive: KittiDrive, point_time: str) -> list[Turn] | None:
     forward = _stamps(drive, 'timestamps.txt')
     if all((folder / name).is_file() for name in _TURN_FILES):
         starts, ends = (_stamps(drive, name) for name in _TURN_FILES)
-        return [Turn(*stamps) for stamps in zip(starts, forward, ends, strict=True)]
-    # The laser triggers the camera once a turn: the stamps tell how long one takes.
+        return [Revolution(*stamps) for stamps in zip(starts, forward, ends, strict=True)]
+    # The laser triggers the camera once a revolution: the stamps tell how long one takes.
     if len(forward) > 1:
         half_ns = int(np.median(np.diff(forward))) // 2
-        return [Turn(stamp - half_ns, stamp, stamp + half_ns) for stamp in forward]
+        return [Revolution(stamp - half_ns, stamp, stamp + half_ns) for stamp in forward]
     if point_time == 'always':
         raise BagError(f'{folder}: expected {" and ".join(_TURN_FILES)}')
     return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dmd3c_ros.messages.cameras import camera_from_info
+from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.images import depth_from_image
-from dmd3c_ros.pipeline.rectification import picture_to_rgb
 from dmd3c_ros.pipeline.settings import NodeSettings
 from dmd3c_ros.slam.droid import RgbdFrame
 
@@ -74,7 +74,7 @@ class RecordedFrames:
 
     def _frame(self, found: tuple[Record, ...]) -> RgbdFrame:
         image, info, depth = found
-        rgb = picture_to_rgb(self._bag.decode(image))
+        rgb = decode_image(self._bag.decode(image))
         camera = camera_from_info(self._bag.decode(info))
         metres = depth_from_image(self._bag.decode(depth))
         if metres.shape != rgb.shape[:2]:

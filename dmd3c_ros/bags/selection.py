@@ -22,7 +22,7 @@ _PREFERRED = (
     'image',
     'image_mono',
 )
-_NO_PICTURE = ('32F', '64F', '16UC1', '16SC')
+_NOT_COLOR = ('32F', '64F', '16UC1', '16SC')
 
 
 class Inputs(NamedTuple):
@@ -79,7 +79,7 @@ def _find_image(bag: Bag, leave: Collection[str]) -> Topic:
     topics = [t for t in bag.of_type(IMAGE) if t.name not in leave]
     # Only where there is a choice: it costs a look at the first message of each.
     if len(topics) > 1:
-        topics = [t for t in topics if _is_picture(bag, t)]
+        topics = [t for t in topics if _is_color(bag, t)]
     if not topics:
         topics = [
             t
@@ -125,10 +125,10 @@ def _rank(topic: Topic) -> int:
     return _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
 
 
-def _is_picture(bag: Bag, topic: Topic) -> bool:
+def _is_color(bag: Bag, topic: Topic) -> bool:
     """False for depth and confidence, which share the type."""
     try:
-        return not bag.first(topic).encoding.startswith(_NO_PICTURE)
+        return not bag.first(topic).encoding.startswith(_NOT_COLOR)
     except BagError:
         return False
 

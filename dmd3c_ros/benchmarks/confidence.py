@@ -54,8 +54,9 @@ class Drives:
 class Kept(NamedTuple):
     """What is left at a threshold, over all pixels of all frames.
 
-    surface, sky: share of the pixels that show a surface, or the sky, that have depth. mae, rmse:
-    of the surface's, m. wrong: share of those that are off by more than 5 %. NaN where none is.
+    surface, sky: fraction of the pixels that show a surface, or the sky, that have depth. mae,
+    rmse: of the surface's, m. wrong: fraction of those that are off by more than 5 %. NaN where
+    none is.
     """
 
     threshold: float
@@ -81,7 +82,7 @@ def completions(
     for seed in drives.seeds:
         for frame in drive(seed, drives.frames, rig, drives.scene, _FRAMES_PER_S):
             sparse = project_points(frame.points, frame.T_camera_lidar, rig.camera)
-            sparse = completer.seen(sparse)
+            sparse = completer.filter_hidden(sparse)
             yield completer.complete(frame.rgb, sparse, rig.camera.K), frame.depth
 
 

@@ -22,7 +22,7 @@ RAW = 'raw sparse'
 
 @dataclass(frozen=True)
 class Entry:
-    """One kind of depth: share of pixels that it knows, its trajectory, frames not aligned."""
+    """One kind of depth: fraction of pixels that it knows, its trajectory, frames not aligned."""
 
     known: float
     lost: int
@@ -125,5 +125,5 @@ def _depths(
     # A point that the camera cannot see would only mislead.
     yield RAW, remove_hidden_points(sparse)
     for name, completer in completers.items():
-        seen = completer.seen(sparse)
+        seen = completer.filter_hidden(sparse)
         yield name, completer.complete(frame.rgb, seen, frame.camera.K).depth

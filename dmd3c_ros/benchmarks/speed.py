@@ -29,7 +29,7 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _MOST_TURNS = 1000
 
@@ -50,7 +50,7 @@ class BenchmarkConfig:
         measured with random ones.
     sizes: heights and widths of the images, pixels.
     devices, precisions, backends: as of CompleterConfig.
-    points: share of pixels with a measurement; 0.047 is one in KITTI's depth selection.
+    points: fraction of pixels with a measurement; 0.047 is one in KITTI's depth selection.
     seconds: measured time of the slowest case at the least.
     turns: times that every case runs at the least.
     """
@@ -118,7 +118,7 @@ class Case:
         }
 
 
-def run(config: BenchmarkConfig, on_progress: Callable[[str], None] = log.info) -> list[Case]:
+def run(config: BenchmarkConfig, on_progress: Callable[[str], None] = _log.info) -> list[Case]:
     """Measure every combination that can run; those that cannot are logged with the reason."""
     cases, completers = [], []
     for combination in product(
@@ -129,7 +129,7 @@ def run(config: BenchmarkConfig, on_progress: Callable[[str], None] = log.info) 
         try:
             case, completer = _prepare(*combination, config.points)
         except (ValueError, OSError, ImportError) as error:
-            log.warning('not measured: %s (%s)', label, error)
+            _log.warning('not measured: %s (%s)', label, error)
             continue
         if any(case.same(other) for other in cases):
             completer.close()

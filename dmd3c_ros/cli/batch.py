@@ -73,7 +73,7 @@ def complete_all(
         for job, loaded in _read_ahead(pending, pool):
             try:
                 inputs = loaded.result()
-                sparse = completer.seen(inputs.sparse, filtering)
+                sparse = completer.filter_hidden(inputs.sparse, filtering)
                 depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
                 writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
             except _BAD_FILE as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
 
-_PICTURES = ('.png', '.jpg', '.jpeg')
+_IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 @app.command()
@@ -126,7 +126,7 @@ def one(
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(options)
-    sparse = completer.seen(inputs.sparse, options.get('filter_hidden_points', 'auto'))
+    sparse = completer.filter_hidden(inputs.sparse, options.get('filter_hidden_points', 'auto'))
     depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
     try:
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
@@ -159,23 +159,23 @@ def _pair_files(
 
     from .batch import Job
 
-    pictures = _by_key(images, _PICTURES)
+    image_files = _by_key(images, _IMAGE_SUFFIXES)
     depths = _by_key(sparse, ('.png',))
     Ks = _by_key(intrinsics, ('.txt',)) if intrinsics.is_dir() else {}
     shared_K = None if intrinsics.is_dir() else read_intrinsics(intrinsics)
     jobs, failures = [], {}
-    for key in sorted(pictures.keys() | depths.keys()):
-        if key not in pictures:
+    for key in sorted(image_files.keys() | depths.keys()):
+        if key not in image_files:
             failures[depths[key].name] = f'no picture of this name in {images}'
         elif key not in depths:
-            failures[pictures[key].name] = f'no sparse depth of this name in {sparse}'
+            failures[image_files[key].name] = f'no sparse depth of this name in {sparse}'
         elif shared_K is None and key not in Ks:
-            failures[pictures[key].name] = f'no intrinsics of this name in {intrinsics}'
+            failures[image_files[key].name] = f'no intrinsics of this name in {intrinsics}'
         else:
-            output = out / f'{pictures[key].stem}.png'
+            output = out / f'{image_files[key].stem}.png'
             K = (Ks.get(key), shared_K)
-            load = _frame_loader(pictures[key], depths[key], *K)
-            jobs.append(Job(pictures[key].name, output, load))
+            load = _frame_loader(image_files[key], depths[key], *K)
+            jobs.append(Job(image_files[key].name, output, load))
     return jobs, failures
 
 
@@ -193,7 +193,7 @@ def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_key
 
 
-def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
+def _frame_loader(image: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
     from dmd3c_ros.io.calibration import read_intrinsics
     from dmd3c_ros.io.depth_png import read_depth_png
     from dmd3c_ros.io.images import read_rgb
@@ -201,10 +201,10 @@ def _frame_loader(picture: Path, depth: Path, K_path: Path | None, K) -> 'Callab
     from .batch import Inputs
 
     def load() -> Inputs:
-        rgb, sparse = read_rgb(picture), read_depth_png(depth)
+        rgb, sparse = read_rgb(image), read_depth_png(depth)
         if rgb.shape[:2] != sparse.shape:
             raise ValueError(
-                f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {picture.name}, '
+                f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {image.name}, '
                 f'got {sparse.shape[1]}x{sparse.shape[0]}'
             )
         return Inputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
@@ -224,7 +224,7 @@ def _load_one(
 
     from dmd3c_ros.core.distortion import Rectifier
     from dmd3c_ros.core.projection import project_points
-    from dmd3c_ros.io.calibration import read_camera, read_extrinsics, read_lens
+    from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsics
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
 
@@ -233,10 +233,10 @@ def _load_one(
     rgb = read_rgb(image)
     camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])
     if rectify:
-        lens = read_lens(intrinsics)
-        if lens is None:
+        distortion = read_distortion(intrinsics)
+        if distortion is None:
             raise ValueError(f'{intrinsics}: expected a ROS camera YAML file with --rectify')
-        rgb = Rectifier(lens, camera)(rgb)
+        rgb = Rectifier(distortion, camera)(rgb)
     T_camera_lidar = np.eye(4) if extrinsics is None else read_extrinsics(extrinsics)
     sparse = project_points(read_cloud(points), T_camera_lidar, camera)
     if not sparse.any():

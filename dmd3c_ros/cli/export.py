@@ -128,7 +128,7 @@ def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
     completer = make_completer(options)
     for frame in frames:
         sparse = project_points(frame.points, frames.T_camera_lidar, frames.camera)
-        sparse = completer.seen(sparse, chosen.filter_hidden_points)
+        sparse = completer.filter_hidden(sparse, chosen.filter_hidden_points)
         completion = completer.complete(frame.rgb, sparse, frames.camera.K)
         sure = completion.confidence >= chosen.min_confidence
         depth = np.where(sure, completion.depth, np.float32(0))

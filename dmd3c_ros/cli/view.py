@@ -100,4 +100,4 @@ def _add_files(log, folder: Path) -> None:
     if (folder / 'cloud.ply').is_file():
         log.add_cloud(folder / 'cloud.ply')
     if (folder / 'report.png').is_file():
-        log.add_picture(folder / 'report.png')
+        log.add_image(folder / 'report.png')

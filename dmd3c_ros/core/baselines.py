@@ -1,4 +1,4 @@
-"""Classical completions of a sparse depth image: no weights, no picture. Baselines, and a way to
+"""Classical completions of a sparse depth image: no weights, no image. Baselines, and a way to
 see a set-up work before any network is loaded.
 """
 

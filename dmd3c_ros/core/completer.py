@@ -28,7 +28,7 @@ __all__ = [
     'needs_filtering',
 ]
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class CompleterConfig:
         after a minute at the first image of a size) or 'onnx' (ONNX Runtime, light network only,
         float32).
     max_depth: larger depths are cut to it, m.
-    inference_scale: the model runs on an image of this share of the size, 0.1 to 1, and depth
+    inference_scale: the model runs on an image of this fraction of the size, 0.1 to 1, and depth
         comes back at the full size: quicker, and sparse points lie denser.
     preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, but for points
         that a nearer surface hides from the camera; otherwise the model may correct it.
@@ -122,7 +122,9 @@ class DepthCompleter:
         self.name, self._runner = load_runner(self.config, network)
         self.device, self.backend = str(self._runner.device), self._runner.backend
         self.precision = str(self._runner.dtype).removeprefix('torch.')
-        log.info('model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend)
+        _log.info(
+            'model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend
+        )
 
     def complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """Complete one image.
@@ -162,7 +164,7 @@ class DepthCompleter:
             raise RuntimeError('the completer is closed')
         return self._infer(rgb, sparse, K)
 
-    def seen(
+    def filter_hidden(
         self,
         sparse: np.ndarray,
         filtering: str = 'auto',
@@ -172,7 +174,7 @@ class DepthCompleter:
 
         filtering: of ``FILTERING``, whether points are dropped that a nearer surface hides from
         the camera. 'auto': for the classical baselines. Networks are trained on whole sweeps and
-        tell such points by the picture; what the filter drops beside edges they would miss.
+        tell such points by the image; what the filter drops beside edges they would miss.
         """
         wanted = needs_filtering(self.name) if filtering == 'auto' else filtering == 'always'
         return remove_hidden_points(sparse, settings) if wanted else sparse

@@ -18,7 +18,7 @@ _LARGEST_SIDE = 32766  # cv2.remap holds coordinates in 16 bits
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
+class Distortion:
     """How a raw image comes about: pixel ~ K distort(X / Z).
 
     model: 'plumb_bob', 'rational_polynomial', or 'equidistant' (also called 'fisheye').
@@ -73,20 +73,20 @@ class Lens:
 class Rectifier:
     """Turns raw images into those of a rectified camera, with maps that are made once.
 
-    camera: the rectified one; raw images have its size. seen: (H, W) bool, False where the
+    camera: the rectified one; raw images have its size. visible: (H, W) bool, False where the
     rectified image shows what the raw one does not; None where there is no such pixel.
     """
 
-    def __init__(self, lens: Lens, camera: Camera) -> None:
-        straight = np.allclose(lens.K, camera.K) and np.allclose(camera.R, np.eye(3))
+    def __init__(self, distortion: Distortion, camera: Camera) -> None:
+        straight = np.allclose(distortion.K, camera.K) and np.allclose(camera.R, np.eye(3))
         self._maps = None
-        self.seen: np.ndarray | None = None
-        if straight and not lens.distorted:
+        self.visible: np.ndarray | None = None
+        if straight and not distortion.distorted:
             return
-        self._maps = lens.maps(camera)
+        self._maps = distortion.maps(camera)
         raw = np.full((camera.height, camera.width), 255, np.uint8)
-        seen = cv2.remap(raw, *self._maps, cv2.INTER_LINEAR) > 127
-        self.seen = None if seen.all() else seen
+        visible = cv2.remap(raw, *self._maps, cv2.INTER_LINEAR) > 127
+        self.visible = None if visible.all() else visible
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """The rectified image (H, W, 3) uint8; black where the raw one shows nothing."""

@@ -17,22 +17,22 @@ _SMALL = 1e-4
 
 
 def interpolate(
-    start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray], share: np.ndarray
+    start: tuple[np.ndarray, np.ndarray], end: tuple[np.ndarray, np.ndarray], fraction: np.ndarray
 ) -> np.ndarray:
-    """Poses (N, 4, 4) at shares (N,), 0 to 1, of the screw motions from start to end.
+    """Poses (N, 4, 4) at fractions (N,), 0 to 1, of the screw motions from start to end.
 
     start, end: translations (N, 3), m, and unit quaternions x, y, z, w (N, 4).
     """
     (t0, q0), (t1, q1) = start, end
-    share = np.asarray(share, np.float64)[:, None]
+    fraction = np.asarray(fraction, np.float64)[:, None]
     R0 = rotations(q0)
     turn = _rotation_vectors(_product(_conjugate(q0), q1))
     way = np.einsum('nji,nj->ni', R0, t1 - t0)
     velocity = _solve_left_jacobian(turn, way)
-    part = share * turn
-    T = np.zeros((len(share), 4, 4))
+    part = fraction * turn
+    T = np.zeros((len(fraction), 4, 4))
     T[:, :3, :3] = R0 @ rotations(_quaternions(part))
-    T[:, :3, 3] = t0 + np.einsum('nij,nj->ni', R0, _left_jacobian(part, share * velocity))
+    T[:, :3, 3] = t0 + np.einsum('nij,nj->ni', R0, _left_jacobian(part, fraction * velocity))
     T[:, 3, 3] = 1
     return T
 

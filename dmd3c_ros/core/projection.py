@@ -57,7 +57,7 @@ class HiddenPointFilter:
 
     radius_u: half width of the window that a nearer surface is looked for in, pixels.
     radius_v: half height of that window, pixels.
-    ratio: the window's nearest point hides those for which its depth is less than this share of
+    ratio: the window's nearest point hides those for which its depth is less than this fraction of
         theirs, if the margin is kept too.
     margin: the window's nearest point hides those that are farther by more than this, m, if the
         ratio is kept too.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-# Neighbours that differ by more than this share of their depth lie on two surfaces.
+# Neighbours that differ by more than this fraction of their depth lie on two surfaces.
 _EDGE_RATIO = 0.05
 
 

@@ -22,7 +22,7 @@ from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
 from .cache import cache_folder
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 BACKENDS = ('eager', 'compile', 'onnx')
 EXPORTABLE = ('light',)
@@ -164,7 +164,7 @@ def cached_export(network: CompletionNetwork, name: str) -> Path:
         digest.update(tensor.contiguous().numpy().tobytes())
     path = cache_folder() / 'onnx' / f'{name}-{digest.hexdigest()[:16]}.onnx'
     if not path.is_file():
-        log.info('exporting %s to %s, once', name, path)
+        _log.info('exporting %s to %s, once', name, path)
         export_onnx(network, name, path)
     return path
 

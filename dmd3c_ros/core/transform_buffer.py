@@ -102,7 +102,7 @@ class TransformBuffer:
         T_target_fixed = self.lookup(target, fixed, target_ns)
         return T_target_fixed @ self.lookup(fixed, source, source_ns)
 
-    def patiently(self, ask: Callable[[], Result], until_s: float) -> Result:
+    def wait_for(self, ask: Callable[[], Result], until_s: float) -> Result:
         """What `ask` returns, asked anew at every new transform while it raises TransformError.
 
         From until_s on, in the time of time.monotonic(), the error is raised.

@@ -47,7 +47,7 @@ class Bundles(DepthDataset):
         return Sample(
             name=name,
             K=_intrinsics(_first(content, ('K',), path), path),
-            rgb=_picture(_first(content, ('rgb',), path), path),
+            rgb=_rgb(_first(content, ('rgb',), path), path),
             sparse=_depth(_first(content, _SPARSE, path), path),
             truth=_depth(_first(content, _TRUTH, path), path),
         )
@@ -74,7 +74,7 @@ def _first(content: dict, keys: tuple[str, ...], path: Path) -> np.ndarray:
     )
 
 
-def _picture(rgb: np.ndarray, path: Path) -> np.ndarray:
+def _rgb(rgb: np.ndarray, path: Path) -> np.ndarray:
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f'{path}: rgb: expected (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}')
     return rgb

@@ -32,16 +32,16 @@ _LIDAR = 'LIDAR'
 @dataclass(frozen=True)
 class _Frame:
     name: str
-    picture: Path
+    image: Path
     cloud: Path
     calibration: Path
     T_camera_lidar: np.ndarray
 
 
 class Ddad(DepthDataset):
-    """Frames of one camera; a random share of the sweep is the input, the rest the ground truth.
+    """Frames of one camera; a random part of the sweep is the input, the rest the ground truth.
 
-    Picture and sweep have poses of their own times, so that the vehicle's motion between them is
+    Image and sweep have poses of their own times, so that the vehicle's motion between them is
     accounted for.
 
     Args:
@@ -82,7 +82,7 @@ class Ddad(DepthDataset):
 
     def __getitem__(self, index: int) -> Sample:
         frame = self._frames[index]
-        rgb = read_rgb(frame.picture)
+        rgb = read_rgb(frame.image)
         K = _intrinsics(frame.calibration, self._camera)
         camera = Camera.from_K(K, rgb.shape[1], rgb.shape[0])
         points = _read_cloud(frame.cloud)
@@ -98,7 +98,7 @@ class Ddad(DepthDataset):
         )
 
     def _scene(self, path: Path) -> list[_Frame]:
-        """Frames of a scene that have a picture of the camera and a sweep."""
+        """Frames of a scene that have an image of the camera and a sweep."""
         content = _read_json(path)
         data, samples = _entry(content, path, 'data'), _entry(content, path, 'samples')
         try:
@@ -113,15 +113,15 @@ class Ddad(DepthDataset):
             by_name = {datum['id']['name']: datum['datum'] for datum in here}
             if self._camera not in by_name or _LIDAR not in by_name:
                 continue
-            picture, cloud = by_name[self._camera]['image'], by_name[_LIDAR]['point_cloud']
-            file = path.parent / picture['filename']
+            image, cloud = by_name[self._camera]['image'], by_name[_LIDAR]['point_cloud']
+            file = path.parent / image['filename']
             frames.append(
                 _Frame(
                     name=f'{path.parent.name}_{self._camera}_{file.stem}',
-                    picture=file,
+                    image=file,
                     cloud=path.parent / cloud['filename'],
                     calibration=path.parent / 'calibration' / f'{sample["calibration_key"]}.json',
-                    T_camera_lidar=np.linalg.inv(_pose(picture['pose'])) @ _pose(cloud['pose']),
+                    T_camera_lidar=np.linalg.inv(_pose(image['pose'])) @ _pose(cloud['pose']),
                 )
             )
         return frames

@@ -30,7 +30,7 @@ class RigFrame(NamedTuple):
     T_world_camera: np.ndarray | None = None
 
     def sparse(self) -> np.ndarray:
-        """Depth (H, W) float32, m, 0 = unknown, of the points that fall into the picture."""
+        """Depth (H, W) float32, m, 0 = unknown, of the points that fall into the image."""
         return project_points(self.points, self.T_camera_lidar, self.camera)
 
 

@@ -57,17 +57,17 @@ def require_same(names: Iterable[str], others: dict[str, Path], folder: Path, wh
 
 
 def read_disparity(path: Path) -> np.ndarray:
-    """Relative inverse depth (H, W) float32, 0 (far) to 1 (near), from an 8- or 16-bit picture.
+    """Relative inverse depth (H, W) float32, 0 (far) to 1 (near), from an 8- or 16-bit image.
 
     Raises:
-        FileNotFoundError, ValueError: the file is missing or no such picture.
+        FileNotFoundError, ValueError: the file is missing or no such image.
     """
     values = decode(path, cv2.IMREAD_UNCHANGED)
     if values.ndim == 3:
         # Grey levels saved as colours: three equal channels.
         values = values[..., 0]
     if values.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f'{path}: expected an 8- or 16-bit picture, got {values.dtype}')
+        raise ValueError(f'{path}: expected an 8- or 16-bit image, got {values.dtype}')
     return values.astype(np.float32) / np.iinfo(values.dtype).max
 
 

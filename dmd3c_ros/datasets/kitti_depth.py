@@ -8,7 +8,7 @@ Layout below the root, as the archives unpack::
     depth_selection/val_selection_cropped/{image,velodyne_raw,groundtruth_depth,intrinsics}/
     depth_selection/test_depth_completion_anonymous/{image,velodyne_raw,intrinsics}/
 
-`disp` holds the relative inverse depth of a monocular network, beside the pictures. The raw
+`disp` holds the relative inverse depth of a monocular network, beside the images. The raw
 recordings may also be called kitti_raw, rawdata or raw_data, and the selections may lie in
 data_depth_selection or in the root itself.
 """
@@ -35,7 +35,7 @@ _PARENTS = ('depth_selection', 'data_depth_selection', '.')
 
 
 class KittiDrives(DepthDataset):
-    """The drives of the training or validation set: full frames with raw pictures.
+    """The drives of the training or validation set: full frames with raw images.
 
     Args:
         root: folder of the layout above.
@@ -70,14 +70,14 @@ class KittiDrives(DepthDataset):
         name = self._names[index]
         drive, _, _, camera, frame = name.split('/')
         date = drive.split('_drive_')[0]
-        pictures = self._raw / date / drive / camera
+        images = self._raw / date / drive / camera
         disparity = None
         if self._disparity:
-            disparity = read_disparity(pictures / 'disp' / f'{frame}.png')
+            disparity = read_disparity(images / 'disp' / f'{frame}.png')
         return Sample(
             name=f'{drive}_{camera}_{frame}',
             K=self._intrinsics(date, camera).copy(),
-            rgb=read_rgb(pictures / 'data' / f'{frame}.png'),
+            rgb=read_rgb(images / 'data' / f'{frame}.png'),
             sparse=read_depth_png(self._sweeps[name]),
             truth=read_depth_png(self._truth[name]),
             disparity=disparity,
@@ -110,7 +110,7 @@ class KittiSelection(DepthDataset):
         what = f'KITTI {split}'
         names = _SELECTION if split == 'selection' else _TEST
         folder = first_folder(Path(root), [f'{p}/{n}' for p in _PARENTS for n in names], what)
-        self._pictures = files_by_name(folder / 'image', '*.png', what)
+        self._images = files_by_name(folder / 'image', '*.png', what)
         kinds = {'velodyne_raw': '*.png', 'intrinsics': '*.txt'}
         if split == 'selection':
             kinds['groundtruth_depth'] = '*.png'
@@ -118,9 +118,9 @@ class KittiSelection(DepthDataset):
         for kind, pattern in kinds.items():
             files = files_by_name(folder / kind, pattern, what)
             files = {name.replace(f'_{kind}_', '_image_'): path for name, path in files.items()}
-            require_same(self._pictures, files, folder / kind, what)
+            require_same(self._images, files, folder / kind, what)
             self._files[kind] = files
-        self.names = list(self._pictures)
+        self.names = list(self._images)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -131,7 +131,7 @@ class KittiSelection(DepthDataset):
         return Sample(
             name=name,
             K=read_intrinsics(self._files['intrinsics'][name]),
-            rgb=read_rgb(self._pictures[name]),
+            rgb=read_rgb(self._images[name]),
             sparse=read_depth_png(self._files['velodyne_raw'][name]),
             truth=None if truth is None else read_depth_png(truth[name]),
         )

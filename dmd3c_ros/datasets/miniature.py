@@ -1,6 +1,6 @@
 """Miniature copies of the data sets, in their own layouts, from simulated drives.
 
-They let a first run, and the tests, do without a download. Their pictures are small and their
+They let a first run, and the tests, do without a download. Their images are small and their
 numbers mean nothing beyond that the way from files to a table works.
 """
 
@@ -54,13 +54,13 @@ def write_miniature(layout: str, root: str | Path, *, frames: int = 4, seed: int
 
 
 def simulate(kind: str, size: tuple[int, int], frames: int, seed: int = 0) -> list[Frame]:
-    """Frames of a drive: pictures of this width and height, sweeps of a 64-line LiDAR.
+    """Frames of a drive: images of this width and height, sweeps of a 64-line LiDAR.
 
-    The LiDAR's steps are as much wider than KITTI's as the pictures are smaller, so that a sweep
+    The LiDAR's steps are as much wider than KITTI's as the images are smaller, so that a sweep
     covers as little of them.
     """
     width, height = size
-    # KITTI's field of view for wide pictures, that of an indoor depth camera for others.
+    # KITTI's field of view for wide images, that of an indoor depth camera for others.
     focal = 0.58 * width if width > 2 * height else 0.9 * width
     K = [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]
     camera = Camera.from_K(K, width, height)
@@ -155,7 +155,7 @@ def write_void(root: Path, frames: Sequence[Frame]) -> None:
 
 
 def write_scannet(root: Path, frames: Sequence[Frame]) -> None:
-    """A ScanNet scan as its exporter unpacks it; pictures twice the size of the depth."""
+    """A ScanNet scan as its exporter unpacks it; images twice the size of the depth."""
     folder = root / 'scene0000_00'
     matrix = np.eye(4)
     matrix[:3, :3] = frames[0].camera.K
@@ -209,7 +209,7 @@ def write_bundles(root: Path, frames: Sequence[Frame]) -> None:
 
 
 def write_folder(root: Path, frames: Sequence[Frame]) -> None:
-    """Pictures and sparse depth in plain folders, as the rings protocol reads them."""
+    """Images and sparse depth in plain folders, as the rings protocol reads them."""
     for index, frame in enumerate(frames):
         write_rgb(root / 'image' / f'{index:06d}.png', frame.rgb)
         write_depth_png(root / 'sparse' / f'{index:06d}.png', _sparse(frame))
@@ -227,7 +227,7 @@ LAYOUTS: dict[str, tuple[str, tuple[int, int], Callable[[Path, Sequence[Frame]],
     'dcverse': ('indoor', _ROOM, write_bundles),
     'folder': ('street', _STREET, write_folder),
 }
-"""Name to kind of scene, size of the pictures and writer."""
+"""Name to kind of scene, size of the images and writer."""
 
 
 def _sparse(frame: Frame) -> np.ndarray:

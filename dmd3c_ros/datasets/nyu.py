@@ -27,10 +27,10 @@ _CAMERA = Camera.from_K(
 
 
 class Nyu(DepthDataset):
-    """Halved pictures, cropped to 304x228 at the centre, with random points as input.
+    """Halved images, cropped to 304x228 at the centre, with random points as input.
 
     The points of 'val' are those of BP-Net's and DMD3C's evaluation: one draw of pixels, the same
-    for every picture. Those of 'train' differ from picture to picture.
+    for every image. Those of 'train' differ from image to image.
 
     Args:
         root: folder with train/ and val/.

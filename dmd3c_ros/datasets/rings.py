@@ -1,6 +1,6 @@
 """One's own recording as a test set: hide a part of the sweep, complete the rest, score the part.
 
-No ground truth is needed. Every second laser ring is hidden, or a random share of the points. A
+No ground truth is needed. Every second laser ring is hidden, or a random fraction of the points. A
 hidden point counts if no nearer surface hides it from the camera, in the whole sweep as among the
 hidden points, and if its pixel is not part of the input.
 """
@@ -31,12 +31,12 @@ class DriveRings(DepthDataset):
 
     Args:
         root: folder of the drive.
-        hide: share of the points to hide at random; None hides every second laser ring.
+        hide: fraction of the points to hide at random; None hides every second laser ring.
         camera: of the drive.
         seed: of the draws.
 
     Raises:
-        FileNotFoundError, ValueError: what KittiDrive raises, or a share outside 0..1.
+        FileNotFoundError, ValueError: what KittiDrive raises, or a fraction outside 0..1.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class DriveRings(DepthDataset):
 
 
 class FolderRings(DepthDataset):
-    """A folder of pictures and sparse depth with a part of the depth hidden.
+    """A folder of images and sparse depth with a part of the depth hidden.
 
     Layout: image/NAME.png or .jpg, sparse/NAME.png (16-bit, 256 units a metre), and the
     intrinsics of all of them in K.txt or of each in intrinsics/NAME.txt.
 
     Args:
         root: the folder.
-        hide: share of the points to hide at random; None hides every second line, told apart by
+        hide: fraction of the points to hide at random; None hides every second line, told apart by
             elevation.
         lines: lines of the sensor.
         seed: of the draws.
 
     Raises:
         FileNotFoundError: a folder or a file is missing.
-        ValueError: a share outside 0..1.
+        ValueError: a fraction outside 0..1.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class FolderRings(DepthDataset):
         _check_share(hide)
         root, what = Path(root), 'rings'
         self._sparse = files_by_name(root / 'sparse', '*.png', what)
-        self._pictures = files_by_name(root / 'image', '*.[pj][np]g', what)
-        require_same(self._sparse, self._pictures, root / 'image', what)
+        self._images = files_by_name(root / 'image', '*.[pj][np]g', what)
+        require_same(self._sparse, self._images, root / 'image', what)
         self._names = list(self._sparse)
         if (root / 'intrinsics').is_dir():
             self._intrinsics = files_by_name(root / 'intrinsics', '*.txt', what)
@@ -126,7 +126,7 @@ class FolderRings(DepthDataset):
         return Sample(
             name=name,
             K=K,
-            rgb=read_rgb(self._pictures[name]),
+            rgb=read_rgb(self._images[name]),
             sparse=sparse,
             truth=_truth(np.where(hidden, full, np.float32(0)), full, sparse),
         )
@@ -140,7 +140,7 @@ def open_rings(root: str | Path, **options: object) -> DepthDataset:
 
 def _check_share(hide: float | None) -> None:
     if hide is not None and not 0 < hide < 1:
-        raise ValueError(f'hide: expected a share of more than 0 and less than 1, got {hide}')
+        raise ValueError(f'hide: expected a fraction of more than 0 and less than 1, got {hide}')
 
 
 def _draw(count: int, share: float, seed: int, index: int) -> np.ndarray:

@@ -13,7 +13,7 @@ _IMAGE = {'image': True}
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A frame. Pictures share one size; depth is in m along the optical axis, 0 = unknown.
+    """A frame. Images share one size; depth is in m along the optical axis, 0 = unknown.
 
     Operations on pixels go through every field marked as an image, so that none is forgotten.
     """
@@ -40,7 +40,7 @@ class Sample:
         for name, image in self.images().items():
             if image.shape[:2] != self.rgb.shape[:2]:
                 raise ValueError(
-                    f'{self.name}: {name}: expected {self.rgb.shape[:2]} as the picture, '
+                    f'{self.name}: {name}: expected {self.rgb.shape[:2]} as the image, '
                     f'got {image.shape[:2]}'
                 )
         if np.shape(self.K) != (3, 3):

@@ -31,7 +31,7 @@ class ScanNet(DepthDataset):
         seed: of the draws.
 
     Raises:
-        FileNotFoundError: no scene, or depth without its picture.
+        FileNotFoundError: no scene, or depth without its image.
         ValueError: a step below 1.
     """
 

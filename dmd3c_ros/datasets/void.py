@@ -7,7 +7,7 @@ Layout below the root::
     void_1500/data/SEQUENCE/K.txt
 
 The lists name one file a line, such as void_1500/data/SEQUENCE/image/TIME.png. The densities are
-1500, 500 and 150 points. Depth pictures are 16-bit with 256 units a metre.
+1500, 500 and 150 points. Depth images are 16-bit with 256 units a metre.
 """
 
 from __future__ import annotations

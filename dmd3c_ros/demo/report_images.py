@@ -1,4 +1,4 @@
-"""The pictures of a run: the overview and the animation."""
+"""The images of a run: the overview and the animation."""
 
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from dmd3c_ros.evaluation.drawing import (
     Scale,
     caption_height,
     depth_scale,
-    error_picture,
+    error_image,
     grid,
     points_on_image,
 )
@@ -46,7 +46,7 @@ def write_report(
     _heading(page, page_width, summary)
     y = grid(page, _report_panels(scene, confidence), 2, cell, heading, _GAP)
     view = Panel(
-        _cloud_picture(scene, camera, page_width - 2 * _GAP, view_height),
+        _cloud_image(scene, camera, page_width - 2 * _GAP, view_height),
         'The same frame as a coloured cloud, seen from beside',
         note='one point per pixel',
     )
@@ -55,7 +55,7 @@ def write_report(
 
 
 class Animation:
-    """Side by side: picture, LiDAR, dense depth, error. Frames are added, then written."""
+    """Side by side: image, LiDAR, dense depth, error. Frames are added, then written."""
 
     def __init__(self, width: int = 560) -> None:
         self._width, self._pages = width, []
@@ -71,7 +71,7 @@ class Animation:
             Panel(scene.rgb, 'camera'),
             Panel(points_on_image(scene.rgb, scene.sparse, self._scale), 'LiDAR'),
             Panel(self._scale.colors(scene.depth, scene.depth > 0), 'dense depth', self._scale),
-            Panel(error_picture(scene.depth, scene.truth, ERROR), 'error', ERROR),
+            Panel(error_image(scene.depth, scene.truth, ERROR), 'error', ERROR),
         )
         grid(page, panels, 2, cell, gap, gap)
         self._pages.append(page.image)
@@ -105,9 +105,9 @@ def _report_panels(scene: Scene, confidence: np.ndarray) -> tuple[Panel, ...]:
         ),
         Panel(scale.colors(scene.depth, scene.depth > 0), 'Dense depth', scale),
         Panel(CONFIDENCE.colors(confidence, scene.depth > 0), 'Confidence', CONFIDENCE),
-        Panel(error_picture(scene.depth, scene.truth, ERROR), 'Error', ERROR),
+        Panel(error_image(scene.depth, scene.truth, ERROR), 'Error', ERROR),
         Panel(
-            error_picture(baseline, scene.truth, ERROR),
+            error_image(baseline, scene.truth, ERROR),
             'Error of nearest-neighbour filling, for comparison',
             ERROR,
         ),
@@ -137,7 +137,7 @@ def _heading(page: Page, width: int, summary: Summary) -> None:
     )
 
 
-def _cloud_picture(scene: Scene, camera: Camera, width: int, height: int) -> np.ndarray:
+def _cloud_image(scene: Scene, camera: Camera, width: int, height: int) -> np.ndarray:
     shown = surface(scene.depth, scene.visible)
     view, T_view_camera = view_from_beside(np.where(shown, scene.depth, 0), width, height)
     points = camera.backproject(scene.depth)
@@ -153,11 +153,11 @@ def _cloud_picture(scene: Scene, camera: Camera, width: int, height: int) -> np.
 
 def _wide_panel(page: Page, y: int, panel: Panel, caption_width: int) -> None:
     """A panel over the whole page with a caption as small as those of the others."""
-    width = panel.picture.shape[1]
+    width = panel.image.shape[1]
     size = caption_height(caption_width) * 5 // 8
     page.text(_GAP, y, panel.caption, size)
     page.text(_GAP + width, y, panel.note, size, faint=True, right=True)
-    page.image.paste(Image.fromarray(panel.picture), (_GAP, y + caption_height(caption_width)))
+    page.image.paste(Image.fromarray(panel.image), (_GAP, y + caption_height(caption_width)))
 
 
 def _cell(rgb: np.ndarray, width: int) -> tuple[int, int]:

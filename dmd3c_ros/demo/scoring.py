@@ -124,7 +124,7 @@ class Frames:
         """Confidence (H, W) float32 in 0..1; all 0 where none came."""
         if stamp not in self._recording.bodies['confidence']:
             return np.zeros((self.camera.height, self.camera.width), np.float32)
-        # A 32FC1 picture as depth is, and 0 means nothing in both.
+        # A 32FC1 image as depth is, and 0 means nothing in both.
         return depth_from_image(self._recording.message('confidence', stamp))
 
     def points_stamp(self, stamp: int) -> int:
@@ -156,7 +156,7 @@ class Frames:
 def simulator_truth(recording: Recording) -> Truth:
     """The exact depth that the simulator publishes: up to MAX_SCORED_M, where the LiDAR looks.
 
-    That is the box around its points in the picture; above it a completion can only guess.
+    That is the box around its points in the image; above it a completion can only guess.
     """
 
     def truth(stamp: int, sparse: np.ndarray) -> np.ndarray:

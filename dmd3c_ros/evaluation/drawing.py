@@ -27,10 +27,10 @@ class Scale:
     def colors(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB of values (H, W); a dark tone where they are not known."""
         if self.logarithmic:
-            share = np.log(np.maximum(values, 1e-6) / self.low) / np.log(self.high / self.low)
+            fraction = np.log(np.maximum(values, 1e-6) / self.low) / np.log(self.high / self.low)
         else:
-            share = (values - self.low) / (self.high - self.low)
-        colors = self._look_up(np.clip(share, 0, 1))
+            fraction = (values - self.low) / (self.high - self.low)
+        colors = self._look_up(np.clip(fraction, 0, 1))
         colors[~known] = _NO_DATA
         return colors
 
@@ -38,16 +38,16 @@ class Scale:
         """(height, width, 3) colour bar, low on the left."""
         return self._look_up(np.tile(np.linspace(0, 1, width), (height, 1)))
 
-    def _look_up(self, share: np.ndarray) -> np.ndarray:
-        level = ((1 - share if self.reverse else share) * 255).astype(np.uint8)
+    def _look_up(self, fraction: np.ndarray) -> np.ndarray:
+        level = ((1 - fraction if self.reverse else fraction) * 255).astype(np.uint8)
         return cv2.cvtColor(cv2.applyColorMap(level, self.colormap), cv2.COLOR_BGR2RGB)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture with its caption, and the scale of its colours where it has one."""
+    """An image with its caption, and the scale of its colours where it has one."""
 
-    picture: np.ndarray
+    image: np.ndarray
     caption: str
     scale: Scale | None = None
     note: str = ''
@@ -62,7 +62,7 @@ def depth_scale(depth: np.ndarray) -> Scale:
 
 
 def points_on_image(rgb: np.ndarray, sparse: np.ndarray, scale: Scale) -> np.ndarray:
-    """The LiDAR's points, enlarged to be seen, over the darkened picture."""
+    """The LiDAR's points, enlarged to be seen, over the darkened image."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     ground = cv2.cvtColor((grey * 0.45).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     near = _enlarged(np.divide(1, sparse, out=np.zeros_like(sparse), where=sparse > 0))
@@ -70,7 +70,7 @@ def points_on_image(rgb: np.ndarray, sparse: np.ndarray, scale: Scale) -> np.nda
     return np.where(depth[..., None] > 0, scale.colors(depth, depth > 0), ground)
 
 
-def error_picture(depth: np.ndarray, truth: np.ndarray, scale: Scale) -> np.ndarray:
+def error_image(depth: np.ndarray, truth: np.ndarray, scale: Scale) -> np.ndarray:
     """Absolute error where there is truth, lone pixels of it enlarged to be seen."""
     known = truth > 0
     error = np.where(known, np.abs(depth - truth), -1).astype(np.float32)
@@ -110,8 +110,8 @@ class Page:
             self._color_bar(x + width, y, width // 5, size, panel.scale)
         elif panel.note:
             self.text(x + width, y, panel.note, size, faint=True, right=True)
-        picture = Image.fromarray(panel.picture).resize((width, height), Image.Resampling.LANCZOS)
-        self.image.paste(picture, (x, y + caption_height(width)))
+        image = Image.fromarray(panel.image).resize((width, height), Image.Resampling.LANCZOS)
+        self.image.paste(image, (x, y + caption_height(width)))
 
     def _color_bar(self, right: int, y: int, width: int, size: int, scale: Scale) -> None:
         digits = 0 if scale.high >= 20 else 1

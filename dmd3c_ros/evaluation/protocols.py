@@ -33,7 +33,7 @@ class Scoring:
     missing: str = 'background'
     """What a pixel without prediction counts as; see depth_metrics."""
     as_png: bool = False
-    """Round predictions to 1/256 m, as the 16-bit pictures that a benchmark server receives."""
+    """Round predictions to 1/256 m, as the 16-bit images that a benchmark server receives."""
     min_depth: float = 0.0
     max_depth: float = float('inf')
     """Only ground truth in this range counts, m."""
@@ -102,7 +102,7 @@ class CompleterPredictor:
 
 
 class FolderPredictor:
-    """Predictions made elsewhere: 16-bit pictures (256 units a metre) named like the frames.
+    """Predictions made elsewhere: 16-bit images (256 units a metre) named like the frames.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -260,7 +260,7 @@ def prepared(sample: Sample, scoring: Scoring) -> Sample:
     """The sample as the settings want it: fewer rows, fewer LiDAR lines.
 
     Raises:
-        ValueError: the picture has fewer rows, or the number of lines does not divide 64.
+        ValueError: the image has fewer rows, or the number of lines does not divide 64.
     """
     rows, columns = sample.size
     if scoring.bottom_rows:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.datasets import Sample
-from .drawing import (Page, Panel, Scale, caption_height, depth_scale, error_picture, grid, points_on_image)
+from .drawing import (Page, Panel, Scale, caption_height, depth_scale, error_image, grid, points_on_image)
 from .protocols import Evaluation, FrameResult
 from dmd3c_ros.io.atomic import write_bytes, write_json
 from dmd3c_ros.io.images import write_rgb
@@ -62,8 +62,8 @@ class Gallery:
         if result.metrics is None:
             return
         if self._error_maps is not None:
-            picture = error_picture(depth, sample.truth, self._scale)
-            write_rgb(self._error_maps / f'{sample.name}.png', picture)
+            image = error_image(depth, sample.truth, self._scale)
+            write_rgb(self._error_maps / f'{sample.name}.png', image)
         if self._worst:
             # The running number settles ties before samples would be compared.
             entry = (result.metrics.rmse_mm, next(self._order), sample, depth)
@@ -71,7 +71,7 @@ class Gallery:
             push(self._kept, entry)
 
     def write(self, path: Path) -> None:
-        """Write the worst frames, worst first: picture with input, depth, error."""
+        """Write the worst frames, worst first: image with input, depth, error."""
         rows = sorted(self._kept, key=lambda entry: entry[:2], reverse=True)
         if not rows:
             return
@@ -91,7 +91,7 @@ class Gallery:
             Panel(points_on_image(sample.rgb, sample.sparse, scale), _short(sample.name)),
             Panel(scale.colors(depth, depth > 0), 'dense depth', scale),
             Panel(
-                error_picture(depth, sample.truth, self._scale),
+                error_image(depth, sample.truth, self._scale),
                 f'error, RMSE {rmse:.0f} mm',
                 self._scale,
             ),

@@ -1,1 +1,1 @@
-"""Files in and out: KITTI drives, depth pictures, point clouds, calibrations; no ROS here."""
+"""Files in and out: KITTI drives, depth images, point clouds, calibrations; no ROS here."""

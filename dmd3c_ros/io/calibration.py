@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.distortion import Lens
+from dmd3c_ros.core.distortion import Distortion
 from dmd3c_ros.core.transforms import rotation_from_quaternion, transform
 
 _YAML = ('.yaml', '.yml')
@@ -26,7 +26,7 @@ def read_intrinsics(path: str | Path) -> np.ndarray:
 
 
 def read_camera(path: str | Path, width: int, height: int) -> Camera:
-    """Read the camera of a rectified picture of this size.
+    """Read the camera of a rectified image of this size.
 
     Text holds K (9 numbers) or P (12, row by row). YAML is the camera calibration file of ROS,
     of which `projection_matrix` and `rectification_matrix` count, and the size must agree.
@@ -45,10 +45,10 @@ def read_camera(path: str | Path, width: int, height: int) -> Camera:
         raise ValueError(f'{path}: {error}') from error
 
 
-def read_lens(path: str | Path) -> Lens | None:
-    """Read how the raw picture is distorted from a camera calibration file of ROS (YAML).
+def read_distortion(path: str | Path) -> Distortion | None:
+    """Read how the raw image is distorted from a camera calibration file of ROS (YAML).
 
-    None for text, which describes rectified pictures.
+    None for text, which describes rectified images.
     """
     path = Path(path)
     if path.suffix not in _YAML:
@@ -58,7 +58,7 @@ def read_lens(path: str | Path) -> Lens | None:
     K = _vector(matrices, 'camera_matrix', 9, path).reshape(3, 3)
     try:
         D = np.array(matrices.get('distortion_coefficients', []), np.float64).ravel()
-        return Lens(str(content.get('distortion_model', '')), K, tuple(D))
+        return Distortion(str(content.get('distortion_model', '')), K, tuple(D))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{path}: {error}') from error
 
@@ -129,7 +129,7 @@ def _matrices_from_yaml(
     size = (content.get('image_width', width), content.get('image_height', height))
     if size != (width, height):
         raise ValueError(
-            f'{path}: calibrated for {size[0]}x{size[1]}, the picture has {width}x{height}'
+            f'{path}: calibrated for {size[0]}x{size[1]}, the image has {width}x{height}'
         )
     matrices = {key: value['data'] for key, value in content.items() if _is_matrix(value)}
     P = _vector(matrices, 'projection_matrix', 12, path)

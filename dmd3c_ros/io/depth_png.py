@@ -18,14 +18,14 @@ _log = logging.getLogger(__name__)
 
 
 def read_depth_png(path: str | Path, scale: float = KITTI_SCALE) -> np.ndarray:
-    """Read a depth picture as (H, W) float32 metres, 0 = unknown.
+    """Read a depth image as (H, W) float32 metres, 0 = unknown.
 
     Raises FileNotFoundError for a missing file, ValueError for one that is not 16-bit grey.
     """
     values = decode(path, cv2.IMREAD_UNCHANGED)
     if values.dtype != np.uint16 or values.ndim != 2:
         raise ValueError(
-            f'{path}: expected a 16-bit grey depth picture, '
+            f'{path}: expected a 16-bit grey depth image, '
             f'got {values.dtype} of shape {values.shape}'
         )
     return values.astype(np.float32) / np.float32(scale)
@@ -37,8 +37,8 @@ def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
     Raises ValueError for another shape, or a name that does not end in .png.
     """
     if Path(path).suffix.lower() != '.png':
-        # Other formats of pictures would take 8 of the 16 bits without a word.
-        raise ValueError(f'{path}: expected a depth picture NAME.png')
+        # Other formats of images would take 8 of the 16 bits without a word.
+        raise ValueError(f'{path}: expected a depth image NAME.png')
     if depth.ndim != 2:
         raise ValueError(f'{path}: expected depth of shape (H, W), got {depth.shape}')
     values = np.rint(np.nan_to_num(depth, nan=0.0, posinf=0.0, neginf=0.0) * scale)

@@ -1,4 +1,4 @@
-"""Colour pictures as (H, W, 3) uint8 RGB arrays."""
+"""Colour images as (H, W, 3) uint8 RGB arrays."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from .atomic import write_bytes
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """Read a picture (grey ones too) as (H, W, 3) uint8 RGB.
+    """Read an image (grey ones too) as (H, W, 3) uint8 RGB.
 
-    Raises FileNotFoundError for a missing file, ValueError for one that is no picture.
+    Raises FileNotFoundError for a missing file, ValueError for one that is no image.
     """
     bgr = decode(path, cv2.IMREAD_COLOR)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -28,10 +28,10 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:
-        # A garbled header that asks for an enormous picture.
-        raise ValueError(f'{path}: expected a picture: {error}') from error
+        # A garbled header that asks for an enormous image.
+        raise ValueError(f'{path}: expected an image: {error}') from error
     if image is None:
-        raise ValueError(f'{path}: expected a picture, got {data.size} bytes that do not decode')
+        raise ValueError(f'{path}: expected an image, got {data.size} bytes that do not decode')
     return image
 
 
@@ -41,7 +41,7 @@ def encode(path: str | Path, image: np.ndarray) -> None:
     try:
         encoded, data = cv2.imencode(path.suffix, image)
     except cv2.error as error:
-        raise ValueError(f'{path}: expected the suffix of a picture, such as .png') from error
+        raise ValueError(f'{path}: expected the suffix of an image, such as .png') from error
     if not encoded:
         raise ValueError(f'{path}: {image.shape} {image.dtype} does not encode as {path.suffix}')
     write_bytes(path, data.tobytes())

@@ -1,4 +1,4 @@
-"""KITTI raw drives: synchronized and rectified pictures with Velodyne sweeps.
+"""KITTI raw drives: synchronized and rectified images with Velodyne sweeps.
 
 Layout, as the benchmark ships it (Geiger et al., "Vision meets robotics", IJRR 2013)::
 
@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 
 
 class KittiFrame(NamedTuple):
-    """One picture with its sweep."""
+    """One image with its sweep."""
 
     name: str
     """File name without suffix, such as '0000000000'."""
     stamp_ns: int
-    """Time of the picture since 1970, the drive's own clock read as UTC."""
+    """Time of the image since 1970, the drive's own clock read as UTC."""
     points_stamp_ns: int
     """Time at which the turning laser faced forward."""
     rgb: np.ndarray
@@ -40,7 +40,7 @@ class KittiFrame(NamedTuple):
 
 
 class KittiDrive:
-    """The frames of one drive that have both a picture and a sweep, in order.
+    """The frames of one drive that have both an image and a sweep, in order.
 
     `camera` is the rectified camera (P_rect_0X, with R_rect_00 as its rectifying rotation) and
     `T_camera_lidar` (4, 4) takes Velodyne points into camera 0's unrectified optical frame.
@@ -56,7 +56,7 @@ class KittiDrive:
         self.missing = _unpaired(self.path, camera, images, sweeps)
         self.names = sorted(images.keys() & sweeps.keys())
         if not self.names:
-            raise ValueError(f'{self.path}: no picture in {camera} has a sweep of the same name')
+            raise ValueError(f'{self.path}: no image in {camera} has a sweep of the same name')
         self._images, self._sweeps = images, sweeps
         self._image_stamps = read_stamps(self.path / camera / 'timestamps.txt', images)
         self._sweep_stamps = read_stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
@@ -88,11 +88,11 @@ class KittiDrive:
 
     @property
     def sweep_names(self) -> tuple[str, ...]:
-        """Names of all sweeps, those without a picture too."""
+        """Names of all sweeps, those without an image too."""
         return tuple(self._sweeps)
 
     def stamp_ns(self, index: int) -> int:
-        """Time of a frame's picture, without reading the frame."""
+        """Time of a frame's image, without reading the frame."""
         return self._image_stamps[self.names[index]]
 
     def calibration(self, name: str) -> Path:

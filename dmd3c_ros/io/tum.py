@@ -71,7 +71,7 @@ _ORBSLAM3_CLOSE = 40.0
 class TumWriter:
     """Writes the folder `path`, which appears when the `with` block ends well.
 
-    depth_scale: units of the depth pictures a metre; TUM's 5000 reaches 13.1 m, 256 reaches
+    depth_scale: units of the depth images a metre; TUM's 5000 reaches 13.1 m, 256 reaches
     255 m. All frames must come from one camera; ValueError otherwise. Raises FileExistsError
     where `path` is there already.
     """
@@ -129,7 +129,7 @@ class TumWriter:
         """
         if rgb.shape[:2] != depth.shape or depth.shape != (camera.height, camera.width):
             raise ValueError(
-                f'frame: expected picture and depth of {camera.width}x{camera.height}, '
+                f'frame: expected image and depth of {camera.width}x{camera.height}, '
                 f'got {rgb.shape[1]}x{rgb.shape[0]} and {depth.shape[1]}x{depth.shape[0]}'
             )
         self._camera = self._camera or camera

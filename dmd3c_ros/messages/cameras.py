@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.distortion import Lens
+from dmd3c_ros.core.distortion import Distortion
 
 from .errors import MessageError
 from .types import CameraInfo, Header
@@ -27,14 +27,14 @@ def camera_from_info(info: CameraInfo, *, rectify: bool = False) -> Camera:
         raise MessageError(f'camera_info: {error}') from error
 
 
-def lens_from_info(info: CameraInfo) -> Lens:
+def distortion_from_info(info: CameraInfo) -> Distortion:
     """How CameraInfo says that the raw image comes about, binning and ROI included.
 
     Raises MessageError for a distortion model or coefficients that nobody knows.
     """
     try:
         raw = _windowed(Camera.from_K(np.reshape(info.k, (3, 3)), info.width, info.height), info)
-        return Lens(info.distortion_model, raw.K, tuple(info.d))
+        return Distortion(info.distortion_model, raw.K, tuple(info.d))
     except ValueError as error:
         raise MessageError(f'camera_info: {error}') from error
 
@@ -50,12 +50,14 @@ def _windowed(camera: Camera, info: CameraInfo) -> Camera:
     return camera
 
 
-def camera_to_info(camera: Camera, header: Header, lens: Lens | None = None) -> CameraInfo:
-    """CameraInfo of a rectified image, or, with its lens, of the raw one."""
+def camera_to_info(
+    camera: Camera, header: Header, distortion: Distortion | None = None
+) -> CameraInfo:
+    """CameraInfo of a rectified image, or, with its distortion, of the raw one."""
     info = CameraInfo(header=header, height=camera.height, width=camera.width)
     info.distortion_model, info.d, K = 'plumb_bob', [0.0] * 5, camera.K
-    if lens is not None:
-        info.distortion_model, info.d, K = lens.model, list(lens.D), lens.K
+    if distortion is not None:
+        info.distortion_model, info.d, K = distortion.model, list(distortion.D), distortion.K
     info.k, info.r = K.ravel().tolist(), camera.R.ravel().tolist()
     info.p = camera.P.ravel().tolist()
     return info

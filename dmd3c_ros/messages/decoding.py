@@ -65,8 +65,16 @@ assert CvBridge().imgmsg_to_cv2(image, 'rgb8').tolist() == [[[3, 2, 1]]]
 """
 
 
+def decode_image(image: Any) -> np.ndarray:
+    """Image (H, W, 3) uint8 RGB of an Image or a CompressedImage message.
+
+    Raises MessageError for what does not decode.
+    """
+    return compressed_to_rgb(image) if hasattr(image, 'format') else image_to_rgb(image)
+
+
 def image_to_rgb(image: Image) -> np.ndarray:
-    """Picture (H, W, 3) uint8 RGB of an image message; rgb8 without padding is not copied.
+    """Image (H, W, 3) uint8 RGB of an image message; rgb8 without padding is not copied.
 
     Raises MessageError for an encoding without colour or grey values (depth, floats), and for
     data that are too short.
@@ -92,14 +100,14 @@ def image_to_rgb(image: Image) -> np.ndarray:
 
 
 def compressed_to_rgb(image: Any) -> np.ndarray:
-    """Picture (H, W, 3) uint8 RGB of a CompressedImage message, JPEG or PNG.
+    """Image (H, W, 3) uint8 RGB of a CompressedImage message, JPEG or PNG.
 
     `format` is read as image_transport's plugin writes it, '<encoding>; jpeg compressed <order>':
     a Bayer mosaic is stored as a grey image, and colours red first only where <order> says so.
-    Raises MessageError for data that are no picture, compressedDepth among them.
+    Raises MessageError for data that are no image, compressedDepth among them.
     """
     if 'compressedDepth' in image.format:
-        raise MessageError(f'image: expected a picture, got depth ({image.format!r})')
+        raise MessageError(f'image: expected an image, got depth ({image.format!r})')
     data = np.asarray(image.data, np.uint8)
     try:
         # As stored: a rotation noted in the file would not fit the camera's calibration.

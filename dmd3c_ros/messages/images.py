@@ -69,8 +69,8 @@ def color_map(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     m, so that a metre counts for more up close.
     """
     with np.errstate(divide='ignore', invalid='ignore'):
-        share = np.log(depth / np.float32(far)) / np.float32(np.log(near / far))
-    level = np.nan_to_num(np.clip(share, 0, 1) * np.float32(255), nan=0.0).astype(np.uint8)
+        fraction = np.log(depth / np.float32(far)) / np.float32(np.log(near / far))
+    level = np.nan_to_num(np.clip(fraction, 0, 1) * np.float32(255), nan=0.0).astype(np.uint8)
     colors = cv2.applyColorMap(level, cv2.COLORMAP_TURBO)
     colors[~(depth > 0)] = 0
     return cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)

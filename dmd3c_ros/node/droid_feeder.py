@@ -51,10 +51,10 @@ class FeederSettings:
     bag: recording that has depth images; empty for live topics.
     depth_topic: of the bag.
     frames: number of frames after which the node ends; 0 for no end.
-    sync_slop: largest difference between the stamps of picture and depth, s; completion_node
+    sync_slop: largest difference between the stamps of image and depth, s; completion_node
         gives both the same one.
     trajectory: file for the poses of all frames, in TUM's form, when the node ends; empty for
-        none. It makes the node keep every picture in memory (0.6 MB each).
+        none. It makes the node keep every image in memory (0.6 MB each).
     """
 
     bag: str = ''
@@ -71,7 +71,7 @@ PARAMETER_GROUPS = (('', DroidCheckout), ('', FeederSettings), ('', DroidSetting
 
 
 class DroidFeederNode(Node):
-    """Hands the newest pair of picture and depth to DROID-SLAM, in a thread of its own.
+    """Hands the newest pair of image and depth to DROID-SLAM, in a thread of its own.
 
     `done` is True once the frames that were asked for are tracked, `failed` when DROID-SLAM gave
     up. Raises ParameterError, FileNotFoundError and ImportError for what it cannot start with.

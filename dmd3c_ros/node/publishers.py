@@ -19,7 +19,7 @@ from dmd3c_ros.messages.images import (
     float_to_image,
     rgb_to_image,
 )
-from dmd3c_ros.pipeline.rectification import Picture
+from dmd3c_ros.pipeline.rectification import RectifiedImage
 from dmd3c_ros.pipeline.settings import NodeSettings
 
 from .qos import incompatibility
@@ -54,7 +54,7 @@ class Outputs:
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def wanted(self) -> frozenset[str]:
+    def subscribed(self) -> frozenset[str]:
         """Topics with subscribers now."""
         return frozenset(
             topic
@@ -76,48 +76,50 @@ class Outputs:
 
     def publish_inputs(
         self,
-        wanted: frozenset[str],
-        picture: Picture,
+        subscribed: frozenset[str],
+        rectified: RectifiedImage,
         sparse: np.ndarray,
         settings: NodeSettings,
     ) -> None:
-        """Publish the picture and the projected sweep, (H, W) float32, m."""
-        header = picture.info.header
+        """Publish the image and the projected sweep, (H, W) float32, m."""
+        header = rectified.info.header
         make: dict[str, Callable[[], object]] = {
             'sparse/image_rect': lambda: self._depth_image(sparse, header, settings),
-            'rectified/image_rect': lambda: rgb_to_image(picture.rgb, header),
-            'rectified/camera_info': lambda: picture.info,
+            'rectified/image_rect': lambda: rgb_to_image(rectified.rgb, header),
+            'rectified/camera_info': lambda: rectified.info,
         }
-        self._publish(wanted, make)
+        self._publish(subscribed, make)
 
     def publish_dense(
         self,
-        wanted: frozenset[str],
-        picture: Picture,
+        subscribed: frozenset[str],
+        rectified: RectifiedImage,
         completion: Completion,
         settings: NodeSettings,
     ) -> None:
         """Publish a completion, under the image's header."""
-        header, depth = picture.info.header, completion.depth
+        header, depth = rectified.info.header, completion.depth
         if settings.min_confidence > 0:
             sure = completion.confidence >= settings.min_confidence
             depth = np.where(sure, depth, np.float32(0))
         make: dict[str, Callable[[], object]] = {
             'depth_registered/image_rect': lambda: self._depth_image(depth, header, settings),
-            'depth_registered/camera_info': lambda: picture.info,
+            'depth_registered/camera_info': lambda: rectified.info,
             'depth_registered/points': lambda: depth_to_cloud(
-                depth, picture.rgb, picture.camera, header
+                depth, rectified.rgb, rectified.camera, header
             ),
             'depth_registered/color': lambda: rgb_to_image(
                 color_map(depth, settings.color_near, settings.color_far), header
             ),
             'confidence': lambda: float_to_image(completion.confidence, header),
         }
-        self._publish(wanted, make)
+        self._publish(subscribed, make)
 
-    def _publish(self, wanted: frozenset[str], make: Mapping[str, Callable[[], object]]) -> None:
+    def _publish(
+        self, subscribed: frozenset[str], make: Mapping[str, Callable[[], object]]
+    ) -> None:
         for topic, build in make.items():
-            if topic in wanted:
+            if topic in subscribed:
                 self._publishers[topic].publish(build())
 
     def _depth_image(self, depth: np.ndarray, header: Header, settings: NodeSettings) -> Image:

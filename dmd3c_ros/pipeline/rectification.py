@@ -1,4 +1,4 @@
-"""From an image message and its CameraInfo to the rectified picture that is completed.
+"""From an image message and its CameraInfo to the rectified image that is completed.
 
 Nodes and bags share it.
 """
@@ -14,38 +14,37 @@ import numpy as np
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion
 from dmd3c_ros.core.distortion import Rectifier
-from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, lens_from_info
-from dmd3c_ros.messages.decoding import compressed_to_rgb, image_to_rgb
+from dmd3c_ros.messages.cameras import camera_from_info, camera_to_info, distortion_from_info
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.types import Header
 
 _log = logging.getLogger(__name__)
 
 
-class Picture(NamedTuple):
-    """A rectified picture.
+class RectifiedImage(NamedTuple):
+    """A rectified image.
 
-    rgb: (H, W, 3) uint8. info: CameraInfo of the rectified picture, under the image's header.
-    seen: (H, W) bool, False where rectifying left the picture empty; None: nowhere.
+    rgb: (H, W, 3) uint8. info: CameraInfo of the rectified image, under the image's header.
+    visible: (H, W) bool, False where rectifying left the image empty; None: nowhere.
     """
 
     rgb: np.ndarray
     camera: Camera
     info: Any
-    seen: np.ndarray | None = None
+    visible: np.ndarray | None = None
 
-    def limited(self, completion: Completion) -> Completion:
+    def masked(self, completion: Completion) -> Completion:
         """The completion, unknown where the camera sees nothing."""
-        if self.seen is None:
+        if self.visible is None:
             return completion
         nothing = np.float32(0)
-        return Completion(*(np.where(self.seen, values, nothing) for values in completion))
+        return Completion(*(np.where(self.visible, values, nothing) for values in completion))
 
 
-class PictureReader:
-    """Knows the camera of each picture, and rectifies it where that is asked for.
+class ImageRectifier:
+    """Knows the camera of each image, and rectifies it where that is asked for.
 
-    rectify: pictures are raw, with the distortion that CameraInfo describes. topic: their name,
+    rectify: images are raw, with the distortion that CameraInfo describes. topic: their name,
     for a warning where it contradicts that.
     """
 
@@ -56,8 +55,8 @@ class PictureReader:
         self._camera: Camera | None = None
         self._rectifier: Rectifier | None = None
 
-    def read(self, rgb: np.ndarray, info: Any, header: Header) -> Picture:
-        """The picture (H, W, 3) uint8 under its header, with the camera that its CameraInfo means.
+    def read(self, rgb: np.ndarray, info: Any, header: Header) -> RectifiedImage:
+        """The image (H, W, 3) uint8 under its header, with the camera that its CameraInfo means.
 
         Raises MessageError for an uncalibrated camera, or one of another size.
         """
@@ -70,9 +69,11 @@ class PictureReader:
         if self._rectifier is None:
             info = copy.copy(info)
             info.header = header
-            return Picture(rgb, camera, info)
-        seen = self._rectifier.seen
-        return Picture(self._rectifier(rgb), camera, camera_to_info(camera, header), seen)
+            return RectifiedImage(rgb, camera, info)
+        visible = self._rectifier.visible
+        return RectifiedImage(
+            self._rectifier(rgb), camera, camera_to_info(camera, header), visible
+        )
 
     def _camera_of(self, info: Any) -> Camera:
         """The camera; it and the maps are made anew only when the calibration changes."""
@@ -104,17 +105,9 @@ class PictureReader:
             )
 
 
-def picture_to_rgb(image: Any) -> np.ndarray:
-    """Picture (H, W, 3) uint8 RGB of an Image or a CompressedImage message.
-
-    Raises MessageError for what does not decode.
-    """
-    return compressed_to_rgb(image) if hasattr(image, 'format') else image_to_rgb(image)
-
-
 def _rectifier(info: Any, camera: Camera) -> Rectifier:
     try:
-        return Rectifier(lens_from_info(info), camera)
+        return Rectifier(distortion_from_info(info), camera)
     except ValueError as error:
         raise MessageError(f'camera_info: {error}') from error
 

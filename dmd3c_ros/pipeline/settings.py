@@ -35,7 +35,7 @@ class NodeSettings:
     sync_queue_size: messages of each input that wait for their partners.
     filter_hidden_points: drop points that the LiDAR sees past a surface which hides them from
         the camera (see hidden_points): 'always', 'never', or 'auto' for the classical baselines
-        only, since networks tell such points by the picture.
+        only, since networks tell such points by the image.
     min_confidence: depth that the model is less sure of is published as unknown, 0 to 1.
     depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
     color_near: depth drawn red in the colour map, m.
@@ -95,7 +95,7 @@ class MotionSettings:
     """How sweeps are brought to where the camera sees them when it takes the image.
 
     fixed_frame: frame of TF that stands still while the rig moves through it, such as 'odom'.
-        Sweeps are moved from their time to the image's over it. Empty: only the mounting of the
+        Sweeps are moved from their time to the image's over it. Empty: only the extrinsics of the
         sensors counts, at the sweep's stamp.
     deskew: move every point from its own time, where the cloud has a field with times and
         fixed_frame is given.

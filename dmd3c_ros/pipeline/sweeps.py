@@ -72,7 +72,7 @@ class SweepAligner:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, 3) float32, m, and the transform (4, 4) to the camera's optical frame.
 
-        T_camera_lidar: the mounting, None to look it up too. Raises TransformError while a
+        T_camera_lidar: the extrinsics, None to look it up too. Raises TransformError while a
         transform is missing, MessageError for a cloud that cannot be used.
         """
         until_s = time.monotonic() + self._settings.transform_timeout
@@ -86,7 +86,7 @@ class SweepAligner:
                     'anew to look them up in TF'
                 )
             frames = camera_frame, cloud.header.frame_id
-            T_camera_lidar = self._transforms.patiently(
+            T_camera_lidar = self._transforms.wait_for(
                 lambda: self._transforms.lookup(*frames, stamp_ns_of(cloud)), until_s
             )
         return points, T_camera_lidar
@@ -101,7 +101,7 @@ class SweepAligner:
     ) -> tuple[np.ndarray, np.ndarray]:
         fixed, lidar_frame = self._settings.fixed_frame, cloud.header.frame_id
         known = camera_frame if T_camera_lidar is None else lidar_frame
-        T_camera_fixed = self._transforms.patiently(
+        T_camera_fixed = self._transforms.wait_for(
             lambda: self._transforms.lookup(known, fixed, image_ns), until_s
         )
         if T_camera_lidar is not None:
@@ -146,13 +146,13 @@ class SweepAligner:
 
         def poses(seconds: np.ndarray) -> np.ndarray:
             at_ns = stamp_ns + np.rint(seconds * 1e9).astype(np.int64)
-            return find.patiently(
+            return find.wait_for(
                 lambda: find.lookup_full(frame, stamp_ns, frame, at_ns, fixed), until_s
             )
 
         if times is not None:
             points = deskew(points, times, poses)
-        T_fixed_lidar = find.patiently(lambda: find.lookup(fixed, frame, stamp_ns), until_s)
+        T_fixed_lidar = find.wait_for(lambda: find.lookup(fixed, frame, stamp_ns), until_s)
         return _Aligned(points, T_fixed_lidar)
 
     def _times(self, cloud: Any, valid: np.ndarray, stamp_ns: int) -> np.ndarray | None:

@@ -6,7 +6,7 @@
   minutes.
 - image: (1, 3, H, W) uint8, H and W multiples of 8. The first axis counts cameras. Before its
   network DROID-SLAM reverses the three channels and normalizes them as RGB: what it is given is
-  blue first, as OpenCV reads pictures, for the network to see red first.
+  blue first, as OpenCV reads images, for the network to see red first.
 - depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel and inverts what is
   above 0; a NaN would stay and spoil the bundle adjustment.
 - intrinsics: (4,) float32, fx, fy, cx, cy in pixels of that image.
@@ -35,8 +35,8 @@ CHANNEL_ORDERS = ('bgr', 'rgb')
 class DroidSettings:
     """How frames are made ready for DROID-SLAM.
 
-    pixels: area that pictures are resized to, about; 384x512 is what DROID-SLAM's own readers use.
-        Smaller pictures are not enlarged.
+    pixels: area that images are resized to, about; 384x512 is what DROID-SLAM's own readers use.
+        Smaller images are not enlarged.
     max_depth: larger depth is passed as unknown, m.
     channels: order of the image's channels, 'bgr' as DROID-SLAM's own readers give them, or 'rgb'
         for a fork that does not reverse them.
@@ -83,9 +83,9 @@ class Tracker(Protocol):
 
 
 def droid_inputs(frame: RgbdFrame, settings: DroidSettings | None = None) -> DroidInputs:
-    """One frame in DROID-SLAM's layout; ValueError for depth of another size than the picture.
+    """One frame in DROID-SLAM's layout; ValueError for depth of another size than the image.
 
-    The picture is resized with its aspect ratio kept and cut at the right and the bottom to a
+    The image is resized with its aspect ratio kept and cut at the right and the bottom to a
     multiple of 8; depth takes the nearest pixel, so that no value between two surfaces arises.
     """
     settings = settings or DroidSettings()
@@ -120,8 +120,8 @@ def _nearest(new: int, old: int) -> np.ndarray:
 class DroidFeeder:
     """Passes frames on to a `Droid`, numbered from 0, and remembers their stamps (ns).
 
-    droid: the Droid, or what makes one for the height and width of the first picture. keep: keep
-    the pictures for `stream`, as large as DROID-SLAM gets them (0.6 MB each).
+    droid: the Droid, or what makes one for the height and width of the first image. keep: keep
+    the images for `stream`, as large as DROID-SLAM gets them (0.6 MB each).
 
     Works with frames from wherever they come: a node calls `add` for each, a recording goes
     through `add_all`.

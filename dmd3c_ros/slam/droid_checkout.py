@@ -90,6 +90,6 @@ class DroidCheckout:
         return path
 
     def make(self, droid: type, height: int, width: int) -> Tracker:
-        """A Droid for pictures of this size."""
+        """A Droid for images of this size."""
         arguments = {'weights': str(self.weights()), 'image_size': [height, width]}
         return droid(Namespace(**{**arguments, **self.options()}))

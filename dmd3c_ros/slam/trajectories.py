@@ -87,7 +87,7 @@ def draw(path: Path, title: str, reference: Any, estimates: dict[str, Any]) -> N
     above.plot(z, -x, color='black', linestyle='--', label='reference')
     above.set(xlabel='forward (m)', ylabel='left (m)', title='from above')
     error.set(xlabel='time (s)', ylabel='distance from the reference (m)', title='error')
-    # What is lost altogether leaves the picture, not the others no room.
+    # What is lost altogether leaves the drawing, not the others no room.
     half = max(0.15 * np.ptp(z), 1.5 * np.ptp(x))
     above.set(xlim=(-0.2 * np.ptp(z), 1.2 * np.ptp(z)), ylim=(-half, half))
     error.set(yscale='log', ylim=(1e-2, None))

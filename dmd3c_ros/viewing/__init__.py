@@ -1,1 +1,1 @@
-"""Drives, bags and results as one picture over time, in Rerun."""
+"""Drives, bags and results on one time line, in Rerun."""

@@ -22,7 +22,7 @@ from dmd3c_ros.messages.images import depth_from_image
 from dmd3c_ros.slam.reference import Reference
 
 _log = logging.getLogger(__name__)
-# Of depth pictures whose times are not known.
+# Of depth images whose times are not known.
 _PERIOD_NS = 100_000_000
 
 
@@ -46,7 +46,7 @@ def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[
     """Frames of a drive, completed; with the simulator's poses, else KISS-ICP's if installed."""
     reference: Reference | None = Reference()
     for frame in frames:
-        sparse = completer.seen(frame.sparse())
+        sparse = completer.filter_hidden(frame.sparse())
         completion = completer.complete(frame.rgb, sparse, frame.camera.K)
         pose = None
         if reference is not None:
@@ -84,19 +84,19 @@ def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
 
 
 def of_run(folder: Path, drive: KittiDrive | None = None) -> Iterator[ViewFrame]:
-    """Depth pictures that `complete kitti` or `demo` wrote; with the drive, all that belongs to
+    """Depth images that `complete kitti` or `demo` wrote; with the drive, all that belongs to
     them. Raises FileNotFoundError where there are none.
     """
-    pictures = sorted((folder / 'depth' if (folder / 'depth').is_dir() else folder).glob('*.png'))
-    pictures = [picture for picture in pictures if picture.stem.isdigit()]
-    if not pictures:
+    files = sorted((folder / 'depth' if (folder / 'depth').is_dir() else folder).glob('*.png'))
+    files = [file for file in files if file.stem.isdigit()]
+    if not files:
         raise FileNotFoundError(
-            f'{folder}: expected a drive, a bag, or depth pictures (NUMBER.png, 16-bit) that '
+            f'{folder}: expected a drive, a bag, or depth images (NUMBER.png, 16-bit) that '
             'complete kitti or demo wrote'
         )
     names = {} if drive is None else {name: index for index, name in enumerate(drive.names)}
-    for number, picture in enumerate(pictures):
-        dense, index = read_depth_png(picture), names.get(picture.stem)
+    for number, file in enumerate(files):
+        dense, index = read_depth_png(file), names.get(file.stem)
         if index is None:
             yield ViewFrame(number * _PERIOD_NS, dense=dense)
         else:

@@ -1,4 +1,4 @@
-"""Frames as a Rerun recording: picture, sparse and dense depth, confidence, cloud, trajectory."""
+"""Frames as a Rerun recording: image, sparse and dense depth, confidence, cloud, trajectory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmd3c_ros.io.clouds import read_cloud
 
 from .frames import ViewFrame
 
-# Depth as 16-bit integers: half the size, 4 mm steps, as KITTI's pictures.
+# Depth as 16-bit integers: half the size, 4 mm steps, as KITTI's images.
 _UNITS_A_METRE = 256
 _CLOUD_EVERY = 3
 _STRIP = 100
@@ -68,8 +68,8 @@ class RerunLog:
                 self._log(path, self._depth_image(depth))
         if frame.confidence is not None:
             shown = np.clip(255 * frame.confidence, 0, 255).astype(np.uint8)
-            picture = cv2.applyColorMap(shown, cv2.COLORMAP_VIRIDIS)[..., ::-1]
-            self._log(CONFIDENCE, self._rerun.Image(picture).compress(jpeg_quality=90))
+            image = cv2.applyColorMap(shown, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+            self._log(CONFIDENCE, self._rerun.Image(image).compress(jpeg_quality=90))
         if frame.camera is not None:
             self._add_camera(frame, frame.camera)
 
@@ -77,8 +77,8 @@ class RerunLog:
         """A cloud file that belongs to the whole, in the camera's frame."""
         self._log(f'{CLOUD}/file', self._rerun.Points3D(read_cloud(path)), static=True)
 
-    def add_picture(self, path: Path) -> None:
-        """A picture that belongs to the whole, such as demo's report."""
+    def add_image(self, path: Path) -> None:
+        """An image that belongs to the whole, such as demo's report."""
         self._log('report', self._rerun.EncodedImage(path=path), static=True)
 
     def _add_camera(self, frame: ViewFrame, camera: Camera) -> None:
@@ -131,7 +131,7 @@ class RerunLog:
     def _layout(self) -> Any:
         import rerun.blueprint as layout
 
-        pictures = [
+        views = [
             layout.Spatial2DView(origin=path, name=path.rpartition('/')[2])
             for path in (IMAGE, SPARSE, DENSE, CONFIDENCE)
         ]
@@ -141,6 +141,6 @@ class RerunLog:
             contents=['+ world/**', *(f'- {path}' for path in (SPARSE, DENSE, CONFIDENCE))],
         )
         return layout.Blueprint(
-            layout.Horizontal(world, layout.Vertical(*pictures), column_shares=[2, 1]),
+            layout.Horizontal(world, layout.Vertical(*views), column_shares=[2, 1]),
             collapse_panels=True,
         )

@@ -1,4 +1,4 @@
-"""The way of a bag's camera, by LiDAR odometry on the sweeps that lie beside its pictures."""
+"""The way of a bag's camera, by LiDAR odometry on the sweeps that lie beside its images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def with_trajectory(frames: Iterable[ViewFrame], path: Path) -> Iterator[ViewFrame]:
-    """The frames of a bag with their poses; as they are where the bag has no sweeps, no mounting,
+    """The frames of a bag with their poses; as they are where the bag has no sweeps or extrinsics,
     or kiss-icp is not installed, which the log says.
     """
     with Bag(path) as bag:
@@ -56,15 +56,15 @@ class _Poses:
         self._reference, self._used = Reference(), -1
 
     def pose(self, frame: ViewFrame) -> np.ndarray | None:
-        """T_first_camera (4, 4); the last one where no sweep lies beside the picture."""
+        """T_first_camera (4, 4); the last one where no sweep lies beside the image."""
         cloud = self._sweep(frame.stamp_ns)
         if cloud is not None:
-            mounting = self._transforms.lookup(
+            extrinsics = self._transforms.lookup(
                 self._camera_frame, cloud.header.frame_id, frame.stamp_ns
             )
             points = cloud_to_points(cloud)
             self._reference.add(
-                RigFrame(frame.stamp_ns, frame.rgb, points, frame.camera, mounting)
+                RigFrame(frame.stamp_ns, frame.rgb, points, frame.camera, extrinsics)
             )
         return self._reference.poses[-1] if self._reference.poses else None
 

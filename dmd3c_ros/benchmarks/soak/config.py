@@ -11,7 +11,7 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """Faults are shares of the frames before which they happen.
+    """Faults are fractions of the frames before which they happen.
 
     frames: good frames, each of which must be answered. seed: of the order of faults. model:
     what completes. patience_s: longest wait for an answer. garbage: sets, or single messages, with
@@ -59,7 +59,7 @@ class SoakReport:
     samples: list[Sample] = field(default_factory=list)
 
     def at(self, share: float) -> Sample:
-        """The process after this share of the frames."""
+        """The process after this fraction of the frames."""
         return min(self.samples, key=lambda sample: abs(sample.frames - share * self.frames))
 
     def growth_bytes(self) -> int:

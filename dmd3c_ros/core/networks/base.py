@@ -31,8 +31,9 @@ class Convention:
     mean, std: of the RGB image scaled to 0..1, per channel.
     size_multiple: height and width must be multiples of it.
     depth_scale: network depth = metres * depth_scale.
-    cut_above: share of the image's height that training left out at the top, where no measurement
-        falls. No more than the rows above the first measurement is cut, and stays unknown.
+    cut_above: fraction of the image's height that training left out at the top, where no
+        measurement falls. No more than the rows above the first measurement is cut, and stays
+        unknown.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import torch
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -29,9 +29,9 @@ def gpu_kernels() -> ModuleType | None:
             torch.zeros(1, 1, 4, 4, device='cuda'), torch.zeros(1, 9, 4, 4, device='cuda')
         )
     except ImportError as error:
-        log.info('no Triton (%s): PyTorch operations are used instead', error)
+        _log.info('no Triton (%s): PyTorch operations are used instead', error)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        log.warning('Triton does not work (%s): PyTorch operations are used instead', error)
+        _log.warning('Triton does not work (%s): PyTorch operations are used instead', error)
     else:
         return module
     return None

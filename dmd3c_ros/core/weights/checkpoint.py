@@ -15,7 +15,7 @@ from dmd3c_ros.core.networks.base import CompletionNetwork
 
 from .conventions import convention_of
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 # Where training programs put the weights inside a checkpoint; an averaged copy (EMA) comes first.
 _WRAPPERS = ('ema', 'ema_state_dict', 'net', 'model', 'state_dict', 'model_state_dict')
@@ -113,7 +113,7 @@ def load_weights(network: CompletionNetwork, weights: str | Path | Checkpoint) -
     convention = convention_of(network, checkpoint)
     network.load_state_dict(checkpoint.state, strict=False)
     network.convention = convention
-    log.info('loaded %d tensors from %s', len(checkpoint.state), checkpoint.path)
+    _log.info('loaded %d tensors from %s', len(checkpoint.state), checkpoint.path)
 
 
 def misfits(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:

@@ -19,7 +19,7 @@ from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 STATED = 'convention'  # key of a checkpoint that holds ``asdict(Convention)``
 
@@ -41,7 +41,7 @@ def convention_of(network: CompletionNetwork, checkpoint: Checkpoint) -> Convent
         return _stated(stated, checkpoint)
     finder = _FINDERS.get(type(network).__name__)
     convention = finder(network.convention, checkpoint) if finder else network.convention
-    log.debug('%s: %s', checkpoint.path, convention)
+    _log.debug('%s: %s', checkpoint.path, convention)
     return convention
 
 
@@ -70,7 +70,7 @@ def _bpnet(convention: Convention, checkpoint: Checkpoint) -> Convention:
 
     error = checkpoint.facts.get('best_metric_ema')
     indoor = error < _LARGEST_INDOOR_RMSE if isinstance(error, float) else _named_nyu(checkpoint)
-    log.info('%s: BP-Net for %s', checkpoint.path.name, 'NYU, depth x10' if indoor else 'KITTI')
+    _log.info('%s: BP-Net for %s', checkpoint.path.name, 'NYU, depth x10' if indoor else 'KITTI')
     return NYU if indoor else KITTI
 
 

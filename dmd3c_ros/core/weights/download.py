@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 from .checkpoint import CheckpointError, misfits, read_checkpoint
 from .releases import Release, meta_network, weights_path
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where known
 
@@ -185,7 +185,7 @@ def _unpack(path: Path) -> None:
                 shutil.copyfileobj(source, target)
     else:
         return
-    log.info('took %s out of the archive', member)
+    _log.info('took %s out of the archive', member)
     unpacked.replace(path)
 
 

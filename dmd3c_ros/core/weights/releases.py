@@ -69,7 +69,7 @@ RELEASES = (
     ),
     _dmd3c(
         'dmd3c_single_view',
-        'single pictures, before KITTI (KITTI validation RMSE 1425.1 mm)',
+        'single images, before KITTI (KITTI validation RMSE 1425.1 mm)',
         'pretrained_mixed_singleview_256.pth',
     ),
     _drive(
@@ -134,15 +134,15 @@ def recognize(state: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def closest(state: Mapping[str, torch.Tensor]) -> tuple[str, float]:
-    """The network that shares most of its parameters' names and shapes, and the share."""
+    """The network that shares most of its parameters' names and shapes, and their fraction."""
     entries = {(name, tuple(tensor.shape)) for name, tensor in state.items()}
 
-    def share(name: str) -> float:
+    def fraction(name: str) -> float:
         own = {(key, tuple(shape)) for key, shape in parameter_shapes(name).items()}
         return len(own & entries) / len(own)
 
-    best = max(networks.names(), key=share)
-    return best, share(best)
+    best = max(networks.names(), key=fraction)
+    return best, fraction(best)
 
 
 @lru_cache

@@ -15,7 +15,7 @@ from . import actions
 
 ARGUMENTS = {
     'frame_id': "RTAB-Map: the robot's base frame; TF must have it and the camera's frame",
-    'rgb_topic': "RTAB-Map: topic of the rectified picture, instead of image's; "
+    'rgb_topic': "RTAB-Map: topic of the rectified image, instead of image's; "
     'rectified/image_rect where completion_node rectifies',
     'odom_frame_id': 'RTAB-Map: frame that its odometry publishes',
     'odometry': "RTAB-Map: true for its RGB-D odometry, false for the robot's own on odom_topic",
@@ -94,7 +94,7 @@ def _node(
     context, package: str, executable: str, parameters: dict, arguments: list[str] | None = None
 ) -> Node:
     topics = actions.given(context, ('image', 'rgb_topic'))
-    picture = topics.get('rgb_topic', topics.get('image', 'image_rect'))
+    image = topics.get('rgb_topic', topics.get('image', 'image_rect'))
     return Node(
         package=package,
         executable=executable,
@@ -103,7 +103,7 @@ def _node(
         parameters=[
             {
                 'frame_id': _text(context, 'frame_id'),
-                # Picture and depth carry one and the same stamp.
+                # Image and depth carry one and the same stamp.
                 'approx_sync': False,
                 'use_sim_time': actions.is_true(context, 'use_sim_time'),
                 # Mapping and odometry may be slower than the camera: hold a second's frames.
@@ -112,7 +112,7 @@ def _node(
             }
         ],
         remappings=[
-            ('rgb/image', picture),
+            ('rgb/image', image),
             ('rgb/camera_info', 'depth_registered/camera_info'),
             ('depth/image', 'depth_registered/image_rect'),
             ('odom', _text(context, 'odom_topic')),

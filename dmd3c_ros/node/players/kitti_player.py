@@ -25,7 +25,7 @@ class KittiSettings:
 
     drive: folder of a KITTI raw drive (synchronized and rectified), such as
         2011_09_26/2011_09_26_drive_0001_sync.
-    camera: folder of the camera's pictures, image_00 to image_03.
+    camera: folder of the camera's images, image_00 to image_03.
     rings: laser rings of each sweep to publish, 'all', 'even' or 'odd'; those left out can be
         compared with the completed depth.
     """
@@ -55,7 +55,7 @@ class RecordedDrive(Drive):
         return len(self._drive)
 
     def stamp_ns(self, index: int) -> int:
-        """Time of the picture."""
+        """Time of the image."""
         return self._drive.stamp_ns(index)
 
     def __getitem__(self, index: int) -> DriveFrame:

@@ -22,7 +22,7 @@ CLOCK = '/clock'
 _CLOCK_DEPTH = 10
 _CLOCK_PERIOD_S = 0.01
 _POLL_S = 0.05
-_TOLD_EVERY_S = 5.0
+_REPORT_EVERY_S = 5.0
 # Time for the last messages to leave before the process goes.
 _LINGER_S = 1.0
 
@@ -89,15 +89,15 @@ class Playback(Node, ABC):
 
     def _wait_for_subscribers(self, outputs: Iterable[Publisher]) -> bool:
         """False when playback ends before there are enough."""
-        outputs, told = list(outputs), -_TOLD_EVERY_S
+        outputs, reported = list(outputs), -_REPORT_EVERY_S
         wanted = self._settings.wait_for_subscribers
         while not self._stop.is_set():
             missing = [o.topic_name for o in outputs if o.get_subscription_count() < wanted]
             if not missing:
                 return True
-            if time.monotonic() - told > _TOLD_EVERY_S:
+            if time.monotonic() - reported > _REPORT_EVERY_S:
                 self.get_logger().info(f'waiting for subscribers of {", ".join(missing)}')
-                told = time.monotonic()
+                reported = time.monotonic()
             self._stop.wait(_POLL_S)
         return False
 

@@ -168,7 +168,7 @@ class Player(Playback):
     # ---------------------------------------------------------------- transform
 
     def _publish_transform(self) -> None:
-        """The mounting as a latched /tf_static, where the message package is installed."""
+        """The extrinsics as a latched /tf_static, where the message package is installed."""
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError:
