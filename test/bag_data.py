@@ -9,13 +9,13 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from dmd3c_ros.bags.reader import Bag
-from dmd3c_ros.bags.records import stamp_ns
 from dmd3c_ros.bags.selection import CLOUD, IMAGE, INFO
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.images import rgb_to_image
+from dmd3c_ros.messages.stamps import stamp_ns_in
 from dmd3c_ros.messages.tf import TF_TYPE
 from dmd3c_ros.messages.types import Header, Time
 
@@ -133,7 +133,7 @@ def contents(bag) -> dict[str, list]:
     """(time, stamp or None, bytes) of every message, by topic."""
     found = {topic.name: [] for topic in bag.topics}
     for record in bag.records():
-        stamp = None if record.topic.type == TF_TYPE else stamp_ns(record.data)
+        stamp = None if record.topic.type == TF_TYPE else stamp_ns_in(record.data)
         found[record.topic.name].append((record.time_ns, stamp, bytes(record.data)))
     return found
 

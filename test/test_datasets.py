@@ -23,8 +23,7 @@ from dmd3c_ros.datasets import (
     open_dataset,
 )
 from dmd3c_ros.datasets.miniature import DATE, DRIVE
-from dmd3c_ros.evaluation.metrics import quantized
-from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
+from dmd3c_ros.io.depth_png import quantized, read_depth_png, write_depth_png
 from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
 

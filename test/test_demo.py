@@ -88,7 +88,7 @@ from std_msgs.msg import Header  # noqa: E402
 
 from dmd3c_ros.demo import DemoConfig, DemoError, graph  # noqa: E402
 from dmd3c_ros.demo.processes import Child  # noqa: E402
-from dmd3c_ros.demo.recorder import Recording, Times, header_stamp  # noqa: E402
+from dmd3c_ros.demo.recorder import Recording, Times  # noqa: E402
 from dmd3c_ros.demo.report_images import Animation, write_report  # noqa: E402
 from dmd3c_ros.demo.scoring import (  # noqa: E402
     Frames,
@@ -104,6 +104,7 @@ from dmd3c_ros.demo.sources import source_of  # noqa: E402
 from dmd3c_ros.messages.cameras import camera_to_info  # noqa: E402
 from dmd3c_ros.messages.clouds import depth_to_cloud, points_to_cloud  # noqa: E402
 from dmd3c_ros.messages.images import depth_to_image, float_to_image, rgb_to_image  # noqa: E402
+from dmd3c_ros.messages.stamps import stamp_ns_in  # noqa: E402
 
 MS = 1_000_000
 
@@ -140,7 +141,7 @@ def make_recording(n_frames: int = 3, hidden: tuple[int, ...] = ()) -> Recording
         times = {'image': stamp, 'points': stamp + 5 * MS, 'depth': stamp + 15 * MS}
         times['cloud'] = stamp + 17 * MS
         for topic, message in messages.items():
-            key = header_stamp(serialize_message(message))
+            key = stamp_ns_in(serialize_message(message))
             at = times.get(topic, stamp)
             recording.times[topic][key] = Times(sent=at, received=at)
             recording.bodies[topic][key] = serialize_message(message)
@@ -150,7 +151,7 @@ def make_recording(n_frames: int = 3, hidden: tuple[int, ...] = ()) -> Recording
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_stamp_is_read_from_serialized_headers_of_both_byte_orders(order):
     body = bytes([0, order == '<', 0, 0]) + struct.pack(f'{order}iI', 1_700_000_000, 123_456_789)
-    assert header_stamp(body) == 1_700_000_000_123_456_789
+    assert stamp_ns_in(body) == 1_700_000_000_123_456_789
 
 
 def test_frames_hold_what_was_recorded():

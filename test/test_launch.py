@@ -220,7 +220,7 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
     from dmd3c_ros.node.launch import actions
     from dmd3c_ros.node.parameters import entries
     from dmd3c_ros.node.players import kitti_player
-    from dmd3c_ros.pipeline.settings import PlayerSettings
+    from dmd3c_ros.node.players.settings import PlayerSettings
 
     known = {name for name, _ in entries(completion_node.PARAMETER_GROUPS)} | {'use_sim_time'}
     assert set(actions._PARAMETERS) <= known
@@ -291,12 +291,12 @@ def test_the_profile_holds_large_messages():
 
 
 def test_the_parameter_file_lists_every_parameter_with_its_default():
-    from dmd3c_ros import completion_node
-    from dmd3c_ros.node.parameters import parameter_file
+    from dmd3c_ros.completion_node import PARAMETER_GROUPS
 
-    expected = parameter_file('completion_node', completion_node.PARAMETER_GROUPS)
+    script = runpy.run_path(str(ROOT / 'docs/write_parameters.py'))
+    expected = script['parameter_file']('completion_node', PARAMETER_GROUPS)
     written = (ROOT / 'config/completion.yaml').read_text()
-    assert written == expected, 'python -m dmd3c_ros.node.parameters > config/completion.yaml'
+    assert written == expected, 'python docs/write_parameters.py > config/completion.yaml'
     values = yaml.safe_load(written)['/**/completion_node']['ros__parameters']
     assert values['sync_slop'] > 0
 

@@ -1,4 +1,4 @@
-"""Dependencies point one way: node -> core <- training; only the node's side knows ROS."""
+"""Dependencies point one way: core <- messages <- pipeline <- node; nothing goes in circles."""
 
 import ast
 import json
@@ -9,13 +9,29 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Folders that must work where there is no ROS at all.
-ROS_FREE = {
-    'core': ('dmd3c_ros/core',),
-    'simulation': ('dmd3c_ros/simulation',),
-    'files': ('dmd3c_ros/io', 'dmd3c_ros/datasets', 'dmd3c_ros/cli'),
-    'training': ('training',),
+# What each package may import of the others; every import counts, lazy ones and those for type
+# checking too. Beside the layers: files, sensors that are made up, recordings, measurements.
+MAY_IMPORT = {
+    'core': '',
+    'io': 'core',
+    'simulation': 'core',
+    'messages': 'core',
+    'pipeline': 'core messages',
+    'datasets': 'core io simulation',
+    'evaluation': 'core io datasets',
+    'slam': 'core io datasets',
+    'bags': 'core io messages pipeline slam',
+    'viewing': 'core io messages pipeline bags datasets slam',
+    'node': 'core io messages pipeline bags simulation slam',
+    'completion_node': 'core messages pipeline node',
+    'demo': 'core io messages node simulation evaluation',
+    'benchmarks': 'core io messages pipeline bags datasets simulation slam demo',
+    'cli': 'core io messages pipeline bags datasets simulation evaluation slam viewing demo '
+    'benchmarks',
+    'training': 'core io datasets simulation evaluation',
 }
+# Where rclpy is at home: the node, and what talks to one to watch it.
+MAY_IMPORT_RCLPY = ('node', 'completion_node', 'demo', 'benchmarks.soak')
 ROS = {
     'builtin_interfaces',
     'cv_bridge',
@@ -35,14 +51,14 @@ ROS = {
     'tf2_ros',
     'tf_transformations',
 }
-# For each folder what it must not import of the project itself, modules and what lies below them.
-FORBIDDEN = {
-    'dmd3c_ros': ('training', 'test'),
-    'dmd3c_ros/core': ('dmd3c_ros',),
-    'dmd3c_ros/simulation': ('dmd3c_ros.cli', 'dmd3c_ros.demo', 'dmd3c_ros.node'),
-    'training': ('dmd3c_ros.cli', 'dmd3c_ros.demo', 'dmd3c_ros.node'),
+# Packages that must work where there is no ROS at all.
+ROS_FREE = {
+    'core': ('core',),
+    'sensors': ('simulation', 'io', 'datasets', 'evaluation'),
+    'frames': ('messages', 'pipeline', 'bags', 'slam', 'viewing'),
+    'command': ('cli',),
+    'training': ('training',),
 }
-ALLOWED = {'dmd3c_ros/core': ('dmd3c_ros.core',)}
 
 IMPORT_EVERYTHING = """
 import importlib, json, sys
@@ -61,18 +77,27 @@ print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))
 """
 
 
-def modules_of(folder: str) -> dict[str, Path]:
-    """Every module of a folder: dotted name -> file."""
+def _modules() -> dict[str, Path]:
+    """Every module of the package and of training: dotted name -> file."""
     found = {}
-    for path in sorted((REPOSITORY / folder).rglob('*.py')):
-        parts = path.relative_to(REPOSITORY).with_suffix('').parts
-        if parts[-1] != '__main__':
+    for top in ('dmd3c_ros', 'training'):
+        for path in sorted((REPOSITORY / top).rglob('*.py')):
+            parts = path.relative_to(REPOSITORY).with_suffix('').parts
             found['.'.join(parts[:-1] if parts[-1] == '__init__' else parts)] = path
     return found
 
 
+MODULES = _modules()
+
+
+def package_of(module: str) -> str:
+    """The row of MAY_IMPORT that a module belongs to; empty for the top of the package itself."""
+    parts = module.split('.')
+    return parts[0] if parts[0] == 'training' else ''.join(parts[1:2])
+
+
 def imports_of(name: str, path: Path) -> set[str]:
-    """Dotted names that a module imports, relative ones resolved."""
+    """Dotted names of the modules that a module imports, of this project and of others."""
     package = name.split('.') if path.name == '__init__.py' else name.split('.')[:-1]
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -81,34 +106,77 @@ def imports_of(name: str, path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = '.'.join([*base, *([node.module] if node.module else [])])
-            names.update({module, *(f'{module}.{alias.name}' for alias in node.names)})
+            full = [f'{module}.{alias.name}' for alias in node.names]
+            names.update(one if one in MODULES else module for one in full)
     return names
 
 
-def below(name: str, roots: tuple[str, ...]) -> bool:
-    return any(name == root or name.startswith(f'{root}.') for root in roots)
+IMPORTS = {name: imports_of(name, path) - {name} for name, path in MODULES.items()}
 
 
-@pytest.mark.parametrize('folder', FORBIDDEN)
-def test_no_layer_imports_the_one_above(folder):
-    modules = modules_of(folder)
-    assert modules
-    allowed = ALLOWED.get(folder, ())
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Some way along a graph's edges that ends where it starts; empty where there is none."""
+    done: set[str] = set()
+
+    def follow(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node not in done:
+            for following in sorted(graph.get(node, ())):
+                if found := follow(following, [*way, node]):
+                    return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := follow(node, []))), [])
+
+
+def test_a_circle_is_found():
+    assert circle({'a': {'b'}, 'b': {'c'}, 'c': set()}) == []
+    assert circle({'a': {'b'}, 'b': {'c', 'd'}, 'c': set(), 'd': {'b'}}) == ['b', 'd', 'b']
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circle(IMPORTS) == []
+
+
+def test_no_package_imports_itself_by_way_of_others():
+    packages: dict[str, set[str]] = {}
+    for module, imported in IMPORTS.items():
+        own = packages.setdefault(package_of(module), set())
+        own |= {package_of(name) for name in imported if name in MODULES}
+    assert circle({name: others - {name} for name, others in packages.items()}) == []
+
+
+def test_every_package_has_its_place():
+    assert {package_of(name) for name in MODULES} == {'', *MAY_IMPORT}
+
+
+@pytest.mark.parametrize('package', MAY_IMPORT)
+def test_no_package_imports_one_above_it(package):
+    allowed = {package, *MAY_IMPORT[package].split()}
     wrong = {
         f'{module} imports {name}'
-        for module, path in modules.items()
-        for name in imports_of(module, path)
-        if below(name, FORBIDDEN[folder]) and not below(name, allowed)
+        for module in MODULES
+        if package_of(module) == package
+        for name in IMPORTS[module]
+        if (name in MODULES and package_of(name) not in {*allowed, ''}) or name == 'test'
     }
-    # `import package` alone reaches no module of it.
-    assert {w for w in wrong if not w.endswith(' imports dmd3c_ros')} == set()
+    assert wrong == set()
 
 
-@pytest.mark.parametrize('folders', ROS_FREE.values(), ids=ROS_FREE)
-def test_everything_below_the_node_imports_without_ros(folders):
+def test_rclpy_stays_with_the_nodes():
+    homes = tuple(f'dmd3c_ros.{home}' for home in MAY_IMPORT_RCLPY)
+    users = {m for m in MODULES if any(n.split('.')[0] == 'rclpy' for n in IMPORTS[m])}
+    assert 'dmd3c_ros.completion_node' in users
+    assert {user for user in users if not user.startswith(homes)} == set()
+
+
+@pytest.mark.parametrize('packages', ROS_FREE.values(), ids=ROS_FREE)
+def test_everything_below_the_node_imports_without_ros(packages):
     # Triton comes with PyTorch's GPU builds; the module that needs it is imported on a GPU only.
-    optional = {'dmd3c_ros.core.ops.kernels'}
-    modules = [m for folder in folders for m in modules_of(folder) if m not in optional]
+    optional = {'dmd3c_ros.core.ops.kernels', 'dmd3c_ros.cli.__main__'}
+    modules = [m for m in MODULES if package_of(m) in packages and m not in optional]
     assert modules
     arguments = json.dumps([sorted(ROS), sorted(modules)])
     done = subprocess.run(

@@ -9,8 +9,8 @@ from dmd3c_ros.evaluation.metrics import (
     fill_background,
     mean_metrics,
     metrics_by_distance,
-    quantized,
 )
+from dmd3c_ros.io.depth_png import quantized
 
 
 def test_errors_of_two_pixels_by_hand():

@@ -35,13 +35,14 @@ from dmd3c_ros.node.logs import RosLogHandler
 from dmd3c_ros.node.parameters import ParameterError, Parameters, entries
 from dmd3c_ros.node.players.bag_player import BagSettings
 from dmd3c_ros.node.players.kitti_player import KittiSettings
+from dmd3c_ros.node.players.settings import PlayerSettings
 from dmd3c_ros.node.players.sim_player import SimSettings
 from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.services import prepare_in_thread
 from dmd3c_ros.node.synchronizer import Synchronizer
 from dmd3c_ros.node.tf_listener import TfListener
 from dmd3c_ros.node.worker import NewestWins
-from dmd3c_ros.pipeline.settings import NodeSettings, PlayerSettings
+from dmd3c_ros.pipeline.settings import NodeSettings
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsi
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
-from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
+from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of, time_message, time_ns
 from dmd3c_ros.messages.tf import TF_TYPE, add_transforms
-from dmd3c_ros.messages.types import CameraInfo, Header, Time
+from dmd3c_ros.messages.types import CameraInfo, Header
 from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
@@ -266,5 +266,4 @@ def _latched(topic: Topic) -> bool:
 
 def _header(header: Any) -> Header:
     """The bag's header as the conversions take it."""
-    stamp = Time(sec=int(header.stamp.sec), nanosec=int(header.stamp.nanosec))
-    return Header(stamp=stamp, frame_id=header.frame_id)
+    return Header(stamp=time_message(time_ns(header.stamp)), frame_id=header.frame_id)

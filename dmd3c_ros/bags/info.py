@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.messages.stamps import time_ns
 
 from .completion import OUTPUTS, output_names
 from .frames import read_transforms
@@ -67,8 +68,7 @@ def _inputs(bag: Bag) -> str:
         found = find_inputs(bag, leave=output_names('', tuple(OUTPUTS)).values())
         headers = [bag.first(topic).header for topic in (found.image, found.points)]
         frames = [header.frame_id for header in headers]
-        stamp = headers[1].stamp
-        read_transforms(bag).lookup(*frames, stamp.sec * 10**9 + stamp.nanosec)
+        read_transforms(bag).lookup(*frames, time_ns(headers[1].stamp))
     except (BagError, TransformError) as error:
         return f'complete bag: {error}'
     return (

@@ -20,9 +20,10 @@ from dmd3c_ros.io.kitti_raw import KittiDrive, read_rigid_transform, read_stamps
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.images import rgb_to_image
+from dmd3c_ros.messages.stamps import time_message
 from dmd3c_ros.messages.tf import TF_TYPE
-from dmd3c_ros.messages.types import Header, Time
-from dmd3c_ros.pipeline.settings import PlayerSettings
+from dmd3c_ros.messages.types import Header
+from dmd3c_ros.pipeline.settings import CAMERA_FRAME, LIDAR_FRAME
 
 from .records import BagError
 from .selection import CLOUD, IMAGE, INFO
@@ -104,15 +105,14 @@ def convert_drive(
 def _frames(
     drive: KittiDrive, revolutions: list[Revolution] | None, advance: Callable[[], None]
 ) -> Iterator[list[_Message]]:
-    frames = PlayerSettings()
     for index in range(len(drive)):
         frame = drive[index]
-        header = _header(frame.stamp_ns, frames.camera_frame)
+        header = _header(frame.stamp_ns, CAMERA_FRAME)
         points, names = frame.points, ('x', 'y', 'z', 'intensity')
         if revolutions is not None:
             points = np.column_stack([points, point_times(points, revolutions[index])])
             names += ('time',)
-        cloud = points_to_cloud(points, _header(frame.points_stamp_ns, frames.lidar_frame), names)
+        cloud = points_to_cloud(points, _header(frame.points_stamp_ns, LIDAR_FRAME), names)
         yield sorted(
             [
                 _Message(frame.stamp_ns, '/camera_info', camera_to_info(drive.camera, header)),
@@ -167,16 +167,15 @@ def _stamps(drive: KittiDrive, file: str) -> list[int]:
 
 
 def _mountings(drive: KittiDrive, stamp_ns: int, *, with_imu: bool) -> dict:
-    frames = PlayerSettings()
     T_lidar_camera = np.linalg.inv(drive.T_camera_lidar)
-    transforms = [_transform(stamp_ns, frames.lidar_frame, frames.camera_frame, T_lidar_camera)]
+    transforms = [_transform(stamp_ns, LIDAR_FRAME, CAMERA_FRAME, T_lidar_camera)]
     if with_imu:
         try:
             T_lidar_imu = read_rigid_transform(drive.calibration('calib_imu_to_velo.txt'))
         except FileNotFoundError as error:
             _log.warning('no transform to %s: %s', IMU_FRAME, error)
         else:
-            transforms.append(_transform(stamp_ns, frames.lidar_frame, IMU_FRAME, T_lidar_imu))
+            transforms.append(_transform(stamp_ns, LIDAR_FRAME, IMU_FRAME, T_lidar_imu))
     return {'transforms': transforms}
 
 
@@ -242,8 +241,7 @@ def _oxts_messages(stamp_ns: int, path: Path) -> list[_Message]:
 
 
 def _header(stamp_ns: int, frame: str) -> Header:
-    sec, nanosec = divmod(stamp_ns, 10**9)
-    return Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame)
+    return Header(stamp=time_message(stamp_ns), frame_id=frame)
 
 
 def _vector(values: np.ndarray) -> dict[str, float]:

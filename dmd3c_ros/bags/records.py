@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from rosbags.interfaces import (
@@ -13,6 +12,8 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
+
+from dmd3c_ros.messages.stamps import stamp_ns_in
 
 _FOREVER = QosTime(2147483647, 4294967295)
 
@@ -51,17 +52,9 @@ class Record(NamedTuple):
     def stamp_ns(self) -> int:
         """header.stamp, ns; BagError naming the topic for a message too short for one."""
         try:
-            return stamp_ns(self.data)
-        except BagError as error:
+            return stamp_ns_in(self.data)
+        except ValueError as error:
             raise BagError(f'{self.topic.name}: {error}') from error
-
-
-def stamp_ns(data: bytes | memoryview) -> int:
-    """header.stamp, ns, of the CDR bytes of a message that starts with a std_msgs/Header."""
-    if len(data) < 12:
-        raise BagError(f'expected a header, got {len(data)} bytes')
-    seconds, nanoseconds = struct.unpack_from('<iI' if data[1] & 1 else '>iI', data, 4)
-    return seconds * 10**9 + nanoseconds
 
 
 def reliable(depth: int = 10, *, latched: bool = False) -> Qos:

@@ -20,8 +20,8 @@ from dmd3c_ros.core.motion import invert
 from dmd3c_ros.core.transform_buffer import TransformBuffer
 from dmd3c_ros.core.transforms import quaternion_from_rotation
 from dmd3c_ros.messages.clouds import points_to_cloud
-from dmd3c_ros.messages.stamps import shift_stamp
-from dmd3c_ros.messages.types import Header, PointCloud2, Time
+from dmd3c_ros.messages.stamps import shift_stamp, time_message
+from dmd3c_ros.messages.types import Header, PointCloud2
 from dmd3c_ros.pipeline.settings import MotionSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
 from dmd3c_ros.simulation import (
@@ -187,8 +187,8 @@ class MovingSweeps:
     def cloud(self, index: int, correction: Correction) -> PointCloud2:
         """The sweep as its driver publishes it, after the node has shifted its stamp."""
         sweep = self.sweeps[index]
-        sec, nanosec = divmod(_stamp_ns(self.stamp(index) + correction.clock_error), 10**9)
-        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=_LIDAR)
+        stamp_ns = _stamp_ns(self.stamp(index) + correction.clock_error)
+        header = Header(stamp=time_message(stamp_ns), frame_id=_LIDAR)
         columns = np.column_stack([sweep.points, sweep.time - self._period / 2])
         cloud = points_to_cloud(columns, header, ('x', 'y', 'z', 'time'))
         shift_stamp(cloud, correction.settings.lidar_offset_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
@@ -21,9 +21,6 @@ from . import networks
 from .fusion import fold_batch_norms
 from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
-if TYPE_CHECKING:
-    from .completer import CompleterConfig
-
 PRECISIONS = {
     'float32': torch.float32,
     'bfloat16': torch.bfloat16,
@@ -31,9 +28,17 @@ PRECISIONS = {
 }
 
 
-def load_runner(
-    config: CompleterConfig, network: CompletionNetwork | None = None
-) -> tuple[str, Runner]:
+class Choice(Protocol):
+    """What decides on a runner; `CompleterConfig` describes each."""
+
+    model: str
+    weights: str
+    device: str
+    precision: str
+    backend: str
+
+
+def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tuple[str, Runner]:
     """Name of the network that ``config`` asks for, and what runs it.
 
     network: stands in for the weights, where given. Errors as of ``DepthCompleter``.
@@ -47,7 +52,7 @@ def load_runner(
     return name, TorchRunner(network, device, dtype, compiled)
 
 
-def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
+def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
     if config.precision not in ('auto', 'float32'):
         raise ValueError(
             f'precision: expected float32 with the onnx back end, got {config.precision}'
@@ -64,14 +69,12 @@ def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[s
     return name, OnnxRunner(cached_export(network, name), device)
 
 
-def _ready(
-    config: CompleterConfig, network: CompletionNetwork | None
-) -> tuple[str, CompletionNetwork]:
+def _ready(config: Choice, network: CompletionNetwork | None) -> tuple[str, CompletionNetwork]:
     """The given network, else the one that ``config`` names."""
     return load_network(config) if network is None else (config.model, _for_inference(network))
 
 
-def load_network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
+def load_network(config: Choice) -> tuple[str, CompletionNetwork]:
     """Name and network, with its weights, ready for inference on the CPU."""
     name = config.model
     if name == 'auto' and not config.weights:

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.evaluation.metrics import quantized
 from dmd3c_ros.io.calibration import read_intrinsics
-from dmd3c_ros.io.depth_png import read_depth_png
+from dmd3c_ros.io.depth_png import quantized, read_depth_png
 from dmd3c_ros.io.images import read_rgb
 from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 

@@ -4,7 +4,6 @@ Messages stay serialized until the run is over. That keeps the recorder from tak
 the node it watches, on a machine with few cores.
 """
 
-import struct
 import threading
 import time
 from collections import deque
@@ -18,6 +17,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from dmd3c_ros.messages.stamps import stamp_ns_in
 
 
 class Topic(NamedTuple):
@@ -112,7 +113,7 @@ class Recorder:
         order: deque[int] = deque()
 
         def record(body: bytes, info: dict) -> None:
-            stamp = header_stamp(body)
+            stamp = stamp_ns_in(body)
             # Middlewares that do not tell when a message arrived leave 0.
             received = info['received_timestamp'] or time.time_ns()
             times[stamp] = Times(info['source_timestamp'] or received, received)
@@ -133,13 +134,3 @@ class Recorder:
             self._executor.spin()
         except ExternalShutdownException:
             return
-
-
-def header_stamp(body: bytes) -> int:
-    """Time in ns from the header that starts every message recorded here.
-
-    CDR: four bytes of encapsulation, whose second tells the byte order, then the header's stamp
-    as int32 seconds and uint32 nanoseconds.
-    """
-    seconds, nanoseconds = struct.unpack_from('<iI' if body[1] & 1 else '>iI', body, 4)
-    return seconds * 1_000_000_000 + nanoseconds

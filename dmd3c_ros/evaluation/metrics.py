@@ -14,7 +14,6 @@ import numpy as np
 
 MISSING_POLICIES = ('background', 'near', 'ignore')
 NEAR_DEPTH = 0.5
-_PNG_SCALE = 256.0
 
 
 @dataclass(frozen=True)
@@ -203,16 +202,3 @@ def _source_rows(rows: np.ndarray, height: int) -> np.ndarray:
     """
     middle = (rows[:-1] + rows[1:]) // 2
     return rows[np.searchsorted(middle, np.arange(height), side='left')]
-
-
-def quantized(depth: np.ndarray) -> np.ndarray:
-    """Depth as a 16-bit KITTI PNG stores it: rounded to 1/256 m and at most 255.996 m.
-
-    Args:
-        depth: (H, W) depth in m, 0 where missing.
-
-    Returns:
-        (H, W) float32 depth in m.
-    """
-    steps = np.clip(np.round(np.nan_to_num(depth, posinf=0.0, neginf=0.0) * _PNG_SCALE), 0, 65535)
-    return (steps / _PNG_SCALE).astype(np.float32)

@@ -14,8 +14,15 @@ import numpy as np
 
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.datasets import LINES, DepthDataset, Sample, keep_lines
-from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
-from .metrics import (MISSING_POLICIES, DepthMetrics, depth_metrics, mean_metrics, metrics_by_distance, quantized)
+from dmd3c_ros.io.depth_png import quantized, read_depth_png, write_depth_png
+
+from .metrics import (
+    MISSING_POLICIES,
+    DepthMetrics,
+    depth_metrics,
+    mean_metrics,
+    metrics_by_distance,
+)
 
 _OUTDOOR = (0.0, 10.0, 20.0, 40.0, 80.0)
 _INDOOR = (0.0, 1.0, 2.0, 4.0, 10.0)

@@ -14,11 +14,21 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.datasets import Sample
-from .drawing import (Page, Panel, Scale, caption_height, depth_scale, error_image, grid, points_on_image)
-from .protocols import Evaluation, FrameResult
 from dmd3c_ros.io.atomic import write_bytes, write_json
 from dmd3c_ros.io.images import write_rgb
+
+from .drawing import (
+    Page,
+    Panel,
+    Scale,
+    caption_height,
+    depth_scale,
+    error_image,
+    grid,
+    points_on_image,
+)
 from .metrics import METRIC_NAMES
+from .protocols import Evaluation, FrameResult
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -52,3 +52,14 @@ def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
         )
     values[too_far | (values < 0)] = 0
     encode(path, values.astype(np.uint16))
+
+
+def quantized(depth: np.ndarray) -> np.ndarray:
+    """Depth as a 16-bit KITTI PNG stores it: rounded to 1/256 m and at most 255.996 m.
+
+    depth: (H, W), m, 0 = unknown; returned as (H, W) float32.
+    """
+    steps = np.clip(
+        np.round(np.nan_to_num(depth, posinf=0.0, neginf=0.0) * KITTI_SCALE), 0, _LARGEST
+    )
+    return (steps / KITTI_SCALE).astype(np.float32)

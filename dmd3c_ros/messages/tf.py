@@ -9,6 +9,7 @@ from typing import Any
 from dmd3c_ros.core.transform_buffer import TransformBuffer
 
 from .cdr import encode, ros2_types
+from .stamps import time_ns
 
 _log = logging.getLogger(__name__)
 
@@ -30,12 +31,11 @@ def add_transforms(buffer: TransformBuffer, transforms: Iterable[Any], *, fixed:
     for message in transforms:
         header, pose = message.header, message.transform
         t, q = pose.translation, pose.rotation
-        stamp_ns = int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
         try:
             buffer.add(
                 header.frame_id,
                 message.child_frame_id,
-                stamp_ns,
+                time_ns(header.stamp),
                 (t.x, t.y, t.z),
                 (q.x, q.y, q.z, q.w),
                 fixed=fixed,

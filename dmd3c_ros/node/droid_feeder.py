@@ -22,6 +22,7 @@ from dmd3c_ros.messages.cameras import camera_from_info
 from dmd3c_ros.messages.decoding import image_to_rgb
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.messages.stamps import stamp_ns_of
 from dmd3c_ros.slam.droid import DroidFeeder, DroidSettings, RgbdFrame
 from dmd3c_ros.slam.droid_checkout import DroidCheckout
 
@@ -177,9 +178,8 @@ class DroidFeederNode(Node):
 
 
 def _frame_of(image: Image, depth: Image, info: CameraInfo) -> RgbdFrame:
-    stamp = image.header.stamp
     return RgbdFrame(
-        stamp.sec * 10**9 + stamp.nanosec,
+        stamp_ns_of(image),
         image_to_rgb(image),
         depth_from_image(depth),
         camera_from_info(info),

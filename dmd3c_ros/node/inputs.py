@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from dmd3c_ros.messages.stamps import stamp_ns_of
 from dmd3c_ros.pipeline.settings import NodeSettings
 
 from .synchronizer import Synchronizer
@@ -134,7 +135,7 @@ class Inputs:
     def _synchronized(
         self, image: Image | CompressedImage, info: CameraInfo, cloud: PointCloud2
     ) -> None:
-        self._residuals_s.append(_seconds(cloud) - _seconds(image))
+        self._residuals_s.append((stamp_ns_of(cloud) - stamp_ns_of(image)) * 1e-9)
         self._on_set(FrameSet(image, info, cloud, time.monotonic()))
 
     # ---------------------------------------------------------------- why nothing pairs
@@ -180,10 +181,6 @@ class Inputs:
 def compressed_topic(image: str) -> str:
     """Where image_transport publishes an image topic compressed; such a name stays as it is."""
     return image if image.endswith('/compressed') else f'{image}/compressed'
-
-
-def _seconds(message: Image | CompressedImage | PointCloud2) -> float:
-    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
 
 def _hint(gaps: dict[TopicInput, float], info: TopicInput, slop: float) -> str:

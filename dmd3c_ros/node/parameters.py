@@ -1,7 +1,6 @@
 """ROS parameters as views of frozen dataclasses, which alone hold defaults, ranges and meanings.
 
-Run as a module, it prints the parameter file of completion_node with every default, or, with
-`--tables`, the tables of docs/topics.md.
+docs/write_parameters.py writes the parameter file and the documentation's tables from them.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from typing import Any, NamedTuple, TypeVar
@@ -171,61 +168,3 @@ def _from_ros(name: str, value: Any, default: Any) -> Any:
         return tuple(float(number) for number in value)
     except (TypeError, ValueError) as error:
         raise ValueError(f'{name}: expected a list of numbers, got {value!r}') from error
-
-
-def parameter_file(node_name: str, groups: Groups) -> str:
-    """A ROS parameter file that sets every parameter to its default, with the meanings.
-
-    What has no default a file could hold (an empty list) is commented out.
-    """
-    lines = [f'/**/{node_name}:', '  ros__parameters:']
-    for name, entry in entries(groups):
-        comment = textwrap.wrap(entry.meaning, 90)
-        lines += [f'    # {line}' for line in comment]
-        value = entry.item.default
-        if isinstance(value, tuple):
-            lines.append(f'    # {name}: []')
-        else:
-            text = f"'{value}'" if isinstance(value, str) else str(value).lower()
-            lines.append(f'    {name}: {text}')
-    return '\n'.join(lines) + '\n'
-
-
-def parameter_table(groups: Groups) -> str:
-    """A Markdown table of every parameter: type, default, range and meaning."""
-    lines = ['| parameter | type | default | range | meaning |', '| --- | --- | --- | --- | --- |']
-    for name, entry in entries(groups):
-        default = entry.item.default
-        kind = {bool: 'bool', int: 'int', float: 'double', str: 'string', tuple: 'double[]'}
-        shown = str(default).lower() if isinstance(default, bool) else default
-        shown = 'empty' if shown in ('', ()) else shown
-        limits = ' to '.join(map(str, entry.item.metadata.get('range', ())))
-        cells = (f'`{name}`', kind[type(default)], f'`{shown}`', limits, entry.meaning)
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
-
-
-def _main() -> None:
-    from dmd3c_ros import completion_node
-    from dmd3c_ros.pipeline.settings import PlayerSettings
-
-    from . import droid_feeder
-    from .players import bag_player, kitti_player, sim_player
-
-    if sys.argv[1:] == ['--tables']:
-        players = (('', PlayerSettings),)
-        for groups in (
-            completion_node.PARAMETER_GROUPS,
-            kitti_player.PARAMETER_GROUPS,
-            sim_player.PARAMETER_GROUPS,
-            players,
-            droid_feeder.PARAMETER_GROUPS,
-            bag_player.PARAMETER_GROUPS,
-        ):
-            print(f'{parameter_table(groups)}\n')
-    else:
-        print(parameter_file('completion_node', completion_node.PARAMETER_GROUPS), end='')
-
-
-if __name__ == '__main__':
-    _main()

@@ -10,6 +10,8 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from dmd3c_ros.messages.stamps import stamp_ns_of
+
 from .qos import incompatibility
 
 _QUEUE_DEPTH = 5
@@ -140,5 +142,4 @@ class TopicInput:
         self._count += 1
         self._receive(message)
         # Afterwards: the receiver may have corrected it.
-        stamp = message.header.stamp
-        self.stamps.append(stamp.sec + stamp.nanosec * 1e-9)
+        self.stamps.append(stamp_ns_of(message) * 1e-9)

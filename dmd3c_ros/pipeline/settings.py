@@ -1,7 +1,7 @@
-"""Settings of the nodes: the only home of their defaults, units and ranges.
+"""Settings of the pipeline: the only home of their defaults, units and ranges.
 
 The docstring of each class describes each setting; `dmd3c_ros.node.parameters` turns both into ROS
-parameters.
+parameters of `completion_node`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dmd3c_ros.messages.transforms import matrix_from_numbers
 
 IMAGE_TRANSPORTS = ('raw', 'compressed')
 POINT_TIME_UNITS = ('auto', 's', 'ms', 'us', 'ns')
+# Frames of what the package itself plays or converts.
+CAMERA_FRAME, LIDAR_FRAME = 'camera', 'lidar'
 
 
 @dataclass(frozen=True)
@@ -134,32 +136,3 @@ class MotionSettings:
     def lidar_offset_ns(self) -> int:
         """lidar_clock_offset in ns."""
         return round(self.lidar_clock_offset * 1e9)
-
-
-@dataclass(frozen=True)
-class PlayerSettings:
-    """How a player publishes a drive.
-
-    rate: speed of playback; 2.0 plays a drive in half its time.
-    loop: start again at the end, with stamps that go on.
-    restamp: stamp messages with the present time instead of the drive's own.
-    publish_clock: publish /clock with the drive's time, for nodes with use_sim_time.
-    wait_for_subscribers: subscribers that each of the three topics must have before the first
-        frame; 0 starts at once.
-    prefetch: frames that are read ahead of playback; a drive of no more frames is read as a whole
-        before it starts, so that reading costs nothing while it plays.
-    camera_frame: frame_id of images and CameraInfo.
-    lidar_frame: frame_id of sweeps.
-    """
-
-    rate: float = ranged(1.0, 0.01, 100.0)
-    loop: bool = False
-    restamp: bool = False
-    publish_clock: bool = False
-    wait_for_subscribers: int = ranged(1, 0, 100)
-    prefetch: int = ranged(100, 1, 100_000)
-    camera_frame: str = 'camera'
-    lidar_frame: str = 'lidar'
-
-    def __post_init__(self) -> None:
-        check_ranges(self)

@@ -15,6 +15,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.images import rgb_to_image
+from dmd3c_ros.messages.stamps import time_message
 
 from .garbage import garbage_cloud, garbage_image, garbage_info
 
@@ -103,8 +104,7 @@ class Sensors:
         }
 
     def _stamp(self, odd: bool = False) -> Time:
-        sec, nanosec = divmod(_START_NS + (self._slot + odd) * _SLOT_NS, 10**9)
-        return Time(sec=sec, nanosec=nanosec)
+        return time_message(_START_NS + (self._slot + odd) * _SLOT_NS)
 
     def _distance_m(self) -> float:
         """Of the wall, by the time: when that comes again, so does what is seen, as in a bag."""

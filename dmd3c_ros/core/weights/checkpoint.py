@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import pickle
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from dmd3c_ros.core.networks.base import CompletionNetwork
 
+from .contents import Checkpoint
 from .conventions import convention_of
 
 _log = logging.getLogger(__name__)
@@ -26,21 +26,6 @@ _HARMLESS = [argparse.Namespace]
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or does not fit; the message says what was expected."""
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """What a checkpoint file holds.
-
-    state: parameters and buffers by name, on the CPU, free of wrappers and prefixes.
-    wrappers: the keys and prefixes that were around them, outermost first.
-    facts: what else the file says, such as ``epoch``; optimizer states and the like included.
-    """
-
-    path: Path
-    state: dict[str, Tensor]
-    wrappers: tuple[str, ...] = ()
-    facts: dict[str, object] = field(default_factory=dict)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -12,12 +12,10 @@ import logging
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from typing import TYPE_CHECKING
 
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+from .contents import Checkpoint
 
 _log = logging.getLogger(__name__)
 

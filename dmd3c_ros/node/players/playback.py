@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import rclpy
-from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 
+from dmd3c_ros.messages.stamps import time_message
 from dmd3c_ros.node.entrypoint import run
 from dmd3c_ros.node.logs import show_package_log
 from dmd3c_ros.node.parameters import Groups, Parameters
@@ -119,12 +119,6 @@ class Playback(Node, ABC):
     def _linger(self) -> bool:
         """Let the last messages leave; False when playback ends meanwhile."""
         return not self._stop.wait(_LINGER_S)
-
-
-def time_message(stamp_ns: int) -> TimeMessage:
-    """A message's time of a number of ns."""
-    sec, nanosec = divmod(stamp_ns, 10**9)
-    return TimeMessage(sec=sec, nanosec=nanosec)
 
 
 def play(name: str, make: Callable[[], PlaybackT], args: Sequence[str] | None) -> int:

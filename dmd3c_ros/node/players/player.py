@@ -19,12 +19,13 @@ from dmd3c_ros.io.read_ahead import read_ahead
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.images import depth_to_image, rgb_to_image
+from dmd3c_ros.messages.stamps import time_message
 from dmd3c_ros.messages.tf import encode_transforms
 from dmd3c_ros.messages.transforms import numbers_from_matrix
 from dmd3c_ros.node.parameters import Parameters
-from dmd3c_ros.pipeline.settings import PlayerSettings
 
-from .playback import Playback, time_message
+from .playback import Playback
+from .settings import PlayerSettings
 
 _TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2}
 _GROUND_TRUTH = 'ground_truth/image_rect'

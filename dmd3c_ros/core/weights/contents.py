@@ -1,0 +1,23 @@
+"""What a checkpoint file holds, whatever program wrote it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    state: parameters and buffers by name, on the CPU, free of wrappers and prefixes.
+    wrappers: the keys and prefixes that were around them, outermost first.
+    facts: what else the file says, such as ``epoch``; optimizer states and the like included.
+    """
+
+    path: Path
+    state: dict[str, Tensor]
+    wrappers: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""How good depth is: metrics, protocols of data sets, reports."""
