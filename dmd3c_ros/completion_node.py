@@ -10,7 +10,6 @@ from dataclasses import fields
 from functools import partial
 
 import cv2
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -19,13 +18,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
-from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig
-from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+from dmd3c_ros.core.projection import HiddenPointFilter
 from dmd3c_ros.core.transform_buffer import TransformError
-from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
-from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of
+from dmd3c_ros.messages.stamps import shift_stamp
 from dmd3c_ros.messages.transforms import matrix_from_numbers
 from dmd3c_ros.node.diagnostics import Counts, Reporter, Throttle, details_of
 from dmd3c_ros.node.entrypoint import run
@@ -34,10 +31,12 @@ from dmd3c_ros.node.logs import show_package_log
 from dmd3c_ros.node.model import LOAD_ERRORS, Model
 from dmd3c_ros.node.parameters import Parameters, Values
 from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
-from dmd3c_ros.node.publishers import INPUT_TOPICS, Outputs
+from dmd3c_ros.node.publishers import Outputs
 from dmd3c_ros.node.services import answer_every_transition, prepare_in_thread
 from dmd3c_ros.node.tf_listener import TfListener
 from dmd3c_ros.node.worker import NewestWins
+from dmd3c_ros.pipeline.frame import FramePipeline
+from dmd3c_ros.pipeline.outputs import MEASURED
 from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
@@ -131,7 +130,8 @@ class CompletionNode(LifecycleNode):
         )
         # The publishers first, for frames come before this ends.
         result = super().on_activate(state)
-        self._rectifier = ImageRectifier(settings.rectify, self.resolve_topic_name('image_rect'))
+        rectifier = ImageRectifier(settings.rectify, self.resolve_topic_name('image_rect'))
+        self._pipeline = FramePipeline(rectifier, self._aligner, self._counts.steps.end)
         with ExitStack() as begun:
             self._worker = NewestWins(self._complete, 'completion')
             begun.callback(self._worker.stop)
@@ -210,19 +210,19 @@ class CompletionNode(LifecycleNode):
         shift_stamp(cloud, self._settings.get(MotionSettings).lidar_offset_ns)
         self._aligner.remember(cloud, self._settings.get(NodeSettings).sync_queue_size)
 
-    def _on_frame_set(self, frame: FrameSet) -> None:
+    def _on_frame_set(self, found: FrameSet) -> None:
         """Runs in the executor and returns at once."""
         self._counts.frames_in += 1
-        self._counts.dropped += self._worker.put(frame)
+        self._counts.dropped += self._worker.put(found)
 
-    def _complete(self, frame: FrameSet) -> None:
+    def _complete(self, found: FrameSet) -> None:
         """Runs in the worker's thread: a set that cannot be used is named, counted and left."""
         try:
             subscribed = self._outputs.subscribed()
             if not subscribed:
                 self._counts.unwanted += 1
                 return
-            self._complete_and_publish(frame, subscribed)
+            self._complete_and_publish(found, subscribed)
         except TransformError as error:
             self._counts.no_transform += 1
             self._fail(str(error))
@@ -233,47 +233,31 @@ class CompletionNode(LifecycleNode):
             if self.context.ok():
                 self._fail(f'completion failed: {error}')
         else:
-            self._counts.published(time.monotonic() - frame.arrival)
+            self._counts.published(time.monotonic() - found.arrival)
 
     def _fail(self, reason: str) -> None:
         self._counts.fail(reason)
         self._warn(reason)
 
-    def _complete_and_publish(self, frame: FrameSet, subscribed: frozenset[str]) -> None:
-        settings, steps = self._settings.get(NodeSettings), self._counts.steps
-        steps.begin(frame.arrival)
-        rgb = decode_image(frame.image)
-        steps.end('decode')
-        rectified = self._rectifier.read(rgb, frame.info, frame.image.header)
-        steps.end('rectify')
-        sparse = self._sparse_depth(frame, rectified.camera, settings)
-        self._outputs.publish_inputs(subscribed, rectified, sparse, settings)
-        if subscribed <= INPUT_TOPICS:
-            return
-        completion = self._model.complete(rectified.rgb, sparse, rectified.camera.K)
-        steps.end('network')
-        self._outputs.publish_dense(subscribed, rectified, rectified.masked(completion), settings)
-        steps.end('publish')
-
-    def _sparse_depth(self, frame: FrameSet, camera: Camera, settings: NodeSettings) -> np.ndarray:
+    def _complete_and_publish(self, found: FrameSet, subscribed: frozenset[str]) -> None:
+        settings = self._settings.get(NodeSettings)
         numbers = settings.T_camera_lidar
-        points, T_camera_points = self._aligner.locate(
-            frame.cloud,
-            frame.image.header.frame_id,
-            stamp_ns_of(frame.image),
+        self._counts.steps.begin(found.arrival)
+        frame = self._pipeline.measure(
+            found.image,
+            found.info,
+            found.cloud,
+            self._model.completer,
+            settings,
+            self._settings.get(HiddenPointFilter),
             matrix_from_numbers(numbers) if numbers else None,
         )
-        sparse = project_points(points, T_camera_points, camera)
-        if not sparse.any():
-            raise MessageError(
-                f'points: none of {len(points)} falls into the image; are the extrinsics right?'
-            )
-        self._counts.steps.end('project')
-        sparse = self._model.completer.filter_hidden(
-            sparse, settings.filter_hidden_points, self._settings.get(HiddenPointFilter)
-        )
-        self._counts.steps.end('filter')
-        return sparse
+        self._outputs.publish(subscribed, frame, settings, dense=False)
+        if subscribed <= MEASURED:
+            return
+        frame = self._pipeline.complete(frame, self._model.complete, settings.min_confidence)
+        self._outputs.publish(subscribed, frame, settings, dense=True)
+        self._counts.steps.end('publish')
 
     # ---------------------------------------------------------------- reporting
 

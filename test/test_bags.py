@@ -30,7 +30,6 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
 
 from dmd3c_ros.bags import kitti_conversion, recovery
-from dmd3c_ros.bags.completion import OUTPUTS
 from dmd3c_ros.bags.frames import FrameSource, read_transforms
 from dmd3c_ros.bags.kitti_conversion import Revolution, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
@@ -43,6 +42,7 @@ from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.io.kitti_raw import read_stamps
 from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 
 DEPTH, CONFIDENCE = '/depth_registered/image_rect', '/confidence'
 OUTPUT_INFO = '/depth_registered/camera_info'
@@ -583,8 +583,3 @@ def test_stand_ins_have_the_fields_and_defaults_of_ros():
                     np.ravel(getattr(theirs, field))
                 )
     assert plain.PointField.FLOAT32 == sensor_msgs.PointField.FLOAT32
-
-
-def test_the_outputs_are_the_nodes():
-    outputs = pytest.importorskip('dmd3c_ros.node.publishers')
-    assert list(OUTPUTS) == list(outputs.TOPICS)

@@ -19,10 +19,11 @@ def test_every_parameter_is_documented_as_it_is_declared() -> None:
 
 
 def test_every_output_topic_is_documented() -> None:
-    from dmd3c_ros.node import inputs, publishers
+    from dmd3c_ros.node import inputs
+    from dmd3c_ros.pipeline.outputs import OUTPUTS
 
     page = (ROOT / 'docs/topics.md').read_text()
-    topics = [*inputs.TOPICS, *publishers.TOPICS]
+    topics = [*inputs.TOPICS, *OUTPUTS]
     assert len(topics) >= 9
     for topic in topics:
         assert f'| `{topic}` |' in page

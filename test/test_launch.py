@@ -235,7 +235,7 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
 
 def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
     from dmd3c_ros.node.inputs import TOPICS as INPUTS
-    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
+    from dmd3c_ros.pipeline.outputs import OUTPUTS
 
     assert 'rviz2' not in nodes(start('completion'))
     assert 'rviz2' not in nodes(start('kitti', drive='/d', rviz='false'))
@@ -306,7 +306,7 @@ def test_the_parameter_file_lists_every_parameter_with_its_default():
 
 @pytest.mark.usefixtures('installed')
 def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
-    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
+    from dmd3c_ros.pipeline.outputs import OUTPUTS
 
     started = nodes(start('slam', image='/cam/image', frame_id='base_link', namespace='front'))
     assert started.keys() == {'completion_node', 'rgbd_odometry', 'rtabmap'}
@@ -351,7 +351,7 @@ def test_a_launch_without_rtabmap_says_what_to_install(installed):
 
 def test_the_foxglove_layout_shows_topics_that_exist_and_places_every_panel():
     from dmd3c_ros.node.inputs import TOPICS as INPUTS
-    from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
+    from dmd3c_ros.pipeline.outputs import OUTPUTS
 
     layout = json.loads((ROOT / 'config/foxglove_layout.json').read_text())
 

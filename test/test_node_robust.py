@@ -332,6 +332,6 @@ def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(node_here, mon
     rclpy.shutdown()
     frame = FrameSet(ros_graph.picture(), ros_graph.camera_info(), ros_graph.wall(), 0.0)
     node._complete(frame)
-    monkeypatch.setattr(node._outputs, 'wanted', lambda: frozenset(DEPTH))
+    monkeypatch.setattr(node._outputs, 'subscribed', lambda: frozenset(DEPTH))
     node._complete(frame)
     assert node._counts.failed == 0

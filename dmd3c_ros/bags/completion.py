@@ -4,27 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from dmd3c_ros.messages.clouds import depth_to_cloud
-from dmd3c_ros.messages.images import color_map, depth_to_image, float_to_image, rgb_to_image
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 
-from .frames import Frame, FrameSource
+from .frames import FrameSource
 from .records import BagError
-from .selection import CLOUD, IMAGE, INFO
 from .writer import BagWriter
 
-# The node's topics; the first two are what consumers of depth take.
-OUTPUTS = {
-    'depth_registered/image_rect': IMAGE,
-    'depth_registered/camera_info': INFO,
-    'depth_registered/points': CLOUD,
-    'depth_registered/color': IMAGE,
-    'confidence': IMAGE,
-    'sparse/image_rect': IMAGE,
-    'rectified/image_rect': IMAGE,
-    'rectified/camera_info': INFO,
-}
 # Raw images are no use with depth of the rectified one.
 RECTIFIED_OUTPUTS = ('rectified/image_rect', 'rectified/camera_info')
 DEFAULT_OUTPUTS = ('depth_registered/image_rect', 'depth_registered/camera_info', 'confidence')
@@ -66,38 +52,15 @@ def complete_bag(
     topics = [topic for topic in source.inputs if topic is not None] if only_new else None
     with BagWriter(out, storage) as writer:
         for name, topic in names.items():
-            writer.add_topic(topic, OUTPUTS[name])
+            writer.add_topic(topic, OUTPUTS[name].type)
         for record in bag.records(topics):
             if not only_new:
                 writer.copy(record, bag.typestore)
             frame = source.take(record)
             if frame is not None:
-                _write(writer, names, frame, source)
+                for name, topic in names.items():
+                    message = OUTPUTS[name].make(frame, source.settings)
+                    writer.write(topic, OUTPUTS[name].type, record.time_ns, message)
             advance(1)
         if not source.report.completed:
             raise BagError(f'{bag.path}: no frame could be completed')
-
-
-def _write(writer: BagWriter, names: dict[str, str], frame: Frame, source: FrameSource) -> None:
-    settings = source.settings
-    depth = frame.depth(settings.min_confidence)
-    make: dict[str, Callable[[], Any]] = {
-        'depth_registered/image_rect': lambda: depth_to_image(
-            depth, frame.header, settings.depth_encoding
-        ),
-        'depth_registered/camera_info': lambda: frame.info,
-        'depth_registered/points': lambda: depth_to_cloud(
-            depth, frame.rgb, frame.camera, frame.header
-        ),
-        'depth_registered/color': lambda: rgb_to_image(
-            color_map(depth, settings.color_near, settings.color_far), frame.header
-        ),
-        'confidence': lambda: float_to_image(frame.completion.confidence, frame.header),
-        'sparse/image_rect': lambda: depth_to_image(
-            frame.sparse, frame.header, settings.depth_encoding
-        ),
-        'rectified/image_rect': lambda: rgb_to_image(frame.rgb, frame.header),
-        'rectified/camera_info': lambda: frame.info,
-    }
-    for name, topic in names.items():
-        writer.write(topic, OUTPUTS[name], frame.record_ns, make[name]())

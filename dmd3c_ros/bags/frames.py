@@ -7,24 +7,24 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rosbags.interfaces import QosDurability
 
-from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
-from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+from dmd3c_ros.core.projection import HiddenPointFilter
 from dmd3c_ros.core.transform_buffer import TransformBuffer, TransformError
 from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsics
 from dmd3c_ros.messages.cameras import camera_to_info
-from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of, time_message, time_ns
 from dmd3c_ros.messages.tf import TF_TYPE, add_transforms
 from dmd3c_ros.messages.types import CameraInfo, Header
+from dmd3c_ros.pipeline.frame import Frame, FramePipeline
 from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
@@ -36,8 +36,9 @@ from .selection import Inputs
 
 _log = logging.getLogger(__name__)
 _REMEMBERED_INFOS = 20
-# How far a transform lies away differs from frame to frame; the reason is one.
-_PERIOD = re.compile(r'\d+\.\d+ s')
+# What differs from frame to frame where the reason is one: how far a transform lies away, and how
+# many points the sweep has.
+_PERIOD, _COUNT = re.compile(r'\d+\.\d+ s'), re.compile(r'none of \d+')
 
 
 @dataclass(frozen=True)
@@ -50,29 +51,6 @@ class Rig:
 
     camera_file: Path | None = None
     extrinsics_file: Path | None = None
-
-
-class Frame(NamedTuple):
-    """One completed image.
-
-    record_ns: time of recording of the message that completed the set. stamp_ns: the image's.
-    header: the image's. info: the rectified image's CameraInfo, under that header. rgb
-    (H, W, 3) uint8; sparse and completion (H, W) float32, m, 0 = unknown.
-    """
-
-    record_ns: int
-    stamp_ns: int
-    header: Header
-    info: Any
-    camera: Camera
-    rgb: np.ndarray
-    sparse: np.ndarray
-    completion: Completion
-
-    def depth(self, min_confidence: float) -> np.ndarray:
-        """Depth (H, W) float32, m, 0 = unknown or less sure than `min_confidence`."""
-        sure = self.completion.confidence >= min_confidence
-        return np.where(sure, self.completion.depth, np.float32(0))
 
 
 @dataclass
@@ -105,16 +83,11 @@ class FrameSource:
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )
         self._info: CameraInfo | None = None
-        self._rectifier = ImageRectifier(self.settings.rectify, self.inputs.image.name)
         # All transforms are there already: none is worth waiting for.
         self.motion = replace(self.motion, transform_timeout=0.0)
-        self._transforms = TransformBuffer(history_s=None)
-        add_recorded(self._transforms, self.bag, fixed=True)
-        # A second pass over the whole recording, so only where something may depend on it.
-        self._may_read_moving = not self.motion.fixed_frame
-        if self.motion.fixed_frame:
-            add_recorded(self._transforms, self.bag, fixed=False)
-        self._aligner = SweepAligner(self.motion, self._transforms)
+        self._aligner = _RecordedSweeps(self.motion, self.bag)
+        rectifier = ImageRectifier(self.settings.rectify, self.inputs.image.name)
+        self._pipeline = FramePipeline(rectifier, self._aligner)
         self._T_camera_lidar: np.ndarray | None = None
         if self.rig.extrinsics_file is not None:
             self._T_camera_lidar = read_extrinsics(self.rig.extrinsics_file)
@@ -130,13 +103,13 @@ class FrameSource:
             return None
         self.report.add_set([self._stamp_ns(member) for member in found])
         try:
-            frame = self._complete(record.time_ns, found)
+            frame = self._complete(found)
         except TransformError as error:
             reason = _PERIOD.sub('some time', str(error))
             self.report.drops[f'{reason}; --extrinsics reads them from a file'] += 1
             return None
         except (MessageError, BagError) as error:
-            self.report.drops[str(error)] += 1
+            self.report.drops[_COUNT.sub('none', str(error))] += 1
             return None
         self.report.completed += 1
         return frame
@@ -164,23 +137,28 @@ class FrameSource:
         self.report.stamps[index].append(stamp)
         return self._synchronizer.add(index, stamp, record)
 
-    def _complete(self, record_ns: int, found: tuple[Record, ...]) -> Frame:
+    def _complete(self, found: tuple[Record, ...]) -> Frame:
         image_record, *rest = found
         image, cloud = self.bag.decode(image_record), self._cloud(rest[-1])
-        stamp = image_record.stamp_ns
-        header = _header(image.header)
-        rgb = decode_image(image)
-        info = self.bag.decode(rest[0]) if len(rest) > 1 else self._lone_info(stamp, rgb)
-        rectified = self._rectifier.read(rgb, info, header)
-        camera = rectified.camera
-        sparse = project_points(*self._locate(cloud, header.frame_id, stamp), camera)
-        if not sparse.any():
-            raise MessageError('points: none falls into the image; are the extrinsics right?')
-        sparse = self.completer.filter_hidden(
-            sparse, self.settings.filter_hidden_points, self.hidden_points
+        image.header = _header(image.header)
+        if len(rest) > 1:
+            info = self.bag.decode(rest[0])
+        else:
+            info = partial(self._lone_info, image_record.stamp_ns)
+        frame = self._pipeline.measure(
+            image,
+            info,
+            cloud,
+            self.completer,
+            self.settings,
+            self.hidden_points,
+            self._T_camera_lidar,
         )
+        return self._pipeline.complete(frame, self._run, self.settings.min_confidence)
+
+    def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         try:
-            completion = self.completer.complete(rectified.rgb, sparse, camera.K)
+            return self.completer.complete(rgb, sparse, K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
         except MEMORY_ERRORS as error:
@@ -189,21 +167,6 @@ class FrameSource:
             if not self.report.completed or not is_out_of_memory(error):
                 raise
             raise MessageError('completion failed: out of memory') from error
-        completion = rectified.masked(completion)
-        return Frame(
-            record_ns, stamp, header, rectified.info, camera, rectified.rgb, sparse, completion
-        )
-
-    def _locate(self, cloud: Any, camera_frame: str, stamp: int) -> tuple[np.ndarray, np.ndarray]:
-        """Points and their transform to the camera; /tf is read once /tf_static lacks it."""
-        try:
-            return self._aligner.locate(cloud, camera_frame, stamp, self._T_camera_lidar)
-        except TransformError:
-            if not self._may_read_moving:
-                raise
-        self._may_read_moving = False
-        add_recorded(self._transforms, self.bag, fixed=False)
-        return self._aligner.locate(cloud, camera_frame, stamp, self._T_camera_lidar)
 
     def _lone_info(self, stamp: int, rgb: np.ndarray) -> Any:
         """CameraInfo that comes without each image: kept from before, or from the file."""
@@ -235,6 +198,37 @@ class FrameSource:
         """Stamp of a message in the camera's time."""
         late = record.topic.key == self.inputs.points.key
         return record.stamp_ns + late * self.motion.lidar_offset_ns
+
+
+class _RecordedSweeps(SweepAligner):
+    """Sweeps of a bag; its /tf is read only where something depends on it.
+
+    That takes a second pass over the whole recording.
+    """
+
+    def __init__(self, motion: MotionSettings, bag: Bag) -> None:
+        self._bag, self._recorded = bag, TransformBuffer(history_s=None)
+        super().__init__(motion, self._recorded)
+        add_recorded(self._recorded, bag, fixed=True)
+        self._complete = False
+        if motion.fixed_frame:
+            self._read_moving()
+
+    def locate(
+        self, cloud: Any, camera_frame: str, image_ns: int, T_camera_lidar: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `SweepAligner.locate`, once more with /tf where /tf_static does not suffice."""
+        try:
+            return super().locate(cloud, camera_frame, image_ns, T_camera_lidar)
+        except TransformError:
+            if self._complete:
+                raise
+        self._read_moving()
+        return super().locate(cloud, camera_frame, image_ns, T_camera_lidar)
+
+    def _read_moving(self) -> None:
+        self._complete = True
+        add_recorded(self._recorded, self._bag, fixed=False)
 
 
 def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.messages.stamps import time_ns
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 
-from .completion import OUTPUTS, output_names
+from .completion import output_names
 from .frames import read_transforms
 from .reader import Bag
 from .records import BagError, Topic

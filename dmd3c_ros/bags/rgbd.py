@@ -23,8 +23,8 @@ DEPTH_TOPIC = '/depth_registered/image_rect'
 def completed_frames(source: FrameSource) -> Iterator[RgbdFrame]:
     """Frames completed by the source's model."""
     for frame in source.frames():
-        depth = frame.depth(source.settings.min_confidence)
-        yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frame.camera)
+        image = frame.image
+        yield RgbdFrame(frame.stamp_ns, image.rgb, frame.depth, image.camera)
 
 
 class RecordedFrames:

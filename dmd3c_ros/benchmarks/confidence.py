@@ -13,7 +13,7 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion, DepthCompleter
-from dmd3c_ros.core.projection import project_points
+from dmd3c_ros.pipeline.arrays import complete_points
 from dmd3c_ros.simulation import PATTERNS, Rig, drive, lidar_mount
 
 THRESHOLDS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -81,9 +81,10 @@ def completions(
     rig = drives.rig()
     for seed in drives.seeds:
         for frame in drive(seed, drives.frames, rig, drives.scene, _FRAMES_PER_S):
-            sparse = project_points(frame.points, frame.T_camera_lidar, rig.camera)
-            sparse = completer.filter_hidden(sparse)
-            yield completer.complete(frame.rgb, sparse, rig.camera.K), frame.depth
+            _, completion = complete_points(
+                completer, frame.rgb, frame.points, frame.T_camera_lidar, rig.camera
+            )
+            yield completion, frame.depth
 
 
 def pixels_of(

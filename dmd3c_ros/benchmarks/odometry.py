@@ -13,6 +13,7 @@ from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.datasets.drives import RigFrame
 from dmd3c_ros.io.atomic import write_json
+from dmd3c_ros.pipeline.arrays import complete_sparse
 from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.odometry import OdometrySettings, RgbdOdometry
 from dmd3c_ros.slam.reference import Reference
@@ -125,5 +126,4 @@ def _depths(
     # A point that the camera cannot see would only mislead.
     yield RAW, remove_hidden_points(sparse)
     for name, completer in completers.items():
-        seen = completer.filter_hidden(sparse)
-        yield name, completer.complete(frame.rgb, seen, frame.camera.K).depth
+        yield name, complete_sparse(completer, frame.rgb, sparse, frame.camera.K)[1].depth

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+from dmd3c_ros.pipeline.arrays import complete_sparse
 
 from .console import fail, progress_bar, say
 from .options import make_completer
@@ -73,8 +74,7 @@ def complete_all(
         for job, loaded in _read_ahead(pending, pool):
             try:
                 inputs = loaded.result()
-                sparse = completer.filter_hidden(inputs.sparse, filtering)
-                depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
+                depth = complete_sparse(completer, *inputs, filtering)[1].depth
                 writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
             except _BAD_FILE as error:
                 outcome.failures[job.name] = str(error)

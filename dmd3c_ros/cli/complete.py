@@ -118,6 +118,7 @@ def one(
     """Complete a single picture with a cloud file."""
     from dmd3c_ros.io.clouds import write_ply
     from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
+    from dmd3c_ros.pipeline.arrays import complete_sparse
 
     from .console import fail, say
 
@@ -126,8 +127,8 @@ def one(
     except (OSError, ValueError) as error:
         raise fail(error) from error
     completer = make_completer(options)
-    sparse = completer.filter_hidden(inputs.sparse, options.get('filter_hidden_points', 'auto'))
-    depth = completer.complete(inputs.rgb, sparse, inputs.K).depth
+    filtering = options.get('filter_hidden_points', 'auto')
+    depth = complete_sparse(completer, *inputs, filtering)[1].depth
     try:
         write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
         if cloud is not None:

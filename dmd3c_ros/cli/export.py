@@ -117,21 +117,23 @@ def tum(
 
 
 def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
-    import numpy as np
-
-    from dmd3c_ros.core.projection import project_points
     from dmd3c_ros.io.kitti_raw import KittiDrive
+    from dmd3c_ros.pipeline.arrays import complete_points, confident_depth
     from dmd3c_ros.pipeline.settings import NodeSettings
     from dmd3c_ros.slam.droid import RgbdFrame
 
     chosen, frames = NodeSettings(**part(options, NodeSettings)), KittiDrive(drive)
     completer = make_completer(options)
     for frame in frames:
-        sparse = project_points(frame.points, frames.T_camera_lidar, frames.camera)
-        sparse = completer.filter_hidden(sparse, chosen.filter_hidden_points)
-        completion = completer.complete(frame.rgb, sparse, frames.camera.K)
-        sure = completion.confidence >= chosen.min_confidence
-        depth = np.where(sure, completion.depth, np.float32(0))
+        _, completion = complete_points(
+            completer,
+            frame.rgb,
+            frame.points,
+            frames.T_camera_lidar,
+            frames.camera,
+            chosen.filter_hidden_points,
+        )
+        depth = confident_depth(completion, chosen.min_confidence)
         yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frames.camera)
 
 

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
 
-from dmd3c_ros.core.completer import Completion
-from dmd3c_ros.messages.clouds import depth_to_cloud
-from dmd3c_ros.messages.images import (
-    MAX_16UC1_M,
-    color_map,
-    depth_to_image,
-    float_to_image,
-    rgb_to_image,
-)
-from dmd3c_ros.pipeline.rectification import RectifiedImage
+from dmd3c_ros.messages.images import MAX_16UC1_M
+from dmd3c_ros.pipeline.frame import Frame
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 from dmd3c_ros.pipeline.settings import NodeSettings
 
 from .qos import incompatibility
 
-TOPICS = {
-    'depth_registered/image_rect': Image,
-    'depth_registered/camera_info': CameraInfo,
-    'depth_registered/points': PointCloud2,
-    'depth_registered/color': Image,
-    'confidence': Image,
-    'sparse/image_rect': Image,
-    'rectified/image_rect': Image,
-    'rectified/camera_info': CameraInfo,
-}
-# These need no completion.
-INPUT_TOPICS = frozenset({'sparse/image_rect', 'rectified/image_rect', 'rectified/camera_info'})
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
@@ -45,8 +23,8 @@ class Outputs:
     def __init__(self, node: LifecycleNode, warn: Callable[[str], None]) -> None:
         self._node, self._warn = node, warn
         self._publishers = {
-            topic: node.create_lifecycle_publisher(message, topic, _QOS)
-            for topic, message in TOPICS.items()
+            topic: node.create_lifecycle_publisher(output.kind, topic, _QOS)
+            for topic, output in OUTPUTS.items()
         }
 
     def close(self) -> None:
@@ -74,58 +52,20 @@ class Outputs:
                     )
         return None
 
-    def publish_inputs(
-        self,
-        subscribed: frozenset[str],
-        rectified: RectifiedImage,
-        sparse: np.ndarray,
-        settings: NodeSettings,
+    def publish(
+        self, topics: frozenset[str], frame: Frame, settings: NodeSettings, *, dense: bool
     ) -> None:
-        """Publish the image and the projected sweep, (H, W) float32, m."""
-        header = rectified.info.header
-        make: dict[str, Callable[[], object]] = {
-            'sparse/image_rect': lambda: self._depth_image(sparse, header, settings),
-            'rectified/image_rect': lambda: rgb_to_image(rectified.rgb, header),
-            'rectified/camera_info': lambda: rectified.info,
-        }
-        self._publish(subscribed, make)
+        """Publish those of the topics that need a completion, or those that need none."""
+        for topic, output in OUTPUTS.items():
+            if topic not in topics or output.dense is not dense:
+                continue
+            if output.depth and settings.depth_encoding == '16UC1':
+                self._warn_of_far(getattr(frame, output.depth).max())
+            self._publishers[topic].publish(output.make(frame, settings))
 
-    def publish_dense(
-        self,
-        subscribed: frozenset[str],
-        rectified: RectifiedImage,
-        completion: Completion,
-        settings: NodeSettings,
-    ) -> None:
-        """Publish a completion, under the image's header."""
-        header, depth = rectified.info.header, completion.depth
-        if settings.min_confidence > 0:
-            sure = completion.confidence >= settings.min_confidence
-            depth = np.where(sure, depth, np.float32(0))
-        make: dict[str, Callable[[], object]] = {
-            'depth_registered/image_rect': lambda: self._depth_image(depth, header, settings),
-            'depth_registered/camera_info': lambda: rectified.info,
-            'depth_registered/points': lambda: depth_to_cloud(
-                depth, rectified.rgb, rectified.camera, header
-            ),
-            'depth_registered/color': lambda: rgb_to_image(
-                color_map(depth, settings.color_near, settings.color_far), header
-            ),
-            'confidence': lambda: float_to_image(completion.confidence, header),
-        }
-        self._publish(subscribed, make)
-
-    def _publish(
-        self, subscribed: frozenset[str], make: Mapping[str, Callable[[], object]]
-    ) -> None:
-        for topic, build in make.items():
-            if topic in subscribed:
-                self._publishers[topic].publish(build())
-
-    def _depth_image(self, depth: np.ndarray, header: Header, settings: NodeSettings) -> Image:
-        if settings.depth_encoding == '16UC1' and depth.max() > MAX_16UC1_M:
+    def _warn_of_far(self, farthest: float) -> None:
+        if farthest > MAX_16UC1_M:
             self._warn(
                 f'16UC1 holds depth up to {MAX_16UC1_M} m; what is farther is '
                 'published as unknown (depth_encoding 32FC1 has no such limit)'
             )
-        return depth_to_image(depth, header, settings.depth_encoding)

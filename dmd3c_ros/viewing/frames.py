@@ -19,6 +19,7 @@ from dmd3c_ros.datasets.drives import RigFrame, drive_frame
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.kitti_raw import KittiDrive
 from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.pipeline.arrays import complete_points
 from dmd3c_ros.slam.reference import Reference
 
 _log = logging.getLogger(__name__)
@@ -46,8 +47,9 @@ def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[
     """Frames of a drive, completed; with the simulator's poses, else KISS-ICP's if installed."""
     reference: Reference | None = Reference()
     for frame in frames:
-        sparse = completer.filter_hidden(frame.sparse())
-        completion = completer.complete(frame.rgb, sparse, frame.camera.K)
+        sparse, completion = complete_points(
+            completer, frame.rgb, frame.points, frame.T_camera_lidar, frame.camera
+        )
         pose = None
         if reference is not None:
             try:
@@ -61,8 +63,8 @@ def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[
 def of_source(source: FrameSource) -> Iterator[ViewFrame]:
     """Frames of a bag, completed on the way."""
     for frame in source.frames():
-        completion = frame.completion
-        yield ViewFrame(frame.stamp_ns, frame.rgb, frame.sparse, *completion, frame.camera)
+        image, completion = frame.image, frame.completion
+        yield ViewFrame(frame.stamp_ns, image.rgb, frame.sparse, *completion, image.camera)
 
 
 def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dmd3c_ros.bags.completion import OUTPUTS, output_names
+from dmd3c_ros.bags.completion import output_names
 from dmd3c_ros.bags.frames import read_transforms
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
@@ -18,6 +18,7 @@ from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.datasets.drives import RigFrame
 from dmd3c_ros.messages.clouds import cloud_to_points
 from dmd3c_ros.messages.errors import MessageError
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 from dmd3c_ros.pipeline.settings import NodeSettings
 from dmd3c_ros.slam.reference import Reference
 
