@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dmd3c_ros.core.alignment import AlignmentConfig, align_to_points
+from dmd3c_ros.core.alignment import AlignmentConfig, align_to_points, align_to_truth
 
 GLOBAL = AlignmentConfig(local=0.0, reach=100.0)
 
@@ -147,3 +147,48 @@ def test_errors_are_local_only_where_measured():
     found = align_to_points(bent, sparse, config).depth
     sides = [error(found[..., s], depth[..., s]) for s in (slice(0, 40), slice(40, 80))]
     assert all(a < b for a, b in itertools.pairwise(sides))
+
+
+# To ground truth, as zero-shot tables do
+
+
+@pytest.mark.parametrize(
+    ('method', 'relative'),
+    [
+        ('disparity', lambda z: 40 / z - 3),
+        ('depth', lambda z: 0.1 * z + 5),
+        ('log_depth', lambda z: 7 * z**0.5),
+        ('median', lambda z: 0.02 * z),
+        ('none', lambda z: z),
+    ],
+)
+def test_a_prediction_right_but_for_what_the_method_leaves_open_becomes_the_truth(
+    method, relative
+):
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 50, (20, 30))
+    truth = np.where(rng.random(depth.shape) < 0.3, depth, 0)
+    np.testing.assert_allclose(align_to_truth(relative(depth), truth, method), depth, rtol=1e-5)
+
+
+def test_the_fit_to_the_truth_is_that_of_least_squares_over_what_is_known():
+    rng = np.random.default_rng(1)
+    prediction, truth = rng.random((20, 30)), rng.uniform(1, 5, (20, 30))
+    prediction[0, 0] = np.nan
+    truth[5:] = 0
+    known = (truth > 0) & np.isfinite(prediction)
+    line = np.polyfit(prediction[known], 1 / truth[known], 1)
+    expected = 1 / np.maximum(np.polyval(line, prediction), 1 / 80)
+    found = align_to_truth(prediction, truth, 'disparity', max_depth=80)
+    assert found[0, 0] == 0
+    np.testing.assert_allclose(found.ravel()[1:], expected.ravel()[1:], rtol=1e-5)
+
+
+def test_a_constant_prediction_is_the_median_and_nothing_known_is_nothing():
+    truth = np.array([[1.0, 2.0, 9.0]])
+    assert (align_to_truth(np.ones((1, 3)), truth) == 2).all()
+    assert not align_to_truth(np.ones((1, 3)), 0 * truth).any()
+    with pytest.raises(ValueError, match=r'expected one of .*got .best'):
+        align_to_truth(truth, truth, 'best')
+    with pytest.raises(ValueError, match='as the truth'):
+        align_to_truth(truth, truth.T)

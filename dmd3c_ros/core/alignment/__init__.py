@@ -1,6 +1,13 @@
-"""Bringing relative depth to metres: scale and shift of inverse depth, by the points that a sensor
-measured."""
+"""Bringing relative depth to metres: by the points that a sensor measured, or by ground truth."""
 
 from .sparse import LOSSES, Aligned, AlignmentConfig, align_to_points
+from .truth import ALIGNMENTS, align_to_truth
 
-__all__ = ['LOSSES', 'Aligned', 'AlignmentConfig', 'align_to_points']
+__all__ = [
+    'ALIGNMENTS',
+    'LOSSES',
+    'Aligned',
+    'AlignmentConfig',
+    'align_to_points',
+    'align_to_truth',
+]

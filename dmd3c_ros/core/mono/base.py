@@ -23,9 +23,13 @@ class MonoOutput(NamedTuple):
 
 
 class MonoNetwork(nn.Module):
-    """Base of the monocular networks: a picture -> relative inverse depth."""
+    """Base of the monocular networks: a picture -> relative inverse depth.
+
+    zero_is_far: whether inverse depth is 0 or more, and 0 infinitely far.
+    """
 
     convention = Convention()
+    zero_is_far = False
     feature_channels: tuple[int, ...] = ()
 
     def forward(self, image: Tensor) -> MonoOutput:

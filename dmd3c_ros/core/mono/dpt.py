@@ -48,6 +48,7 @@ class DepthAnything(MonoNetwork):
     """Relative inverse depth at the picture's size, 0 or more."""
 
     convention = Convention(size_multiple=PATCH)
+    zero_is_far = True
 
     def __init__(self, config: DepthAnythingConfig) -> None:
         super().__init__()
