@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_data import save_teacher
 
 from dmd3c_ros.core import mono
-from dmd3c_ros.core.checkpoint import CheckpointError
 from dmd3c_ros.core.fusion import fold_batch_norms
 from dmd3c_ros.core.mono import weights
 from dmd3c_ros.core.mono.transformers_names import from_transformers, to_transformers
+from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
 STUDENTS = ('topformer_tiny', 'topformer_small', 'topformer_base')
 # Millions of parameters that the authors of Depth Anything V2 give, and of Topformer's encoder.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError, misfits, read_state
+from ..weights.checkpoint import CheckpointError, misfits, read_state
 from . import build, names
 from .base import MonoNetwork
 from .dpt import DepthAnything, DepthAnythingConfig
