@@ -9,8 +9,8 @@ import pytest
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.datasets import open_dataset
-from training import ablation
-from training.ablation_data import (
+from training.ablation import compare as ablation
+from training.ablation.data import (
     LABELLED,
     SHARDS,
     AblationDataConfig,
@@ -22,15 +22,15 @@ from training.ablation_data import (
     teach,
     write_data,
 )
-from training.ablation_scores import boundary_f1, dense_scores
-from training.config import load
-from training.scenes import StoredFrame, frame_path, save_frame
-from training.shards import ShardReader
+from training.ablation.scores import boundary_f1, dense_scores
+from training.generation.shards import ShardReader
+from training.scenes.frames import StoredFrame, frame_path, save_frame
+from training.settings import load
 
 # On a busy machine it starves.
 pytestmark = pytest.mark.timeout(900)
 
-CONFIG = Path(__file__).resolve().parents[1] / 'config/ablation.yaml'
+CONFIG = Path(__file__).resolve().parents[1] / 'training/config/ablation.yaml'
 DATA = AblationDataConfig(labelled=1, test=1)
 
 

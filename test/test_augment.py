@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmd3c_ros.datasets import Sample, line_labels
-from training.augment import AugmentConfig, augment
+from training.data.augment import AugmentConfig, augment
 
 PLAIN = AugmentConfig(flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 19.5], [0, 0, 1]])

@@ -41,16 +41,16 @@ def test_links_and_pictures_lead_somewhere(page: Path) -> None:
 def training_commands() -> list[str]:
     """Command lines of both stages in the documentation and in the configurations."""
     found = []
-    for page in (*ROOT.glob('docs/*.md'), *ROOT.glob('config/stage*.yaml')):
-        pattern = r'-m (training\.stage[12] --config config/[^`\n#]+)'
+    for page in (*ROOT.glob('docs/*.md'), *ROOT.glob('training/config/stage*.yaml')):
+        pattern = r'-m (training\.stage[12] --config training/config/[^`\n#]+)'
         found += re.findall(pattern, page.read_text())
     return sorted({command.strip() for command in found})
 
 
 @pytest.mark.parametrize('command', training_commands())
 def test_every_training_command_has_settings_that_exist(command: str) -> None:
-    from training.config import load
-    from training.engine import TrainConfig
+    from training.engine.run import TrainConfig
+    from training.settings import load
 
     module, _, file, *overrides = command.split()
     config = load(TrainConfig, ROOT / file, overrides[1:])
@@ -63,6 +63,6 @@ def test_every_training_command_has_settings_that_exist(command: str) -> None:
 def test_every_row_of_the_papers_tables_has_a_command() -> None:
     commands = training_commands()
     for config in ('bpnet', 'lrru', 'completionformer'):
-        assert f'training.stage2 --config config/stage2_{config}.yaml' in commands
+        assert f'training.stage2 --config training/config/stage2_{config}.yaml' in commands
         assert any(f'stage2_{config}.yaml' in c and 'initial_weights=' in c for c in commands)
     assert any('loss.recipe=l1' in c and 'initial_weights' not in c for c in commands)

@@ -19,13 +19,12 @@ from training_data import made_sample, save_teacher
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
-from training.casting import HeightField
-from training.config import from_dict, load
 from training.generate import generate, main
-from training.generation import GenerateConfig
-from training.mesh import GridSurface
-from training.sensors import PAPER, SensorConfig, draw_sweep
-from training.shards import (
+from training.generation.casting import HeightField
+from training.generation.maker import GenerateConfig
+from training.generation.mesh import GridSurface
+from training.generation.sensors import PAPER, SensorConfig, draw_sweep
+from training.generation.shards import (
     ShardReader,
     ShardWriter,
     StoredSample,
@@ -35,8 +34,14 @@ from training.shards import (
     encode_sample,
     shard_path,
 )
-from training.simulate import SIMULATIONS, SimulationConfig, View, draw_view, surface_caster
-from training.sources import (
+from training.generation.simulate import (
+    SIMULATIONS,
+    SimulationConfig,
+    View,
+    draw_view,
+    surface_caster,
+)
+from training.generation.sources import (
     BadPictureError,
     Mixture,
     Picture,
@@ -44,6 +49,7 @@ from training.sources import (
     SourceConfig,
     open_source,
 )
+from training.settings import from_dict, load
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -160,7 +166,7 @@ def test_a_run_killed_in_the_middle_of_a_shard_goes_on_after_its_last_sample(
     # The seventh sample is half written when the process is killed.
     script = (
         'import os, signal, sys\n'
-        'from training.shards import ShardWriter\n'
+        'from training.generation.shards import ShardWriter\n'
         'add, count = ShardWriter.add, [0]\n'
         'def cut(self, key, members):\n'
         '    count[0] += 1\n'
@@ -229,7 +235,7 @@ def test_the_webdataset_library_reads_the_shards(reference):
 
 def test_the_sensor_may_be_left_to_training(photographs, model, tmp_path):
     from dmd3c_ros.core.networks import Convention
-    from training.data import ShardSamples, ShardsConfig
+    from training.data.samples import ShardSamples, ShardsConfig
 
     generate(from_dict(GenerateConfig, settings(tmp_path, photographs, model, lidar='load')))
     assert ShardReader(tmp_path)[0].sparse is None

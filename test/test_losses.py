@@ -326,7 +326,7 @@ def test_random_patches_weigh_levels_and_repeat_with_their_generator():
 
 
 def test_random_patch_windows_stay_inside_and_keep_the_shares(monkeypatch):
-    from training.losses import teacher as module
+    from training.losses import distillation as module
 
     seen = []
     window = module._window

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dmd3c_ros.core.camera import Camera
-from training.casting import HeightField, mesh_caster
-from training.mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
+from training.generation.casting import HeightField, mesh_caster
+from training.generation.mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
 
 
 def camera_of(width: int = 96, height: int = 64, focal: float = 70.0) -> Camera:

@@ -5,8 +5,7 @@ import pytest
 
 pytest.importorskip('open3d')
 
-from training.sampling import SamplingConfig, draw_sample
-from training.scenes import (
+from training.scenes.frames import (
     DEPTH_SCALE,
     FRAMES_PER_SCENE,
     SensorShare,
@@ -17,6 +16,7 @@ from training.scenes import (
     random_rig,
     save_frame,
 )
+from training.scenes.sampling import SamplingConfig, draw_sample
 
 INDOOR = SensorShare(kitti=0.0, indoor=1.0, other=0.0)
 

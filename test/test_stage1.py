@@ -14,11 +14,10 @@ from training_data import made_sample, make_shards
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput
-from dmd3c_ros.core.weights.checkpoint import load_weights, read_state
-from training import engine
-from training.config import from_dict, load
-from training.engine import NumberSampler, TrainConfig, Training, pad, train
-from training.objectives import ObjectiveConfig
+from training.engine import run as engine
+from training.engine.run import NumberSampler, TrainConfig, Training, pad, train
+from training.losses.objectives import ObjectiveConfig
+from training.settings import from_dict, load
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
@@ -99,7 +98,7 @@ def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> 
 
 KILL_AT_FIVE = """
 import os, signal
-from training.engine import Training
+from training.engine.run import Training
 before = Training.training_step
 def step(self, batch, index):
     if self.global_step == 5:
@@ -391,7 +390,7 @@ def test_a_run_may_stop_early_and_go_on(shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'file', sorted(REPOSITORY.glob('config/stage?_*.yaml')), ids=lambda f: f.stem
+    'file', sorted(REPOSITORY.glob('training/config/stage?_*.yaml')), ids=lambda f: f.stem
 )
 def test_every_shipped_configuration_is_one(file):
     config = load(TrainConfig, file)

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from training_data import save_teacher
 
-from training.random_camera import CameraDistribution, DepthDistribution
-from training.sources import Picture, Prediction
-from training.teacher import CachedTeacher, ExactTeacher, HubTeacher, TeacherConfig, open_teacher
+from training.generation.random_camera import CameraDistribution, DepthDistribution
+from training.generation.sources import Picture, Prediction
+from training.generation.teacher import (
+    CachedTeacher,
+    ExactTeacher,
+    HubTeacher,
+    TeacherConfig,
+    open_teacher,
+)
 
 
 @pytest.fixture(scope='module', params=['relative', 'metric'])

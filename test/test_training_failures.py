@@ -9,8 +9,9 @@ import torch
 import yaml
 
 from dmd3c_ros.datasets.miniature import DATE, DRIVE, write_miniature
-from training import engine, stage2
-from training.checkpoints import AtomicIO, Checkpoints
+from training import stage2
+from training.engine import run as engine
+from training.engine.checkpoints import AtomicIO, Checkpoints
 
 # On a busy machine it starves.
 pytestmark = pytest.mark.timeout(900)

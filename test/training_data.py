@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.shards import ShardWriter, StoredSample, encode_sample
+from training.generation.shards import ShardWriter, StoredSample, encode_sample
 
 
 def made_sample(number: int, height: int = 64, width: int = 96) -> StoredSample:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from .config import load
+from training.settings import load
 
 C, R = TypeVar('C'), TypeVar('R')
 
@@ -33,17 +33,18 @@ def short_errors(command: str) -> Iterator[None]:
 
 
 def run_command(
+    name: str,
     kind: type[C],
     action: Callable[[C], R],
     arguments: Sequence[str] | None,
     description: str | None,
 ) -> R:
     """A command of training that takes nothing but settings: read them and act on them."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(prog=f'python -m training.{name}', description=description)
     add_settings(parser, kind)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
     # Lightning's notices repeat at every checkpoint.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
-    with short_errors(parser.prog):
+    with short_errors(name):
         return action(load(kind, args.config, args.set))

@@ -19,13 +19,12 @@ from typing import NamedTuple
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dmd3c_ros.io.atomic import write_bytes
-
-from .command_line import add_settings, short_errors
-from .config import load
-from .generation import Batch, GenerateConfig, Rejected
-from .shards import ShardWriter, shard_path
-from .sources import Mixture, open_source
-from .stages import in_order, open_stages
+from training.command_line import add_settings, short_errors
+from training.generation.backends import in_order, open_stages
+from training.generation.maker import Batch, GenerateConfig, Rejected
+from training.generation.shards import ShardWriter, shard_path
+from training.generation.sources import Mixture, open_source
+from training.settings import load
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with short_errors('generate'):
         config = load(GenerateConfig, args.config, args.set)
         if args.preview:
-            from .preview import write_previews
+            from training.generation.preview import write_previews
 
             write_previews(config, args.preview, args.count)
         else:

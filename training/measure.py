@@ -20,15 +20,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .casting import HeightField, mesh_caster
-from .command_line import add_settings, short_errors
-from .config import load
-from .generation import GenerateConfig, Maker, Rejected
-from .mesh import GridSurface, poisson_mesh
-from .sensors import draw_sweep
-from .shards import StoredSample, decode_sample, encode_sample
-from .simulate import View, sparse_depth, surface_caster
-from .teacher import open_teacher
+from training.command_line import add_settings, short_errors
+from training.generation.casting import HeightField, mesh_caster
+from training.generation.maker import GenerateConfig, Maker, Rejected
+from training.generation.mesh import GridSurface, poisson_mesh
+from training.generation.sensors import draw_sweep
+from training.generation.shards import StoredSample, decode_sample, encode_sample
+from training.generation.simulate import View, sparse_depth, surface_caster
+from training.generation.teacher import open_teacher
+from training.settings import load
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(args: argparse.Namespace) -> Table:
     if args.what == 'sweeps':
-        from .sweep_statistics import compare
+        from training.generation.sweep_statistics import compare
 
         if not args.drive:
             raise ValueError('sweeps: expected --drive, the folder of a KITTI drive')

@@ -1,19 +1,20 @@
-"""Stage 1, pre-training: ``python -m training.stage1 --config config/stage1_bpnet.yaml``.
+"""Stage 1, pre-training: ``python -m training.stage1 --config FILE``.
 
-On several GPUs or machines: ``torchrun --nproc-per-node 4 -m training.stage1 --config FILE``.
+``training/config/stage1_bpnet.yaml`` and its neighbours are such files. On several GPUs or
+machines: ``torchrun --nproc-per-node 4 -m training.stage1 --config FILE``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .command_line import run_command
-from .engine import TrainConfig, train
+from training.command_line import run_command
+from training.engine.run import TrainConfig, train
 
 
-def main(arguments: Sequence[str] | None = None, description: str | None = __doc__) -> None:
-    """Command line of both stages."""
-    run_command(TrainConfig, train, arguments, description)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command('stage1', TrainConfig, train, arguments, __doc__)
 
 
 if __name__ == '__main__':

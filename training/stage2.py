@@ -1,12 +1,22 @@
-"""Stage 2, metric fine-tuning: ``python -m training.stage2 --config config/stage2_bpnet.yaml``.
+"""Stage 2, metric fine-tuning: ``python -m training.stage2 --config FILE``.
 
-The engine is that of stage 1; what differs (labelled data, the recipe of losses, the weights to
-begin from, 300K iterations) is in the configuration.
+``training/config/stage2_bpnet.yaml`` and its neighbours are such files. The engine is that of
+stage 1; what differs (labelled data, the recipe of losses, the weights to begin from, 300K
+iterations) is in the configuration.
 """
 
 from __future__ import annotations
 
-from .stage1 import main
+from collections.abc import Sequence
+
+from training.command_line import run_command
+from training.engine.run import TrainConfig, train
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    run_command('stage2', TrainConfig, train, arguments, __doc__)
+
 
 if __name__ == '__main__':
-    main(description=__doc__)
+    main()

@@ -7,15 +7,15 @@ from training.losses.alignment import (
     fit_least_squares,
     fit_median,
 )
-from training.losses.recipes import RECIPES, DepthLoss, LossConfig
-from training.losses.supervised import masked_l1, multi_scale_mse
-from training.losses.teacher import (
+from training.losses.distillation import (
     DOMAINS,
     gradient_matching,
     in_domain,
     random_patch_loss,
     scale_shift_invariant_loss,
 )
+from training.losses.recipes import RECIPES, DepthLoss, LossConfig
+from training.losses.supervised import masked_l1, multi_scale_mse
 
 __all__ = [
     'ALIGNMENTS',

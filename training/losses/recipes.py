@@ -10,8 +10,7 @@ from torch import Tensor
 
 from dmd3c_ros.core.networks.base import NetworkOutput
 from training.losses.alignment import ALIGNMENTS
-from training.losses.supervised import at_size, masked_l1, multi_scale_mse
-from training.losses.teacher import (
+from training.losses.distillation import (
     DIRECTIONS,
     DISPARITY_OFFSET,
     DOMAINS,
@@ -21,6 +20,7 @@ from training.losses.teacher import (
     random_patch_loss,
     residual_loss,
 )
+from training.losses.supervised import at_size, masked_l1, multi_scale_mse
 
 
 @dataclass(frozen=True)

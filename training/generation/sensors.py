@@ -10,8 +10,7 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.simulation import PATTERNS, Pattern, Spinning, lidar_mount
-
-from .casting import Caster
+from training.generation.casting import Caster
 
 VISUAL = ('uniform', 'corners')
 _BESIDE_VIEW_DEG = 25.0  # a LiDAR beside the camera looks into its view from this far outside

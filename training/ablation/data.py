@@ -25,11 +25,10 @@ from dmd3c_ros.datasets.miniature import kitti_calibration, row
 from dmd3c_ros.io.atomic import write_bytes
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import encode, write_rgb
-
-from .scenes import FRAMES_PER_SCENE, StoredFrame, frame_path, load_frame
-from .shards import ShardWriter, StoredSample, encode_sample
-from .simulate import SimulationConfig, draw_view, scan_view, sparse_depth
-from .sources import Picture, Prediction
+from training.generation.shards import ShardWriter, StoredSample, encode_sample
+from training.generation.simulate import SimulationConfig, draw_view, scan_view, sparse_depth
+from training.generation.sources import Picture, Prediction
+from training.scenes.frames import FRAMES_PER_SCENE, StoredFrame, frame_path, load_frame
 
 log = logging.getLogger(__name__)
 

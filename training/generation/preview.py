@@ -18,13 +18,12 @@ from dmd3c_ros.evaluation.drawing import (
     points_on_image,
 )
 from dmd3c_ros.io.images import write_rgb
-
-from .casting import mesh_caster
-from .generation import GenerateConfig, Maker, Rejected
-from .mesh import GridSurface
-from .sensors import SensorSweep
-from .simulate import View, scan_view, sparse_depth
-from .teacher import open_teacher
+from training.generation.casting import mesh_caster
+from training.generation.maker import GenerateConfig, Maker, Rejected
+from training.generation.mesh import GridSurface
+from training.generation.sensors import SensorSweep
+from training.generation.simulate import View, scan_view, sparse_depth
+from training.generation.teacher import open_teacher
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,10 @@ from torch.utils.data import DataLoader, Sampler
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.evaluation.metrics import depth_metrics
-
-from .checkpoints import AtomicIO, Checkpoints
-from .data import DataConfig, Samples
-from .objectives import ObjectiveConfig, in_metres
-from .pictures import validation_picture
+from training.data.samples import DataConfig, Samples
+from training.engine.checkpoints import AtomicIO, Checkpoints
+from training.engine.images import validation_picture
+from training.losses.objectives import ObjectiveConfig, in_metres
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmd3c_ros.evaluation.metrics import depth_metrics
-
-from .ablation_data import MAX_DEPTH, Frame, near_edges, scanned
+from training.ablation.data import MAX_DEPTH, Frame, near_edges, scanned
 
 EDGE_BAND = 3
 """Half the width of the band around edges of depth, pixels."""

@@ -3,7 +3,7 @@
 ::
 
     python -m training.scenes --out runs/ablation_scenes --frames 480 --seed 2
-    python -m training.ablation --config config/ablation.yaml
+    python -m training.ablation --config training/config/ablation.yaml
 
 Every arm is fine-tuned on the same semi-dense labels for equally many iterations, from random
 weights or from those of stage 1, and scored against exact depth of other scenes. A run that was
@@ -27,14 +27,20 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.datasets import Sample
 from dmd3c_ros.io.atomic import write_bytes
-
-from .ablation_data import LABELLED, SHARDS, TEST, AblationDataConfig, read_test_frames, write_data
-from .ablation_scores import dense_scores
-from .augment import AugmentConfig
-from .command_line import run_command
-from .data import DataConfig, DatasetConfig, ShardsConfig, tensors
-from .engine import TrainConfig, pad, train
-from .objectives import DenseLossConfig, ObjectiveConfig
+from training.ablation.data import (
+    LABELLED,
+    SHARDS,
+    TEST,
+    AblationDataConfig,
+    read_test_frames,
+    write_data,
+)
+from training.ablation.scores import dense_scores
+from training.command_line import run_command
+from training.data.augment import AugmentConfig
+from training.data.samples import DataConfig, DatasetConfig, ShardsConfig, tensors
+from training.engine.run import TrainConfig, pad, train
+from training.losses.objectives import DenseLossConfig, ObjectiveConfig
 
 log = logging.getLogger(__name__)
 
@@ -214,9 +220,5 @@ def table(results: dict[str, dict[str, list[float]]]) -> Table:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    results = run_command(AblationConfig, ablate, arguments, __doc__)
+    results = run_command('ablation', AblationConfig, ablate, arguments, __doc__)
     Console(width=120).print(table(results))
-
-
-if __name__ == '__main__':
-    main()

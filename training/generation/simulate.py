@@ -9,12 +9,11 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
-
-from .casting import Caster, HeightField, mesh_caster
-from .mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
-from .random_camera import CameraDistribution, DepthDistribution
-from .sensors import PAPER, SensorConfig, SensorSweep, draw_sweep
-from .sources import Picture, Prediction
+from training.generation.casting import Caster, HeightField, mesh_caster
+from training.generation.mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
+from training.generation.random_camera import CameraDistribution, DepthDistribution
+from training.generation.sensors import PAPER, SensorConfig, SensorSweep, draw_sweep
+from training.generation.sources import Picture, Prediction
 
 SURFACES = ('grid', 'poisson')
 

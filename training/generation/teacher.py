@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.io.atomic import write_bytes
-
-from .sources import Picture, Prediction
+from training.generation.sources import Picture, Prediction
 
 if TYPE_CHECKING:  # torch takes seconds to import, which workers without a model need not spend
     from torch import nn

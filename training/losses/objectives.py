@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmd3c_ros.core.networks import NetworkOutput
-
-from .losses import (
+from training.losses import (
     ALIGNMENTS,
     RECIPES,
     DepthLoss,
@@ -20,9 +19,9 @@ from .losses import (
     random_patch_loss,
     scale_shift_invariant_loss,
 )
-from .losses.recipes import LossTerms
-from .losses.supervised import at_size, pyramid_weights
-from .losses.teacher import DIRECTIONS
+from training.losses.distillation import DIRECTIONS
+from training.losses.recipes import LossTerms
+from training.losses.supervised import at_size, pyramid_weights
 
 Objective = Callable[[NetworkOutput, Mapping[str, Tensor]], LossTerms]
 KINDS = ('l1', 'ssi', 'random_patch')

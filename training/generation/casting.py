@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .mesh import GridSurface
+from training.generation.mesh import GridSurface
 
 Caster = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _SLACK = 1e-4  # relative, of the bounds in inverse depth; float32 must not miss a grazing hit

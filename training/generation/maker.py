@@ -9,10 +9,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .shards import StoredSample, encode_sample
-from .simulate import SimulationConfig, View, draw_view, scan_view, sparse_depth
-from .sources import BadPictureError, Mixture, Picture, Prediction, SourceConfig, open_source
-from .teacher import Teacher, TeacherConfig
+from training.generation.shards import StoredSample, encode_sample
+from training.generation.simulate import SimulationConfig, View, draw_view, scan_view, sparse_depth
+from training.generation.sources import (
+    BadPictureError,
+    Mixture,
+    Picture,
+    Prediction,
+    SourceConfig,
+    open_source,
+)
+from training.generation.teacher import Teacher, TeacherConfig
 
 LIDAR_TIMES = ('generation', 'load')
 BACKENDS = ('processes', 'ray')

@@ -231,7 +231,7 @@ def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) ->
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog='python -m training.scenes', description=__doc__)
     parser.add_argument('--out', type=Path, required=True, help='folder of the frames')
     parser.add_argument('--frames', type=int, default=3000, help='number of frames')
     parser.add_argument('--seed', type=int, default=0, help='seed of the whole set')
@@ -240,7 +240,3 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     os.environ.setdefault('OMP_NUM_THREADS', '1')
     make_training_set(args.out, args.frames, args.seed, args.workers)
-
-
-if __name__ == '__main__':
-    main()

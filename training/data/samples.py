@@ -19,11 +19,10 @@ from torch.utils.data import Dataset
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.datasets import DepthDataset, Sample, open_dataset
-
-from .augment import AugmentConfig, augment
-from .sampling import SamplingConfig, draw_sample
-from .shards import ShardReader, StoredSample
-from .simulate import SimulationConfig, View, scan_view, sparse_depth
+from training.data.augment import AugmentConfig, augment
+from training.generation.shards import ShardReader, StoredSample
+from training.generation.simulate import SimulationConfig, View, scan_view, sparse_depth
+from training.scenes.sampling import SamplingConfig, draw_sample
 
 _UNLIMITED = 2**40
 

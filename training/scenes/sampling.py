@@ -13,8 +13,7 @@ from torch import Tensor
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-
-from .scenes import load_frame
+from training.scenes.frames import load_frame
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,15 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Lock
 from typing import TypeVar
 
-from .generation import Batch, GenerateConfig, Rejected, make_samples, read_pictures, teach
-from .teacher import open_teacher
+from training.generation.maker import (
+    Batch,
+    GenerateConfig,
+    Rejected,
+    make_samples,
+    read_pictures,
+    teach,
+)
+from training.generation.teacher import open_teacher
 
 T, R = TypeVar('T'), TypeVar('R')
 Made = list[dict[str, bytes] | Rejected]

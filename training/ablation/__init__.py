@@ -1,0 +1,1 @@
+"""What pre-training and the SSI loss bring, compared on simulated data."""

@@ -1,0 +1,5 @@
+"""``python -m training.ablation``."""
+
+from training.ablation.compare import main
+
+main()

@@ -1,0 +1,1 @@
+"""Stage 1 data: from an unlabelled image to a sample with the points of a simulated sensor."""

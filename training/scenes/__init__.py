@@ -1,0 +1,1 @@
+"""Simulated training frames: rendered once, and drawn from anew for every sample."""

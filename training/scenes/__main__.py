@@ -1,0 +1,5 @@
+"""``python -m training.scenes``."""
+
+from training.scenes.frames import main
+
+main()
