@@ -49,7 +49,7 @@ def training_commands() -> list[str]:
 
 @pytest.mark.parametrize('command', training_commands())
 def test_every_training_command_has_settings_that_exist(command: str) -> None:
-    from training.engine.run import TrainConfig
+    from training.engine.settings import TrainConfig
     from training.settings import load
 
     module, _, file, *overrides = command.split()

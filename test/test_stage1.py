@@ -14,8 +14,12 @@ from training_data import made_sample, make_shards
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput
+from training.engine import module
 from training.engine import run as engine
-from training.engine.run import NumberSampler, TrainConfig, Training, pad, train
+from training.engine.loaders import NumberSampler
+from training.engine.module import Training, pad
+from training.engine.run import train
+from training.engine.settings import TrainConfig
 from training.losses.objectives import ObjectiveConfig
 from training.settings import from_dict, load
 
@@ -98,7 +102,7 @@ def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> 
 
 KILL_AT_FIVE = """
 import os, signal
-from training.engine.run import Training
+from training.engine.module import Training
 before = Training.training_step
 def step(self, batch, index):
     if self.global_step == 5:
@@ -156,7 +160,7 @@ def lrru_with_recipe(shards: Path, out: Path, **loss) -> dict:
 
 
 def test_a_loss_that_leaves_parameters_untrained_is_refused(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, '_PATIENCE', 2)
+    monkeypatch.setattr(module, '_PATIENCE', 2)
     with pytest.raises(ValueError, match=r'no gradient at 78 .* such as upproj0.*loss\.earlier'):
         train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'last')))
     train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'all', earlier=0.8)))

@@ -10,7 +10,7 @@ import yaml
 
 from dmd3c_ros.datasets.miniature import DATE, DRIVE, write_miniature
 from training import stage2
-from training.engine import run as engine
+from training.engine import module as engine
 from training.engine.checkpoints import AtomicIO, Checkpoints
 
 # On a busy machine it starves.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.command_line import run_command
-from training.engine.run import TrainConfig, train
+from training.engine.run import train
+from training.engine.settings import TrainConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

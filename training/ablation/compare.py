@@ -39,7 +39,9 @@ from training.ablation.scores import dense_scores
 from training.command_line import run_command
 from training.data.augment import AugmentConfig
 from training.data.samples import DataConfig, DatasetConfig, ShardsConfig, tensors
-from training.engine.run import TrainConfig, pad, train
+from training.engine.module import pad
+from training.engine.run import train
+from training.engine.settings import TrainConfig
 from training.losses.objectives import DenseLossConfig, ObjectiveConfig
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,34 @@
+"""Which samples a process sees, from which step on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler
+
+
+class NumberSampler(Sampler):
+    """Numbers of one process's samples from a step on, as long as the whole run."""
+
+    def __init__(self, first_step: int, steps: int, batch: int, rank: int, world: int) -> None:
+        self._first, self._steps, self._batch = first_step, steps, batch
+        self._rank, self._world = rank, world
+
+    def __len__(self) -> int:
+        # Of the whole run, whatever is left of it: Lightning counts from its beginning.
+        return self._steps * (self._batch // self._world)
+
+    def __iter__(self) -> Iterator[int]:
+        numbers = range(self._first * self._batch, self._steps * self._batch)
+        return iter(numbers[self._rank :: self._world])
+
+
+class ResumableLoader(DataLoader):
+    """A loader whose sampler already begins at the right place; this tells Lightning so."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The place is that of the trainer, which made the sampler."""

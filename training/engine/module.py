@@ -1,0 +1,213 @@
+"""What is trained and validated: one network and its averaged copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.weights.checkpoint import load_weights
+from dmd3c_ros.evaluation.metrics import depth_metrics
+from training.data.samples import Samples
+from training.engine.images import validation_picture
+from training.engine.loaders import NumberSampler, ResumableLoader
+from training.engine.settings import TrainConfig
+from training.losses.objectives import in_metres
+
+SCORES = ('rmse_mm', 'mae_mm', 'irmse_per_km', 'imae_per_km', 'rel')
+_PATIENCE = 50  # iterations; stochastic depth leaves blocks out of single ones
+POINT_SCORES = ('points_rmse_mm', 'points_mae_mm')  # at LiDAR points that were kept from the input
+
+
+class Training(pl.LightningModule):
+    """One network, its averaged copy, and how they are trained and validated."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        torch.manual_seed(config.seed)
+        self.network = networks.build(config.network)
+        if config.initial_weights:
+            load_weights(self.network, config.initial_weights)
+        self.network.to(memory_format=torch.channels_last)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
+        ).requires_grad_(False)
+        self._objective = config.loss.build()
+        self._samples: Samples | None = None
+        self._scores: list[dict[str, float]] = []
+        self._unreached = [n for n, p in self.network.named_parameters() if p.requires_grad]
+        self._backward_passes = 0
+
+    def setup(self, stage: str) -> None:
+        convention = self.network.convention
+        self._samples = self.config.data.open(self.config.seed, convention)
+        world = self.trainer.world_size
+        if self.config.batch % world:
+            raise ValueError(
+                f'batch: expected a multiple of the {world} processes, got {self.config.batch}'
+            )
+
+    def train_dataloader(self) -> DataLoader:
+        c, trainer = self.config, self.trainer
+        world = trainer.world_size
+        sampler = NumberSampler(
+            trainer.global_step, c.iterations, c.batch, trainer.global_rank, world
+        )
+        return ResumableLoader(
+            self._samples,
+            c.batch // world,
+            sampler=sampler,
+            num_workers=c.workers,
+            prefetch_factor=4 if c.workers else None,
+            pin_memory=self.device.type == 'cuda',
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        held_out = self._samples.held_out
+        trainer = self.trainer
+        numbers = range(trainer.global_rank, len(held_out), trainer.world_size)
+        return DataLoader(held_out, 1, sampler=numbers)
+
+    def configure_optimizers(self) -> dict:
+        c = self.config
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), c.learning_rate, weight_decay=c.weight_decay
+        )
+        if c.schedule == 'constant':
+            return {'optimizer': optimizer}
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, c.learning_rate, c.iterations, pct_start=c.warm_up
+        )
+        return {
+            'optimizer': optimizer,
+            'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
+        }
+
+    def on_train_start(self) -> None:
+        self._set_norm()
+
+    def _set_norm(self) -> None:
+        if not self.config.freeze_norm:
+            return
+        for module in self.network.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                module.eval()
+
+    def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
+        # Drop path and random windows draw from here: nothing else needs to be kept for a resume.
+        step = self.global_step * self.trainer.world_size + self.global_rank
+        torch.manual_seed((self.config.seed << 40) + step)
+        output = self._complete(self.network, batch)
+        # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
+        with torch.autocast(self.device.type, enabled=False):
+            loss, terms = self._objective(output, batch)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f'iteration {self.global_step}: expected a finite loss, got {loss.item()}; terms: '
+                f'{ {name: term.item() for name, term in terms.items()} }'
+            )
+        self.log('train/loss', loss, prog_bar=True)
+        self.log_dict({f'train/{name}': term for name, term in terms.items()})
+        self.log('train/learning_rate', self.optimizers().param_groups[0]['lr'])
+        return loss
+
+    def _complete(self, network: nn.Module, batch: Mapping[str, Tensor]) -> networks.NetworkOutput:
+        scale = self.network.convention.depth_scale
+        image = batch['image'].contiguous(memory_format=torch.channels_last)
+        output = network(image, batch['sparse'] * scale, batch['K'])
+        with torch.autocast(self.device.type, enabled=False):
+            return in_metres(output, scale)
+
+    def on_after_backward(self) -> None:
+        """See that the loss reaches every parameter: what it does not reach would stay random."""
+        if not self._unreached:
+            return
+        parameters = dict(self.network.named_parameters())
+        self._unreached = [name for name in self._unreached if parameters[name].grad is None]
+        self._backward_passes += 1
+        if self._unreached and self._backward_passes == _PATIENCE:
+            raise ValueError(
+                f'loss: expected it to reach every parameter of {self.config.network}, got no '
+                f'gradient at {len(self._unreached)} of them, such as {self._unreached[0]}; where '
+                'they make earlier predictions, loss.earlier supervises these'
+            )
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
+        """The averaged weights on one whole picture."""
+        padded = pad(batch, self.network.convention.size_multiple)
+        depth = self._complete(self.average.module, padded).depth
+        height, width = batch['depth'].shape[-2:]
+        depth = depth[0, 0, :height, :width].float().cpu().numpy()
+        truth = batch['depth'][0, 0].cpu().numpy()
+        truth = truth * (truth < self.config.max_depth)
+        self._scores.append(_scores(depth, truth, SCORES))
+        if 'sweep' in batch:
+            sweep, sparse = (batch[name][0, 0].cpu().numpy() > 0 for name in ('sweep', 'sparse'))
+            self._scores[-1] |= _scores(depth, truth * (sweep & ~sparse), POINT_SCORES)
+        if self.global_rank == 0 and index < self.config.pictures:
+            for logger in self.loggers:
+                picture = validation_picture(batch, depth, self.network.convention)
+                logger.experiment.add_image(
+                    f'validation/{index}', picture, self.global_step, dataformats='HWC'
+                )
+
+    def on_validation_epoch_end(self) -> None:
+        names = SCORES + POINT_SCORES
+        rows = [[row.get(name, np.nan) for name in names] for row in self._scores]
+        rows = torch.tensor(rows, device=self.device).reshape(-1, len(names))
+        # Processes may hold different numbers of pictures: sums are shared, not means.
+        sums = torch.stack([rows.nansum(0), rows.isfinite().sum(0)])
+        total, count = self.all_gather(sums).reshape(-1, 2, len(names)).sum(0)
+        self._scores = []
+        if not count[0]:
+            raise ValueError('validation: expected ground truth in a picture, got none in any')
+        for name, value, pictures in zip(names, total / count, count, strict=True):
+            if pictures:
+                # Equal in all processes already; Lightning wants to hear it.
+                shown = name == 'rmse_mm'
+                self.log(f'validation/{name}', value, prog_bar=shown, sync_dist=True)
+        self._set_norm()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint['config'] = self.config.content()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        content, old = self.config.content(), checkpoint['config']
+        differing = [key for key in content if content[key] != old.get(key)]
+        if differing:
+            raise ValueError(
+                f'{self.config.out} holds a run with other settings of {", ".join(differing)}; '
+                'use another folder, or initial_weights to begin from its result'
+            )
+
+
+def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """Errors of one picture under these names, in the order of SCORES; none without truth."""
+    metrics = depth_metrics(depth, truth, missing='ignore')
+    if metrics is None:
+        return {}
+    return {name: getattr(metrics, score) for name, score in zip(names, SCORES, strict=False)}
+
+
+def pad(batch: Mapping[str, Tensor], multiple: int) -> dict[str, Tensor]:
+    """The batch with its inputs enlarged to the right and below, to sizes a network takes."""
+    height, width = batch['image'].shape[-2:]
+    border = (0, -width % multiple, 0, -height % multiple)
+    return {
+        **batch,
+        'image': F.pad(batch['image'], border, mode='replicate'),
+        'sparse': F.pad(batch['sparse'], border),
+    }

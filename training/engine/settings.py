@@ -1,0 +1,109 @@
+"""Settings of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from dmd3c_ros.core import networks
+from training.data.samples import DataConfig
+from training.losses.objectives import ObjectiveConfig
+
+SCHEDULES = ('onecycle', 'constant')
+PRECISIONS = ('32-true', 'bf16-mixed')
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run; the defaults are the paper's settings of stage 1 (section 4.2 of DMD3C).
+
+    out: folder of checkpoints, weights and the TensorBoard log.
+    network: a name of ``dmd3c_ros.core.networks``; initial_weights: file to begin from, empty for
+        random weights.
+    iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
+        early, at this iteration, with the learning rate that the whole run would have; 0: never.
+    schedule: 'onecycle', which the paper names for stage 2 alone, or 'constant'.
+    learning_rate: its peak, or what stays constant. warm_up: share of the run that OneCycle rises
+        for. The paper gives neither; 1e-3 and 0.1 are BP-Net's, the rest is PyTorch's default.
+    clip_norm: largest norm of the gradient. ema_decay: of the averaged weights, which are the
+        result.
+    precision: '32-true' or 'bf16-mixed'; the paper does not say. freeze_norm: keep the statistics
+        of batch normalization as they are, as for small batches of fine-tuning. sync_norm: share
+        them between GPUs.
+    max_depth: deeper ground truth does not count in validation, m.
+    validate_every, checkpoint_every, log_every: iterations. pictures: of each validation.
+    workers: loader processes of each training process. accelerator, devices, nodes: as Lightning's
+        Trainer takes them; 0 devices are all. Under torchrun its processes count instead.
+    """
+
+    out: str
+    data: DataConfig
+    loss: ObjectiveConfig
+    network: str = 'bpnet'
+    initial_weights: str = ''
+    seed: int = 0
+    iterations: int = 600_000
+    stop_at: int = 0
+    batch: int = 16
+    learning_rate: float = 1e-3
+    schedule: str = 'onecycle'
+    warm_up: float = 0.1
+    weight_decay: float = 0.05
+    clip_norm: float = 0.1
+    ema_decay: float = 0.9999
+    precision: str = 'bf16-mixed'
+    freeze_norm: bool = False
+    sync_norm: bool = True
+    max_depth: float = 100.0
+    validate_every: int = 5000
+    checkpoint_every: int = 1000
+    log_every: int = 50
+    pictures: int = 4
+    workers: int = 4
+    accelerator: str = 'auto'
+    devices: int = 0
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for name, names in (
+            ('network', networks.names()),
+            ('schedule', SCHEDULES),
+            ('precision', PRECISIONS),
+        ):
+            if getattr(self, name) not in names:
+                raise ValueError(f'{name}: expected one of {names}, got {getattr(self, name)!r}')
+        counts = (
+            'iterations',
+            'batch',
+            'validate_every',
+            'checkpoint_every',
+            'log_every',
+            'nodes',
+        )
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name}: expected at least 1, got {getattr(self, name)}')
+        if not 0 <= self.stop_at <= self.iterations:
+            raise ValueError(
+                f'stop_at: expected 0 to {self.iterations} iterations, got {self.stop_at}'
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f'ema_decay: expected 0 to below 1, got {self.ema_decay}')
+        if not self.learning_rate > 0:
+            raise ValueError(f'learning_rate: expected above 0, got {self.learning_rate}')
+
+    def content(self) -> dict:
+        """What decides about the result: all but where, how fast and how talkative a run is."""
+        content = asdict(self)
+        for name in (
+            'out',
+            'stop_at',
+            'workers',
+            'accelerator',
+            'devices',
+            'nodes',
+            'checkpoint_every',
+            'log_every',
+            'pictures',
+        ):
+            del content[name]
+        return content
