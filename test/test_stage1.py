@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -14,8 +15,10 @@ from training_data import made_sample, make_shards
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput
+from dmd3c_ros.core.weights.checkpoint import load_weights, read_checkpoint, read_state
 from training.engine import module
 from training.engine import run as engine
+from training.engine.checkpoints import save, weights_content
 from training.engine.loaders import NumberSampler
 from training.engine.module import Training, pad
 from training.engine.run import train
@@ -188,6 +191,44 @@ def test_a_run_leaves_weights_that_the_package_loads(shards, tmp_path):
         torch.testing.assert_close(tensor, state[name])
 
 
+def test_weights_state_what_they_expect_wherever_they_lie(shards, tmp_path):
+    """BP-Net's two conventions differ by a factor of ten; a folder called NYU must not decide."""
+    stated = {'std': [0.2, 0.3, 0.4], 'depth_scale': 10.0}
+    folder = tmp_path / 'nyu_street'
+    for name, convention in (('plain', {}), ('stated', stated)):
+        config = settings(shards, folder / name, iterations=1, convention=convention)
+        train(from_dict(TrainConfig, config))
+    expected = networks.build('light').convention
+    for name in ('weights.pth', 'best.pth'):
+        network = networks.build('light')
+        load_weights(network, folder / 'plain' / name)
+        assert network.convention == expected
+        load_weights(network, folder / 'stated' / name)
+        assert network.convention == replace(expected, std=(0.2, 0.3, 0.4), depth_scale=10.0)
+        assert read_checkpoint(folder / 'plain' / name).facts['network'] == 'light'
+    # A run that goes on from weights takes their convention over, unless it states another.
+    begun = settings(shards, tmp_path, initial_weights=str(folder / 'stated/best.pth'))
+    assert Training(from_dict(TrainConfig, begun)).network.convention.depth_scale == 10.0
+    begun['convention'] = {'depth_scale': 1.0}
+    assert Training(from_dict(TrainConfig, begun)).network.convention == replace(
+        expected, std=(0.2, 0.3, 0.4)
+    )
+
+
+def test_weights_of_bpnet_are_not_judged_by_the_name_of_their_folder(tmp_path):
+    folder = tmp_path / 'nyu'
+    folder.mkdir()
+    network = networks.build('bpnet')
+    save(weights_content(network, 'bpnet'), folder / 'weights.pth')
+    torch.save({'net': network.state_dict()}, folder / 'old.pth')
+    stated, old = networks.build('bpnet'), networks.build('bpnet')
+    load_weights(stated, folder / 'weights.pth')
+    assert stated.convention == network.convention
+    # A file without its convention is still read as before.
+    load_weights(old, folder / 'old.pth')
+    assert old.convention.depth_scale == 10.0
+
+
 def test_the_averaged_weights_are_the_moving_average_of_the_trained_ones(shards, tmp_path):
     config = from_dict(TrainConfig, settings(shards, tmp_path / 'run', iterations=3))
     seen = []
@@ -243,6 +284,16 @@ def test_a_folder_of_another_run_is_refused(shards, tmp_path):
         train(from_dict(TrainConfig, {**config, 'weight_decay': 0.5}))
     # How often it is saved is no other run.
     train(from_dict(TrainConfig, {**config, 'checkpoint_every': 5}))
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(shards, tmp_path):
+    config, path = settings(shards, tmp_path / 'run', iterations=2), tmp_path / 'run/last.ckpt'
+    train(from_dict(TrainConfig, {**config, 'stop_at': 1}))
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint['config']['convention'], checkpoint['config']['data']['shards']['simulation']
+    torch.save(checkpoint, path)
+    train(from_dict(TrainConfig, config))
+    assert torch.load(path, weights_only=True)['global_step'] == 2
 
 
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before(shards, tmp_path, monkeypatch):

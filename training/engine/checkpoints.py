@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
+from dmd3c_ros.core.networks import CompletionNetwork
+from dmd3c_ros.core.weights.conventions import STATED
 from dmd3c_ros.io.atomic import atomic_write
 
 log = logging.getLogger(__name__)
@@ -93,4 +96,19 @@ class Checkpoints(pl.Callback):
             self._save_weights(module, 'weights.pth')
 
     def _save_weights(self, module: pl.LightningModule, name: str) -> None:
-        save({'net': module.average.module.state_dict()}, self._folder / name)
+        content = weights_content(module.average.module, module.config.network)
+        save(content, self._folder / name)
+
+
+def weights_content(network: CompletionNetwork, name: str) -> dict[str, Any]:
+    """What a weights file holds: the parameters, and what they expect of their input.
+
+    Without the convention a reader would have to guess it from the names of file and folder
+    (``dmd3c_ros.core.weights.conventions``), which for BP-Net decides whether depth counts in m or in
+    tenths of it.
+    """
+    return {
+        'net': network.state_dict(),
+        'network': name,
+        STATED: asdict(network.convention),
+    }

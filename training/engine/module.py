@@ -21,6 +21,7 @@ from training.engine.images import validation_picture
 from training.engine.loaders import NumberSampler, ResumableLoader
 from training.engine.settings import TrainConfig
 from training.losses.objectives import in_metres
+from training.settings import from_dict
 
 SCORES = ('rmse_mm', 'mae_mm', 'irmse_per_km', 'imae_per_km', 'rel')
 _PATIENCE = 50  # iterations; stochastic depth leaves blocks out of single ones
@@ -37,6 +38,7 @@ class Training(pl.LightningModule):
         self.network = networks.build(config.network)
         if config.initial_weights:
             load_weights(self.network, config.initial_weights)
+        self.network.convention = config.convention.applied(self.network.convention)
         self.network.to(memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
@@ -185,13 +187,21 @@ class Training(pl.LightningModule):
         checkpoint['config'] = self.config.content()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        content, old = self.config.content(), checkpoint['config']
+        content, old = self.config.content(), _completed(checkpoint['config'])
         differing = [key for key in content if content[key] != old.get(key)]
         if differing:
             raise ValueError(
                 f'{self.config.out} holds a run with other settings of {", ".join(differing)}; '
                 'use another folder, or initial_weights to begin from its result'
             )
+
+
+def _completed(content: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an earlier run with the defaults of settings that have come since."""
+    try:
+        return from_dict(TrainConfig, {**content, 'out': ''}).content()
+    except ValueError:
+        return content
 
 
 def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 from dmd3c_ros.core import networks
+from dmd3c_ros.core.networks import Convention
 from training.data.samples import DataConfig
 from training.losses.objectives import ObjectiveConfig
 
@@ -13,12 +14,32 @@ PRECISIONS = ('32-true', 'bf16-mixed')
 
 
 @dataclass(frozen=True)
+class ConventionConfig:
+    """What a network expects of its input where that differs from its own convention.
+
+    mean, std, depth_scale, cut_above: as ``dmd3c_ros.core.networks.Convention`` has them; None
+    leaves what the network, or the weights it begins from, say. BP-Net's weights for NYU Depth V2
+    have ImageNet's mean and std and a depth_scale of 10.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    depth_scale: float | None = None
+    cut_above: float | None = None
+
+    def applied(self, convention: Convention) -> Convention:
+        """The convention with these changes."""
+        return replace(convention, **{k: v for k, v in asdict(self).items() if v is not None})
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One run; the defaults are the paper's settings of stage 1 (section 4.2 of DMD3C).
 
     out: folder of checkpoints, weights and the TensorBoard log.
     network: a name of ``dmd3c_ros.core.networks``; initial_weights: file to begin from, empty for
-        random weights.
+        random weights. convention: what the network expects of its input, where it differs; it is
+        written into the weights.
     iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
         early, at this iteration, with the learning rate that the whole run would have; 0: never.
     schedule: 'onecycle', which the paper names for stage 2 alone, or 'constant'.
@@ -40,6 +61,7 @@ class TrainConfig:
     loss: ObjectiveConfig
     network: str = 'bpnet'
     initial_weights: str = ''
+    convention: ConventionConfig = field(default_factory=ConventionConfig)
     seed: int = 0
     iterations: int = 600_000
     stop_at: int = 0
