@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmd3c_ros.datasets import Sample, line_labels
-from training.data.augment import AugmentConfig, augment
+from training.data.augment import AugmentConfig, augment, rotated, scaled
 
 PLAIN = AugmentConfig(flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
 K = np.array([[60.0, 0, 31.5], [0, 60.0, 19.5], [0, 0, 1]])
@@ -139,3 +139,58 @@ def test_dropped_lines_are_whole():
 def test_wrong_settings_name_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def slanted(rows=60, columns=80):
+    """A plane seen by a camera whose principal point is the centre: inverse depth is linear."""
+    K = np.array([[70.0, 0, (columns - 1) / 2], [0, 70.0, (rows - 1) / 2], [0, 0, 1]])
+    depth = depth_of_plane(K, rows, columns)
+    rgb = np.zeros((rows, columns, 3), np.uint8)
+    return Sample(name='a', K=K, rgb=rgb, sparse=depth, truth=depth, disparity=1 / depth)
+
+
+def depth_of_plane(K, rows, columns, normal=(0.2, 0.3, 1.0)):
+    """Depth of the plane n . X = 5 at every pixel."""
+    v, u = np.mgrid[:rows, :columns]
+    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones(u.shape)], -1)
+    return (5 / (rays @ normal)).astype(np.float32)
+
+
+def test_a_scaled_sample_shows_the_same_scene_by_the_scaled_intrinsics():
+    for factor in (0.5, 0.7, 1.4):
+        result = scaled(slanted(), factor)
+        rows, columns = result.size
+        assert (rows, columns) == (round(60 * factor), round(80 * factor))
+        expected = depth_of_plane(result.K, rows, columns)
+        # A nearest pixel is up to half a pixel away.
+        np.testing.assert_allclose(result.truth, expected, rtol=0.01)
+        np.testing.assert_allclose(result.disparity, 1 / expected, rtol=0.01)
+
+
+def test_a_rotated_sample_shows_the_scene_of_a_rolled_camera():
+    angle = np.radians(5.0)
+    result = rotated(slanted(), 5.0)
+    # Counter-clockwise in the image; its y axis points down.
+    roll = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    normal = (*(roll @ (0.2, 0.3)), 1.0)
+    expected = depth_of_plane(result.K, 60, 80, normal)
+    known = result.truth > 0
+    assert 0.85 < known.mean() < 1
+    np.testing.assert_allclose(result.truth[known], expected[known], rtol=0.01)
+    assert np.isnan(result.disparity[~known]).all()
+    assert np.isfinite(result.disparity[known]).all()
+    assert not result.rgb[~known].any()
+
+
+def test_the_window_lies_where_it_is_asked_for():
+    config = replace(PLAIN, crop_height=20, crop_width=30)
+    centre = run(replace(config, crop_place='centre'))
+    assert centre.sparse[0, 0] == 1 + 10 * 64 + 17
+    lowest = [
+        run(replace(config, crop_place='bottom'), seed).sparse[0, 0] - 1 for seed in range(9)
+    ]
+    assert {int(value) // 64 for value in lowest} == {20} and len(set(lowest)) > 3
+    with pytest.raises(ValueError, match='crop_place: expected one of'):
+        replace(config, crop_place='top')
+    with pytest.raises(ValueError, match='scale: expected 0 < minimum <= maximum'):
+        replace(config, scale_min=2.0)

@@ -422,16 +422,31 @@ def test_the_default_settings_are_those_of_the_paper():
     assert (config.weight_decay, config.clip_norm, config.ema_decay) == (0.05, 0.1, 0.9999)
 
 
-def test_padding_enlarges_the_inputs_to_what_a_network_takes_and_adds_no_points():
+def test_padding_enlarges_a_batch_to_what_a_network_takes_and_adds_nothing_known():
     batch = {
         'image': torch.rand(1, 3, 33, 50),
         'sparse': torch.rand(1, 1, 33, 50),
         'depth': torch.rand(1, 1, 33, 50),
+        'disparity': torch.rand(1, 1, 33, 50),
+        'K': torch.eye(3)[None],
     }
     padded = pad(batch, 32)
-    assert padded['image'].shape == (1, 3, 64, 64) and padded['sparse'].shape == (1, 1, 64, 64)
+    for name in ('image', 'sparse', 'depth', 'disparity'):
+        assert padded[name].shape[-2:] == (64, 64)
+        np.testing.assert_array_equal(padded[name][..., :33, :50], batch[name])
     assert padded['sparse'].sum() == pytest.approx(batch['sparse'].sum().item())
-    np.testing.assert_array_equal(padded['depth'], batch['depth'])
+    assert padded['depth'].sum() == pytest.approx(batch['depth'].sum().item())
+    assert padded['disparity'].isfinite().sum() == 33 * 50
+    torch.testing.assert_close(padded['K'], batch['K'])
+
+
+@pytest.mark.parametrize('loss', [{'dense': {'kind': 'l1'}}, {'recipe': 'bpnet'}])
+def test_a_window_of_any_size_trains(loss, shards, tmp_path):
+    """NYU's 228x304, a multiple of nothing, ended in a traceback."""
+    config = settings(shards, tmp_path, network='completionformer', batch=1, loss=loss)
+    config['data']['shards']['augment'] = {'crop_height': 52, 'crop_width': 72}
+    task = Training(from_dict(TrainConfig, config))
+    pl.Trainer(fast_dev_run=True, accelerator='cpu', logger=False).fit(task)
 
 
 def test_a_run_may_stop_early_and_go_on(shards, tmp_path):

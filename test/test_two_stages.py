@@ -26,6 +26,7 @@ RUN = {
     'workers': 0,
     'accelerator': 'cpu',
 }
+CONFIGS = Path(__file__).parents[1] / 'training/config'
 STAGE1_ITERATIONS, STAGE2_ITERATIONS = 8, 28
 
 
@@ -109,3 +110,31 @@ def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
     ]
     assert errors[2] < errors[1], errors
     assert errors[2] < 0.95 * errors[0], errors
+
+
+def test_nyu_trains_at_its_own_size_and_unit(tmp_path):
+    """As the shipped configuration, with a small network: turned, scaled, 228x304, depth x 10."""
+    pytest.importorskip('h5py')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    invoke('miniature', 'nyu', tmp_path / 'nyu', '--frames', 2)
+    settings = yaml.safe_load((CONFIGS / 'stage2_bpnet_nyu.yaml').read_text())
+    dataset = {**settings['data']['dataset'], 'root': str(tmp_path / 'nyu'), 'disparity': False}
+    changes = {
+        'out': str(tmp_path / 'run'),
+        'initial_weights': '',
+        'data': {'dataset': dataset},
+        'loss': {'recipe': 'l1'},
+        'iterations': 2,
+        'validate_every': 2,
+        'batch': 1,
+    }
+    stage2.main(written(tmp_path / 'nyu.yaml', settings | RUN | changes))
+    weights = tmp_path / 'run/best.pth'
+    invoke('evaluate', '--dataset', 'nyu', '--root', tmp_path / 'nyu', '--weights', weights,
+           '--device', 'cpu', '--out', tmp_path / 'scores')  # fmt: skip
+    [result] = json.loads((tmp_path / 'scores/summary.json').read_text())
+    # Scored by the command as during the run: neither unit nor colours are mistaken.
+    [file] = (tmp_path / 'run/tensorboard').glob('events*')
+    [event] = EventAccumulator(str(file)).Reload().Scalars('validation/rmse_mm')
+    assert result['mean']['rmse_mm'] == pytest.approx(event.value, rel=1e-4)

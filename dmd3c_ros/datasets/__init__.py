@@ -42,6 +42,7 @@ DATASETS: dict[str, tuple[Callable[..., DepthDataset], dict[str, object]]] = {
     'kitti-selection': (KittiSelection, {'split': 'selection'}),
     'kitti-test': (KittiSelection, {'split': 'test'}),
     'nyu-train': (Nyu, {'split': 'train'}),
+    'nyu-train-whole': (Nyu, {'split': 'train', 'whole': True}),
     'nyu': (Nyu, {'split': 'val'}),
     'void': (Void, {}),
     'scannet': (ScanNet, {}),

@@ -69,19 +69,28 @@ class KittiDrives(DepthDataset):
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]
         drive, _, _, camera, frame = name.split('/')
-        date = drive.split('_drive_')[0]
-        images = self._raw / date / drive / camera
-        disparity = None
-        if self._disparity:
-            disparity = read_disparity(images / 'disp' / f'{frame}.png')
+        disparity = read_disparity(self.disparity_file(index)) if self._disparity else None
         return Sample(
             name=f'{drive}_{camera}_{frame}',
-            K=self._intrinsics(date, camera).copy(),
-            rgb=read_rgb(images / 'data' / f'{frame}.png'),
+            K=self._intrinsics(drive.split('_drive_')[0], camera).copy(),
+            rgb=self.image(index),
             sparse=read_depth_png(self._sweeps[name]),
             truth=read_depth_png(self._truth[name]),
             disparity=disparity,
         )
+
+    def image(self, index: int) -> np.ndarray:
+        """The image (H, W, 3) uint8 alone; errors name its file."""
+        return read_rgb(self._raw_file(index, 'data'))
+
+    def disparity_file(self, index: int) -> Path:
+        """Where the monocular depth of a frame belongs."""
+        return self._raw_file(index, 'disp')
+
+    def _raw_file(self, index: int, kind: str) -> Path:
+        drive, _, _, camera, frame = self._names[index].split('/')
+        date = drive.split('_drive_')[0]
+        return self._raw / date / drive / camera / kind / f'{frame}.png'
 
     def _intrinsics(self, date: str, camera: str) -> np.ndarray:
         if (date, camera) not in self._calibrations:

@@ -3,8 +3,10 @@
 The h5 files of Ma and Karaman ("Sparse-to-Dense", ICRA 2018), each with `rgb` (3, 480, 640) uint8
 and `depth` (480, 640) float32 in m::
 
-    train/SCENE/00001.h5
+    train/SCENE/{00001.h5,disp/00001.png}
     val/official/00001.h5
+
+`disp` holds the relative inverse depth of a monocular network, of whole images.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 
-from .files import files_by_name, random_points
+from .files import files_by_name, random_points, read_disparity
 from .sample import DepthDataset, Sample
 
 _SIZE = (480, 640)
 _HALF = (240, 320)
 _CROP = (228, 304)
+_TOP, _LEFT = ((half - crop) // 2 for half, crop in zip(_HALF, _CROP, strict=True))
 _CAMERA = Camera.from_K(
     [[518.8579, 0, 325.5824], [0, 519.4696, 253.7362], [0, 0, 1]], _SIZE[1], _SIZE[0]
 )
@@ -37,6 +40,9 @@ class Nyu(DepthDataset):
         split: 'train' or 'val'.
         points: number of points given as input.
         seed: of the draw.
+        whole: the frames as they were recorded, 640x480, for training that rotates, scales and
+            crops them itself.
+        disparity: also read the monocular depth; it must then be there.
 
     Raises:
         FileNotFoundError: a folder is missing or empty.
@@ -45,13 +51,21 @@ class Nyu(DepthDataset):
     """
 
     def __init__(
-        self, root: str | Path, split: str = 'val', *, points: int = 500, seed: int = 0
+        self,
+        root: str | Path,
+        split: str = 'val',
+        *,
+        points: int = 500,
+        seed: int = 0,
+        whole: bool = False,
+        disparity: bool = False,
     ) -> None:
         if split not in ('train', 'val'):
             raise ValueError(f'split: expected train or val, got {split!r}')
         _h5py()
         self._files = list(files_by_name(Path(root) / split, '**/*.h5', f'NYU {split}').items())
         self._split, self._points, self._seed = split, points, seed
+        self._whole, self._disparity = whole, disparity
 
     def __len__(self) -> int:
         return len(self._files)
@@ -59,17 +73,30 @@ class Nyu(DepthDataset):
     def __getitem__(self, index: int) -> Sample:
         name, path = self._files[index]
         rgb, depth = _read(path)
-        top, left = (_HALF[0] - _CROP[0]) // 2, (_HALF[1] - _CROP[1]) // 2
-        window = np.s_[top : top + _CROP[0], left : left + _CROP[1]]
-        truth = np.ascontiguousarray(_halved(depth)[window])
-        camera = _CAMERA.scaled(_HALF[1], _HALF[0]).crop(left, top, _CROP[1], _CROP[0])
+        disparity = _of_size(self.disparity_file(index)) if self._disparity else None
+        camera, truth = _CAMERA, depth
+        if not self._whole:
+            camera = _CAMERA.scaled(_HALF[1], _HALF[0]).crop(_LEFT, _TOP, _CROP[1], _CROP[0])
+            rgb = np.rint(_evaluated(rgb)).astype(np.uint8)
+            truth = _evaluated(depth)
+            disparity = None if disparity is None else _evaluated(disparity)
         return Sample(
             name=name.replace('/', '_'),
-            K=camera.K,
-            rgb=np.ascontiguousarray(np.rint(_halved(rgb)[window]).astype(np.uint8)),
+            K=camera.K.copy(),
+            rgb=np.ascontiguousarray(rgb),
             sparse=self._sparse(truth, index),
             truth=truth,
+            disparity=disparity,
         )
+
+    def image(self, index: int) -> np.ndarray:
+        """The whole image (480, 640, 3) uint8 alone; errors name its file."""
+        return np.ascontiguousarray(_read(self._files[index][1])[0])
+
+    def disparity_file(self, index: int) -> Path:
+        """Where the monocular depth of a frame belongs."""
+        path = self._files[index][1]
+        return path.parent / 'disp' / f'{path.stem}.png'
 
     def _sparse(self, truth: np.ndarray, index: int) -> np.ndarray:
         if self._split == 'train':
@@ -79,6 +106,19 @@ class Nyu(DepthDataset):
         sparse = np.zeros_like(truth)
         sparse.flat[chosen] = truth.flat[chosen]
         return sparse
+
+
+def _evaluated(image: np.ndarray) -> np.ndarray:
+    """The part of a whole image that is evaluated, at half the size: (228, 304, ...) float32."""
+    window = np.s_[_TOP : _TOP + _CROP[0], _LEFT : _LEFT + _CROP[1]]
+    return np.ascontiguousarray(_halved(image)[window])
+
+
+def _of_size(path: Path) -> np.ndarray:
+    disparity = read_disparity(path)
+    if disparity.shape != _SIZE:
+        raise ValueError(f'{path}: expected the size {_SIZE} of the image, got {disparity.shape}')
+    return disparity
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
+from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.datasets.files import random_points
 from dmd3c_ros.datasets.lines import line_labels
 from dmd3c_ros.datasets.sample import Sample
 
+PLACES = ('random', 'centre', 'bottom')
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 """Luma of ITU-R BT.601."""
 
@@ -20,11 +24,18 @@ class AugmentConfig:
 
     flip: float = 0.5
     """Probability to mirror left to right."""
+    rotate_deg: float = 0.0
+    """Turn about the centre by up to this, either way; corners without content stay unknown."""
+    scale_min: float = 1.0
+    scale_max: float = 1.0
+    """Resize by a factor within these bounds; depth stays, the intrinsics follow."""
     crop_height: int = 0
     crop_width: int = 0
-    """Window at a random place, pixels; a smaller picture is an error."""
+    """Window, pixels; a smaller image is an error."""
     crop_top_min: int = 0
     """The window starts at this row or below, pixels: above it KITTI has no ground truth."""
+    crop_place: str = 'random'
+    """'random', 'centre', or 'bottom': the lowest rows, at a random column."""
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -48,6 +59,14 @@ class AugmentConfig:
             raise ValueError(
                 f'crop: expected height and width, got {self.crop_height}, {self.crop_width}'
             )
+        if self.crop_place not in PLACES:
+            raise ValueError(f'crop_place: expected one of {PLACES}, got {self.crop_place!r}')
+        if not 0 < self.scale_min <= self.scale_max:
+            raise ValueError(
+                f'scale: expected 0 < minimum <= maximum, got {self.scale_min}, {self.scale_max}'
+            )
+        if not 0 <= self.rotate_deg <= 45:
+            raise ValueError(f'rotate_deg: expected 0..45, got {self.rotate_deg}')
         for name in ('crop_height', 'crop_width', 'crop_top_min', 'points', 'pca'):
             if getattr(self, name) < 0:
                 raise ValueError(f'{name}: expected at least 0, got {getattr(self, name)}')
@@ -61,6 +80,10 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     """
     if rng.random() < config.flip:
         sample = sample.flipped()
+    if config.rotate_deg:
+        sample = rotated(sample, rng.uniform(-config.rotate_deg, config.rotate_deg))
+    if (config.scale_min, config.scale_max) != (1, 1):
+        sample = scaled(sample, rng.uniform(config.scale_min, config.scale_max))
     if config.crop_height:
         sample = _cropped(sample, config, rng)
     sample = replace(sample, rgb=_recoloured(sample.rgb, config, rng))
@@ -77,6 +100,65 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     return replace(sample, sparse=sparse)
 
 
+def rotated(sample: Sample, degrees: float) -> Sample:
+    """A sample turned counter-clockwise about the image's centre, as by a roll of the camera.
+
+    Depth along the optical axis does not change by a roll. The principal point turns with the
+    pixels; that the centre is not it, and fx not fy, is neglected. What comes from outside is
+    black and unknown.
+    """
+    rows, columns = sample.size
+    M = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), degrees, 1.0)
+
+    def turn(image: np.ndarray, interpolation: int, outside: float) -> np.ndarray:
+        return cv2.warpAffine(
+            image, M, (columns, rows), flags=interpolation, borderValue=[outside] * 3
+        )
+
+    images = _each(
+        sample,
+        rgb=lambda image: turn(image, cv2.INTER_LINEAR, 0),
+        depth=lambda image: turn(image, cv2.INTER_NEAREST, 0),
+        disparity=lambda image: turn(image, cv2.INTER_NEAREST, np.nan),
+    )
+    K = np.array(sample.K, np.float64)
+    K[:2, 2] = M @ [K[0, 2], K[1, 2], 1]
+    return replace(sample, K=K, **images)
+
+
+def scaled(sample: Sample, factor: float) -> Sample:
+    """A sample resized by a factor; a pixel keeps its depth, the intrinsics follow.
+
+    Depth is that of the nearest pixel: a mean of two depths across an edge is that of neither.
+    """
+    rows, columns = sample.size
+    size = round(columns * factor), round(rows * factor)
+    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+
+    def resize(image: np.ndarray, interpolation: int) -> np.ndarray:
+        return cv2.resize(image, size, interpolation=interpolation)
+
+    images = _each(
+        sample,
+        rgb=lambda image: resize(image, smooth),
+        depth=lambda image: resize(image, cv2.INTER_NEAREST_EXACT),
+        disparity=lambda image: resize(image, cv2.INTER_NEAREST_EXACT),
+    )
+    camera = Camera.from_K(sample.K, columns, rows).scaled(*size)
+    return replace(sample, K=camera.K, **images)
+
+
+def _each(
+    sample: Sample,
+    rgb: Callable[[np.ndarray], np.ndarray],
+    depth: Callable[[np.ndarray], np.ndarray],
+    disparity: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Every image of a sample, changed by what suits its kind."""
+    kinds = {'rgb': rgb, 'disparity': disparity}
+    return {name: kinds.get(name, depth)(image) for name, image in sample.images().items()}
+
+
 def _cropped(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> Sample:
     rows, columns = sample.size
     lowest, rightmost = rows - config.crop_height, columns - config.crop_width
@@ -85,8 +167,12 @@ def _cropped(sample: Sample, config: AugmentConfig, rng: np.random.Generator) ->
             f'{sample.name}: expected at least {config.crop_width}x{config.crop_height} for the '
             f'window, got {columns}x{rows}'
         )
-    top = int(rng.integers(min(config.crop_top_min, lowest), lowest + 1))
-    left = int(rng.integers(0, rightmost + 1))
+    if config.crop_place == 'centre':
+        top, left = lowest // 2, rightmost // 2
+    else:
+        highest = lowest if config.crop_place == 'bottom' else config.crop_top_min
+        top = int(rng.integers(min(highest, lowest), lowest + 1))
+        left = int(rng.integers(0, rightmost + 1))
     return sample.cropped(left, top, config.crop_width, config.crop_height)
 
 

@@ -104,8 +104,8 @@ def weights_content(network: CompletionNetwork, name: str) -> dict[str, Any]:
     """What a weights file holds: the parameters, and what they expect of their input.
 
     Without the convention a reader would have to guess it from the names of file and folder
-    (``dmd3c_ros.core.weights.conventions``), which for BP-Net decides whether depth counts in m or in
-    tenths of it.
+    (``dmd3c_ros.core.weights.conventions``), which for BP-Net decides whether depth counts in m
+    or in tenths of it.
     """
     return {
         'net': network.state_dict(),

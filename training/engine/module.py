@@ -108,6 +108,7 @@ class Training(pl.LightningModule):
         # Drop path and random windows draw from here: nothing else needs to be kept for a resume.
         step = self.global_step * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.config.seed << 40) + step)
+        batch = pad(batch, self.network.convention.size_multiple)
         output = self._complete(self.network, batch)
         # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
         with torch.autocast(self.device.type, enabled=False):
@@ -213,11 +214,18 @@ def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dic
 
 
 def pad(batch: Mapping[str, Tensor], multiple: int) -> dict[str, Tensor]:
-    """The batch with its inputs enlarged to the right and below, to sizes a network takes."""
+    """The batch enlarged to the right and below, to sizes a network takes.
+
+    What is added has the colours of the border, no points, and nothing to compare with.
+    """
     height, width = batch['image'].shape[-2:]
     border = (0, -width % multiple, 0, -height % multiple)
+    if not any(border):
+        return dict(batch)
+    unknown = {'disparity': float('nan')}
     return {
-        **batch,
-        'image': F.pad(batch['image'], border, mode='replicate'),
-        'sparse': F.pad(batch['sparse'], border),
-    }
+        name: F.pad(values, border, value=unknown.get(name, 0.0))
+        if values.ndim == 4 and name != 'image'
+        else values
+        for name, values in batch.items()
+    } | {'image': F.pad(batch['image'], border, mode='replicate')}
