@@ -375,6 +375,20 @@ def test_earlier_predictions_are_supervised_with_less_weight_a_step_back():
     assert loss.item() == pytest.approx(1 + 0.5 * 2 + 0.25 * 3)
 
 
+def test_recipes_of_the_networks_authors():
+    """L1 and squared error of every update of LRRU; CompletionFormer's L1 clamped at 90 m."""
+    target = images([[0.0, 2.0], [4.0, 0.0]])
+    pyramid = (target + 3, target + 2, target + 1)
+    output = NetworkOutput(pyramid[-1], None, pyramid)
+    lrru, terms = DepthLoss(RECIPES['lrru'])(output, target)
+    assert terms['supervised'].item() == pytest.approx(1 + 0.8 * 2 + 0.64 * 3)
+    assert terms['squared'].item() == pytest.approx(1 + 0.8 * 4 + 0.64 * 9)
+    assert lrru.item() == pytest.approx(sum(term.item() for term in terms.values()))
+    far = images([[0.0, 80.0], [100.0, 0.0]])
+    former = DepthLoss(RECIPES['completionformer'])
+    assert former(NetworkOutput(far + 30), far).total.item() == pytest.approx((10 + 0) / 2)
+
+
 def test_released_recipe_uses_every_level_of_the_pyramid():
     depth, disparity, _ = random_pair(9, (1, 1, 32, 32))
     pyramid = tuple(depth + 6 - level for level in range(1, 7))

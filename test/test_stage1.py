@@ -85,6 +85,18 @@ def losses(out: Path) -> dict[int, float]:
     return curve
 
 
+def validations(out: Path) -> list[int]:
+    """Iterations at which a run was validated."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = []
+    for file in sorted((out / 'tensorboard').glob('events*')):
+        events = EventAccumulator(str(file)).Reload()
+        if 'validation/rmse_mm' in events.Tags()['scalars']:
+            found += [event.step for event in events.Scalars('validation/rmse_mm')]
+    return found
+
+
 def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> subprocess.Popen:
     """`python -m training.stage1` (under torchrun) in a process of its own."""
     file = folder / f'{Path(config["out"]).name}.yaml'
@@ -149,6 +161,21 @@ def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tm
             moved += (tensor - initial[name]).abs().sum()
             torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-6)
     assert moved > 1
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one_and_goes_on_after_a_stop(shards, tmp_path):
+    changes = {'iterations': 4, 'batch': 4, 'freeze_norm': True, 'validate_every': 2}
+    train(from_dict(TrainConfig, settings(shards, tmp_path / 'one', **changes)))
+    parts = settings(shards, tmp_path / 'parts', **changes, accumulate=2, checkpoint_every=1)
+    train(from_dict(TrainConfig, {**parts, 'stop_at': 3}))
+    assert torch.load(tmp_path / 'parts/last.ckpt', weights_only=True)['global_step'] == 3
+    train(from_dict(TrainConfig, parts))
+    expected, got = (read_state(tmp_path / n / 'weights.pth') for n in ('one', 'parts'))
+    for name, tensor in expected.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-6)
+    [events] = {len(validations(tmp_path / name)) for name in ('one', 'parts')}
+    assert events == 2
 
 
 def test_processes_train_a_network_that_leaves_out_blocks_at_random(shards, tmp_path):

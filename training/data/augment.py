@@ -29,6 +29,9 @@ class AugmentConfig:
     scale_min: float = 1.0
     scale_max: float = 1.0
     """Resize by a factor within these bounds; depth stays, the intrinsics follow."""
+    scale_depth: bool = False
+    """An enlarged scene is a nearer one instead: depth is divided by the factor and the focal
+    length stays, as a network that is not told the intrinsics must see it."""
     crop_height: int = 0
     crop_width: int = 0
     """Window, pixels; a smaller image is an error."""
@@ -83,7 +86,8 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     if config.rotate_deg:
         sample = rotated(sample, rng.uniform(-config.rotate_deg, config.rotate_deg))
     if (config.scale_min, config.scale_max) != (1, 1):
-        sample = scaled(sample, rng.uniform(config.scale_min, config.scale_max))
+        factor = rng.uniform(config.scale_min, config.scale_max)
+        sample = scaled(sample, factor, nearer=config.scale_depth)
     if config.crop_height:
         sample = _cropped(sample, config, rng)
     sample = replace(sample, rgb=_recoloured(sample.rgb, config, rng))
@@ -126,13 +130,15 @@ def rotated(sample: Sample, degrees: float) -> Sample:
     return replace(sample, K=K, **images)
 
 
-def scaled(sample: Sample, factor: float) -> Sample:
+def scaled(sample: Sample, factor: float, nearer: bool = False) -> Sample:
     """A sample resized by a factor; a pixel keeps its depth, the intrinsics follow.
 
-    Depth is that of the nearest pixel: a mean of two depths across an edge is that of neither.
+    nearer: depth is divided by the factor instead, and the focal length stays. Depth is that of
+    the nearest pixel: a mean of two depths across an edge is that of neither.
     """
     rows, columns = sample.size
     size = round(columns * factor), round(rows * factor)
+    distance = factor if nearer else 1.0
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
 
     def resize(image: np.ndarray, interpolation: int) -> np.ndarray:
@@ -141,11 +147,13 @@ def scaled(sample: Sample, factor: float) -> Sample:
     images = _each(
         sample,
         rgb=lambda image: resize(image, smooth),
-        depth=lambda image: resize(image, cv2.INTER_NEAREST_EXACT),
+        depth=lambda image: resize(image, cv2.INTER_NEAREST_EXACT) / np.float32(distance),
         disparity=lambda image: resize(image, cv2.INTER_NEAREST_EXACT),
     )
     camera = Camera.from_K(sample.K, columns, rows).scaled(*size)
-    return replace(sample, K=camera.K, **images)
+    K = camera.K
+    K = np.array([[K[0, 0] / distance, 0, K[0, 2]], [0, K[1, 1] / distance, K[1, 2]], [0, 0, 1]])
+    return replace(sample, K=K, **images)
 
 
 def _each(

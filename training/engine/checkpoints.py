@@ -65,6 +65,10 @@ class Checkpoints(pl.Callback):
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
         self._best = float('inf')
+        self._seen = 0
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._seen = trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         return {'best': self._best}
@@ -78,6 +82,10 @@ class Checkpoints(pl.Callback):
         # At the last iteration too, and not after it: a run that is made longer must not find its
         # only epoch ended.
         step = trainer.global_step
+        # Not between the parts of an accumulated batch, whose gradients no checkpoint holds.
+        if step == self._seen:
+            return
+        self._seen = step
         if step % self._every == 0 or step == trainer.max_steps:
             trainer.save_checkpoint(self._folder / 'last.ckpt')
 

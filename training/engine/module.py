@@ -19,6 +19,7 @@ from dmd3c_ros.evaluation.metrics import depth_metrics
 from training.data.samples import Samples
 from training.engine.images import validation_picture
 from training.engine.loaders import NumberSampler, ResumableLoader
+from training.engine.schedule import make_optimizer, make_scheduler
 from training.engine.settings import TrainConfig
 from training.losses.objectives import in_metres
 from training.settings import from_dict
@@ -53,9 +54,11 @@ class Training(pl.LightningModule):
         convention = self.network.convention
         self._samples = self.config.data.open(self.config.seed, convention)
         world = self.trainer.world_size
-        if self.config.batch % world:
+        parts = world * self.config.accumulate
+        if self.config.batch % parts:
             raise ValueError(
-                f'batch: expected a multiple of the {world} processes, got {self.config.batch}'
+                f'batch: expected a multiple of {parts}, the {world} processes times accumulate, '
+                f'got {self.config.batch}'
             )
 
     def train_dataloader(self) -> DataLoader:
@@ -66,7 +69,7 @@ class Training(pl.LightningModule):
         )
         return ResumableLoader(
             self._samples,
-            c.batch // world,
+            c.batch // world // c.accumulate,
             sampler=sampler,
             num_workers=c.workers,
             prefetch_factor=4 if c.workers else None,
@@ -80,15 +83,10 @@ class Training(pl.LightningModule):
         return DataLoader(held_out, 1, sampler=numbers)
 
     def configure_optimizers(self) -> dict:
-        c = self.config
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(), c.learning_rate, weight_decay=c.weight_decay
-        )
-        if c.schedule == 'constant':
+        optimizer = make_optimizer(self.config, self.network)
+        scheduler = make_scheduler(self.config, optimizer)
+        if scheduler is None:
             return {'optimizer': optimizer}
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, c.learning_rate, c.iterations, pct_start=c.warm_up
-        )
         return {
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': scheduler, 'interval': 'step'},
@@ -106,7 +104,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], index: int) -> Tensor:
         # Drop path and random windows draw from here: nothing else needs to be kept for a resume.
-        step = self.global_step * self.trainer.world_size + self.global_rank
+        part = self.global_step * self.config.accumulate + index % self.config.accumulate
+        step = part * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.config.seed << 40) + step)
         batch = pad(batch, self.network.convention.size_multiple)
         output = self._complete(self.network, batch)

@@ -38,7 +38,10 @@ def train(config: TrainConfig, callbacks: tuple[pl.Callback, ...] = ()) -> Path:
         max_steps=config.stop_at or config.iterations,
         max_epochs=1,
         gradient_clip_val=config.clip_norm,
-        val_check_interval=min(config.validate_every, config.stop_at or config.iterations),
+        accumulate_grad_batches=config.accumulate,
+        # Lightning counts the parts of a batch here.
+        val_check_interval=config.accumulate
+        * min(config.validate_every, config.stop_at or config.iterations),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=config.log_every,

@@ -9,7 +9,7 @@ from dmd3c_ros.core.networks import Convention
 from training.data.samples import DataConfig
 from training.losses.objectives import ObjectiveConfig
 
-SCHEDULES = ('onecycle', 'constant')
+SCHEDULES = ('onecycle', 'steps', 'constant')
 PRECISIONS = ('32-true', 'bf16-mixed')
 
 
@@ -42,11 +42,16 @@ class TrainConfig:
         written into the weights.
     iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
         early, at this iteration, with the learning rate that the whole run would have; 0: never.
-    schedule: 'onecycle', which the paper names for stage 2 alone, or 'constant'.
-    learning_rate: its peak, or what stays constant. warm_up: share of the run that OneCycle rises
-        for. The paper gives neither; 1e-3 and 0.1 are BP-Net's, the rest is PyTorch's default.
-    clip_norm: largest norm of the gradient. ema_decay: of the averaged weights, which are the
-        result.
+    accumulate: a batch goes through the network in so many parts, for GPUs that do not hold it.
+    schedule: 'onecycle', which the paper names for stage 2 alone, 'steps' or 'constant'.
+    learning_rate: its peak, or what stays constant. warm_up: share of the run that it rises for.
+        The paper gives neither; 1e-3 and 0.1 are BP-Net's.
+    div_factor, final_div_factor, momentum_min, momentum_max: of OneCycle, PyTorch's defaults;
+        rate_noise: largest share by which the rate is off at random, iteration by iteration.
+    milestones, step_factor: of 'steps': at these shares of the run the rate is multiplied by it.
+    decay_vectors: weight decay also of biases and of the parameters of normalization.
+    clip_norm: largest norm of the gradient, 0: none. ema_decay: of the averaged weights, which are
+        the result; 0: no average.
     precision: '32-true' or 'bf16-mixed'; the paper does not say. freeze_norm: keep the statistics
         of batch normalization as they are, as for small batches of fine-tuning. sync_norm: share
         them between GPUs.
@@ -66,10 +71,19 @@ class TrainConfig:
     iterations: int = 600_000
     stop_at: int = 0
     batch: int = 16
+    accumulate: int = 1
     learning_rate: float = 1e-3
     schedule: str = 'onecycle'
     warm_up: float = 0.1
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    momentum_min: float = 0.85
+    momentum_max: float = 0.95
+    rate_noise: float = 0.0
+    milestones: tuple[float, ...] = ()
+    step_factor: float = 0.5
     weight_decay: float = 0.05
+    decay_vectors: bool = True
     clip_norm: float = 0.1
     ema_decay: float = 0.9999
     precision: str = 'bf16-mixed'
@@ -96,6 +110,7 @@ class TrainConfig:
         counts = (
             'iterations',
             'batch',
+            'accumulate',
             'validate_every',
             'checkpoint_every',
             'log_every',
@@ -110,6 +125,26 @@ class TrainConfig:
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f'ema_decay: expected 0 to below 1, got {self.ema_decay}')
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f'accumulate: expected a divisor of the batch of {self.batch}, '
+                f'got {self.accumulate}'
+            )
+        for name in ('div_factor', 'final_div_factor', 'step_factor'):
+            if not getattr(self, name) > 0:
+                raise ValueError(f'{name}: expected above 0, got {getattr(self, name)}')
+        if not 0 <= self.momentum_min <= self.momentum_max < 1:
+            raise ValueError(
+                'momentum: expected 0 <= minimum <= maximum < 1, got '
+                f'{self.momentum_min}, {self.momentum_max}'
+            )
+        for name in ('warm_up', 'rate_noise'):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f'{name}: expected 0 to below 1, got {getattr(self, name)}')
+        if list(self.milestones) != sorted(m for m in self.milestones if 0 < m < 1):
+            raise ValueError(
+                f'milestones: expected rising shares between 0 and 1, got {self.milestones}'
+            )
         if not self.learning_rate > 0:
             raise ValueError(f'learning_rate: expected above 0, got {self.learning_rate}')
 

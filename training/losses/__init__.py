@@ -15,7 +15,7 @@ from training.losses.distillation import (
     scale_shift_invariant_loss,
 )
 from training.losses.recipes import RECIPES, DepthLoss, LossConfig
-from training.losses.supervised import masked_l1, multi_scale_mse
+from training.losses.supervised import masked_l1, masked_l2, multi_scale_mse
 
 __all__ = [
     'ALIGNMENTS',
@@ -30,6 +30,7 @@ __all__ = [
     'gradient_matching',
     'in_domain',
     'masked_l1',
+    'masked_l2',
     'multi_scale_mse',
     'random_patch_loss',
     'scale_shift_invariant_loss',

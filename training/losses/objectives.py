@@ -212,7 +212,10 @@ class ObjectiveConfig:
             return DenseLoss(self.dense)
         if self.relative is not None:
             return RelativeLoss(self.relative)
-        return RecipeLoss(self.terms or replace(RECIPES[self.recipe], earlier=self.earlier))
+        if self.terms is not None:
+            return RecipeLoss(self.terms)
+        recipe = RECIPES[self.recipe]
+        return RecipeLoss(replace(recipe, earlier=self.earlier) if self.earlier else recipe)
 
 
 def in_metres(output: NetworkOutput, depth_scale: float) -> NetworkOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,9 @@ from training.losses.distillation import (
     random_patch_loss,
     residual_loss,
 )
-from training.losses.supervised import at_size, masked_l1, multi_scale_mse
+from training.losses.supervised import at_size, masked_l1, masked_l2, multi_scale_mse
+
+SupervisedTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class LossConfig:
 
     supervised: float = 1.0
     """L_sup, masked L1 (Eq. 2; Eq. 6 where the ground truth is dense)."""
+    squared: float = 0.0
+    """Masked squared error beside it, of LRRU and CompletionFormer."""
+    depth_limit: float = 0.0
+    """Prediction and ground truth are clamped to this for both, m; 0: they are not."""
     earlier: float = 0.0
     """L_sup of each prediction of the pyramid weighs so much of that of the one after it; 0: the
     last prediction alone counts, as Eq. 2 says."""
@@ -60,8 +67,9 @@ class LossConfig:
         weights = {name: getattr(self, name) for name in _TERMS}
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise ValueError(f'expected weights >= 0 with one above 0, got {weights}')
-        if self.earlier < 0:
-            raise ValueError(f'earlier: expected at least 0, got {self.earlier}')
+        for name in ('earlier', 'depth_limit'):
+            if getattr(self, name) < 0:
+                raise ValueError(f'{name}: expected at least 0, got {getattr(self, name)}')
 
     @property
     def needs_teacher(self) -> bool:
@@ -69,7 +77,7 @@ class LossConfig:
         return max(self.ssi, self.gradient, self.random_patch) > 0
 
 
-_TERMS = ('supervised', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
+_TERMS = ('supervised', 'squared', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
 
 RECIPES = {
     # The paper gives no weights; 1/2 for the gradients is MiDaS's, which it follows there.
@@ -80,9 +88,12 @@ RECIPES = {
     'released': LossConfig(supervised=0.0, multi_scale_mse=1.0, random_patch=1.0),
     'l1': LossConfig(),
     'bpnet': LossConfig(supervised=0.0, multi_scale_mse=1.0),
+    'lrru': LossConfig(squared=1.0, earlier=0.8),
+    # Of its settings for KITTI that minimize L1 alone, the row of Table 4.
+    'completionformer': LossConfig(depth_limit=90.0),
 }
-"""The paper's objective, with depth and with inverse depth, the released code's, and both without
-the teacher (Table 3)."""
+"""The paper's objective, with depth and with inverse depth, the released code's, L1 alone
+(Table 3), and what the authors of each network train it with."""
 
 
 class LossTerms(NamedTuple):
@@ -121,7 +132,9 @@ class DepthLoss:
         pyramid = output.pyramid or (output.depth,)
         terms: dict[str, Tensor] = {}
         if self.config.supervised:
-            terms['supervised'] = self._supervised(pyramid, target)
+            terms['supervised'] = self._supervised(masked_l1, pyramid, target)
+        if self.config.squared:
+            terms['squared'] = self._supervised(masked_l2, pyramid, target)
         if self.config.multi_scale_mse:
             terms['multi_scale_mse'] = multi_scale_mse(pyramid, target)
         if self.config.needs_teacher:
@@ -131,11 +144,19 @@ class DepthLoss:
         total = sum(getattr(self.config, name) * term for name, term in terms.items())
         return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
-    def _supervised(self, pyramid: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        loss = masked_l1(pyramid[-1], target, target > 0)
-        weight = self.config.earlier
-        for prediction in reversed(pyramid[:-1] if weight else ()):
-            loss = loss + weight * masked_l1(at_size(prediction, target), target, target > 0)
+    def _supervised(
+        self, term: SupervisedTerm, pyramid: tuple[Tensor, ...], target: Tensor
+    ) -> Tensor:
+        mask, limit, weight = target > 0, self.config.depth_limit, 1.0
+        loss = target.new_zeros(())
+        for prediction in reversed(pyramid if self.config.earlier else pyramid[-1:]):
+            prediction = at_size(prediction, target)
+            if limit:
+                loss = loss + weight * term(
+                    prediction.clamp(0, limit), target.clamp(max=limit), mask
+                )
+            else:
+                loss = loss + weight * term(prediction, target, mask)
             weight *= self.config.earlier
         return loss
 

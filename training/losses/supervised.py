@@ -34,6 +34,12 @@ def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return batch_mean((prediction - target).abs(), mask)
 
 
+def masked_l2(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared error averaged as masked_l1 averages; same arguments, result and errors."""
+    check_images(prediction=prediction, target=target, mask=mask)
+    return batch_mean((prediction - target).square(), mask)
+
+
 def multi_scale_mse(pyramid: Sequence[Tensor], target: Tensor) -> Tensor:
     """Multi-scale squared error that BP-Net is trained with (Tang et al., CVPR 2024).
 
