@@ -395,7 +395,7 @@ def test_folder_without_intrinsics_is_named(street, tmp_path):
     (tmp_path / 'K.txt').unlink()
     with pytest.raises(FileNotFoundError, match=r'K\.txt'):
         open_dataset('rings', tmp_path)
-    with pytest.raises(ValueError, match='hide: expected a share'):
+    with pytest.raises(ValueError, match='hide: expected a fraction'):
         open_dataset('rings', tmp_path, hide=1.5)
 
 
