@@ -1,1 +1,27 @@
-"""Dense metric depth from a camera and a LiDAR, for ROS 2."""
+"""Dense metric depth from a camera and a LiDAR.
+
+    from dmd3c_ros import CompleterConfig, DepthCompleter
+
+Both come when they are asked for: importing PyTorch takes seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .core.completer import CompleterConfig, DepthCompleter
+
+__all__ = ['CompleterConfig', 'DepthCompleter']
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .core import completer
+
+    return getattr(completer, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
