@@ -11,6 +11,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from synthetic_drive import HEIGHT, POINTS, WIDTH, make_drive
 
+from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
 from dmd3c_ros.messages.cameras import camera_from_info
 from dmd3c_ros.messages.clouds import cloud_to_points
 from dmd3c_ros.messages.decoding import image_to_rgb
@@ -210,13 +211,13 @@ def test_an_unknown_scene_or_sensor_is_refused(settings, text):
 
 
 def test_the_field_of_view_spans_the_image_from_side_to_side():
-    camera = sim_player.pinhole(200, 100, 90.0)
+    camera = SimulatedDrive(width=200, height=100, field_of_view_deg=90.0).camera
     uv, _ = camera.project(np.array([[-1, 0, 1], [1, 0, 1.0]]))
     np.testing.assert_allclose(uv, [[-0.5, 49.5], [199.5, 49.5]], atol=1e-9)
 
 
 def test_the_static_transform_is_the_cameras_pose_in_the_lidars_frame(drive):
-    recorded = kitti_player.RecordedDrive(kitti_player.KittiSettings(drive=str(drive)))
+    recorded = RecordedDrive(drive)
     message = player_module.static_transform(recorded, 'lidar', 'camera')
     assert (message.header.frame_id, message.child_frame_id) == ('lidar', 'camera')
     t, q = message.transform.translation, message.transform.rotation

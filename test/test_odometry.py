@@ -14,7 +14,7 @@ from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
-from dmd3c_ros.datasets.drives import RigFrame, SimulatedDrive, rectified_from_lidar
+from dmd3c_ros.datasets.drives import DriveFrame, SimulatedDrive, rectified_from_lidar
 from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.odometry import OdometrySettings, RgbdOdometry
@@ -33,7 +33,7 @@ def paint() -> np.ndarray:
     return cv2.resize(coarse, (600, 600), interpolation=cv2.INTER_CUBIC)
 
 
-def wall_frame(number: int, paint: np.ndarray) -> RigFrame:
+def wall_frame(number: int, paint: np.ndarray) -> DriveFrame:
     """What a camera sees that has made MOTION `number` times; a point every third pixel."""
     pose = np.linalg.matrix_power(MOTION, number)
     v, u = np.mgrid[:HEIGHT, :WIDTH]
@@ -46,11 +46,12 @@ def wall_frame(number: int, paint: np.ndarray) -> RigFrame:
     xy = (points[..., :2] * 60 + 300).astype(np.float32)
     rgb = cv2.remap(paint, xy[..., 0], xy[..., 1], cv2.INTER_LINEAR)
     seen = (rays * depth[..., None])[1::3, 1::3].reshape(-1, 3).astype(np.float32)
-    return RigFrame(number * 10**8, rgb, seen, CAMERA, np.eye(4), pose)
+    stamp_ns = number * 10**8
+    return DriveFrame(stamp_ns, stamp_ns, rgb, seen, CAMERA, np.eye(4), T_world_camera=pose)
 
 
 @pytest.fixture(scope='module')
-def frames() -> list[RigFrame]:
+def frames() -> list[DriveFrame]:
     colors = paint()
     return [wall_frame(number, colors) for number in range(4)]
 
@@ -143,7 +144,7 @@ def test_a_drive_without_poses_is_tracked_by_its_sweeps():
     for number in range(4):
         T_world_lidar = transform(rotation_from_euler(0, 0, 0.01 * number), [0.5 * number, 0, 0])
         points = (room - T_world_lidar[:3, 3]) @ T_world_lidar[:3, :3]
-        reference.add(RigFrame(0, image, points.astype(np.float32), CAMERA, mounting))
+        reference.add(DriveFrame(0, 0, image, points.astype(np.float32), CAMERA, mounting))
     expected = mounting @ T_world_lidar @ np.linalg.inv(mounting)
     np.testing.assert_allclose(reference.poses[-1], expected, atol=0.03)
     np.testing.assert_array_equal(reference.poses[0], np.eye(4))

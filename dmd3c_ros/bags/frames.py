@@ -32,7 +32,7 @@ from dmd3c_ros.pipeline.sweeps import SweepAligner
 from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, Topic
-from .selection import Inputs
+from .selection import InputTopics
 
 _log = logging.getLogger(__name__)
 _REMEMBERED_INFOS = 20
@@ -62,7 +62,7 @@ class FrameSource:
     """
 
     bag: Bag
-    inputs: Inputs
+    inputs: InputTopics
     completer: DepthCompleter
     settings: NodeSettings = field(default_factory=NodeSettings)
     hidden_points: HiddenPointFilter = field(default_factory=HiddenPointFilter)

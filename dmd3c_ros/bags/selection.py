@@ -25,7 +25,7 @@ _PREFERRED = (
 _NOT_COLOR = ('32F', '64F', '16UC1', '16SC')
 
 
-class Inputs(NamedTuple):
+class InputTopics(NamedTuple):
     """The topics to complete; info is None where the camera comes from a file."""
 
     image: Topic
@@ -41,7 +41,7 @@ def find_inputs(
     points: str = '',
     info_from_file: bool = False,
     leave: Collection[str] = (),
-) -> Inputs:
+) -> InputTopics:
     """Topics by the names given, the others by their types.
 
     leave: names that are no inputs (outputs of an earlier run). Raises BagError where a topic is
@@ -52,8 +52,8 @@ def find_inputs(
     if info_from_file:
         image_topic = bag.topic(image) if image else _find_image(bag, leave)
         _expect(image_topic, IMAGE, COMPRESSED)
-        return Inputs(image_topic, None, points_topic)
-    return Inputs(*find_camera(bag, image=image, info=info, leave=leave), points_topic)
+        return InputTopics(image_topic, None, points_topic)
+    return InputTopics(*find_camera(bag, image=image, info=info, leave=leave), points_topic)
 
 
 def find_camera(

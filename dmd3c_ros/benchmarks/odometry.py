@@ -11,7 +11,7 @@ import numpy as np
 
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.core.projection import remove_hidden_points
-from dmd3c_ros.datasets.drives import RigFrame
+from dmd3c_ros.datasets.drives import DriveFrame
 from dmd3c_ros.io.atomic import write_json
 from dmd3c_ros.pipeline.arrays import complete_sparse
 from dmd3c_ros.slam import trajectories
@@ -86,7 +86,7 @@ class Comparison:
 
 def compare(
     source: str,
-    frames: Iterable[RigFrame],
+    frames: Iterable[DriveFrame],
     completers: Mapping[str, DepthCompleter],
     settings: OdometrySettings | None = None,
 ) -> Comparison:
@@ -120,7 +120,7 @@ def compare(
 
 
 def _depths(
-    frame: RigFrame, completers: Mapping[str, DepthCompleter]
+    frame: DriveFrame, completers: Mapping[str, DepthCompleter]
 ) -> Iterable[tuple[str, np.ndarray]]:
     sparse = frame.sparse()
     # A point that the camera cannot see would only mislead.

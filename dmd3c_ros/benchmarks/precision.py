@@ -13,8 +13,9 @@ from torch import Tensor
 from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.completer import CompleterConfig
 from dmd3c_ros.core.ops.nearest import nearest_valid
+from dmd3c_ros.pipeline.arrays import CompletionInputs
 
-from .speed import Inputs, completer_of, synthetic
+from .speed import completer_of, synthetic
 
 _NEIGHBOURS = 4
 _ROWS_TIMED = 4096  # pixels whose neighbours the brute force searches; its time is linear in them
@@ -69,7 +70,7 @@ class NearestTiming:
 
 
 def deviations(
-    settings: CompleterConfig, precisions: Sequence[str], frames: Sequence[Inputs]
+    settings: CompleterConfig, precisions: Sequence[str], frames: Sequence[CompletionInputs]
 ) -> list[Deviation]:
     """Complete frames in float32 and in each of ``precisions``.
 

@@ -19,7 +19,6 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,18 +27,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.pipeline.arrays import CompletionInputs
 
 _log = logging.getLogger(__name__)
 
 _MOST_TURNS = 1000
-
-
-class Inputs(NamedTuple):
-    """rgb (H, W, 3) uint8; sparse (H, W) float32, m; K (3, 3), pixels."""
-
-    rgb: np.ndarray
-    sparse: np.ndarray
-    K: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -220,7 +212,7 @@ def _take_turns(
         case.ratio = float(ratio)
 
 
-def synthetic(size: tuple[int, int], points: float) -> Inputs:
+def synthetic(size: tuple[int, int], points: float) -> CompletionInputs:
     """A noisy image of a slanted ground with measurements at random pixels, and a camera."""
     height, width = size
     rng = np.random.default_rng(0)
@@ -228,7 +220,7 @@ def synthetic(size: tuple[int, int], points: float) -> Inputs:
     depth = np.linspace(80, 4, height, dtype=np.float32)[:, None].repeat(width, 1)
     sparse = np.where(rng.random((height, width)) < points, depth, np.float32(0))
     K = np.array([[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]])
-    return Inputs(rgb, sparse, K)
+    return CompletionInputs(rgb, sparse, K)
 
 
 @lru_cache

@@ -1,16 +1,17 @@
 """Completing many frames: reading ahead, writing behind, failures by name."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
-from dmd3c_ros.pipeline.arrays import complete_sparse
+from dmd3c_ros.io.read_ahead import reading_ahead
+from dmd3c_ros.pipeline.arrays import CompletionInputs, complete_sparse
 
 from .console import fail, progress_bar, say
 from .options import make_completer
@@ -20,24 +21,13 @@ _READ_AHEAD = 2
 _BAD_FILE = (OSError, ValueError)
 
 
-class Inputs(NamedTuple):
-    """What one completion takes."""
-
-    rgb: np.ndarray
-    """(H, W, 3) uint8."""
-    sparse: np.ndarray
-    """(H, W) float32, m, 0 = unknown."""
-    K: np.ndarray
-    """(3, 3), pixels."""
-
-
 @dataclass(frozen=True)
 class Job:
     """One frame to complete."""
 
     name: str
     output: Path
-    load: Callable[[], Inputs]
+    load: Callable[[], CompletionInputs]
 
 
 @dataclass
@@ -68,10 +58,10 @@ def complete_all(
     pending = [job for job in jobs if not (resume and job.output.exists())]
     outcome.skipped = len(jobs) - len(pending)
     started = perf_counter()
-    with ThreadPoolExecutor(2) as pool, progress_bar() as progress:
+    with ThreadPoolExecutor(1) as pool, progress_bar() as progress:
         task = progress.add_task(f'{completer.name} on {completer.device}', total=len(pending))
         writes: list[tuple[Job, Future]] = []
-        for job, loaded in _read_ahead(pending, pool):
+        for job, loaded in reading_ahead(lambda job: job.load(), pending, _READ_AHEAD):
             try:
                 inputs = loaded.result()
                 depth = complete_sparse(completer, *inputs, filtering)[1].depth
@@ -82,17 +72,6 @@ def complete_all(
             _settle(writes, outcome, keep=_READ_AHEAD)
         _settle(writes, outcome, keep=0)
     _report(outcome, perf_counter() - started)
-
-
-def _read_ahead(jobs: list[Job], pool: ThreadPoolExecutor) -> Iterator[tuple[Job, Future]]:
-    """Yield the jobs in order, each with its inputs, while the next ones are being read."""
-    futures: list[Future] = []
-    for index, job in enumerate(jobs):
-        while len(futures) < min(len(jobs), index + 1 + _READ_AHEAD):
-            futures.append(pool.submit(jobs[len(futures)].load))
-        yield job, futures[index]
-        # Let go of a frame's arrays once it is done.
-        futures[index] = Future()
 
 
 def _write(path: Path, depth: np.ndarray, scale: float | None) -> None:

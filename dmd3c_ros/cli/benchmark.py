@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dmd3c_ros.benchmarks.precision import Deviation, NearestTiming
-    from dmd3c_ros.benchmarks.speed import BenchmarkConfig, Case, Inputs
+    from dmd3c_ros.benchmarks.speed import BenchmarkConfig, Case
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
 _LOWER = ('bfloat16', 'float16')
 
@@ -130,16 +131,16 @@ def _compare(config: 'BenchmarkConfig', drive: Path, limit: int) -> 'list[Deviat
     return found
 
 
-def _frames(drive: Path, limit: int) -> 'list[Inputs]':
-    from dmd3c_ros.benchmarks.speed import Inputs
+def _frames(drive: Path, limit: int) -> 'list[CompletionInputs]':
     from dmd3c_ros.core.projection import project_points
     from dmd3c_ros.io.kitti_raw import KittiDrive
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
     kitti = KittiDrive(drive)
     count = min(limit, len(kitti))
     picked = [kitti[index * len(kitti) // count] for index in range(count)]
     return [
-        Inputs(
+        CompletionInputs(
             frame.rgb,
             project_points(frame.points, kitti.T_camera_lidar, kitti.camera),
             kitti.camera.K,

@@ -18,8 +18,9 @@ from .options import (
 
 if TYPE_CHECKING:
     from dmd3c_ros.io.kitti_raw import KittiDrive
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
-    from .batch import Inputs, Job
+    from .batch import Job
 
 app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
 
@@ -139,15 +140,14 @@ def one(
     say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
 
 
-def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], Inputs]':
+def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], CompletionInputs]':
     from dmd3c_ros.core.projection import project_points
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
-    from .batch import Inputs
-
-    def load() -> Inputs:
+    def load() -> CompletionInputs:
         frame = drive[index]
         sparse = project_points(frame.points, drive.T_camera_lidar, drive.camera)
-        return Inputs(frame.rgb, sparse, drive.camera.K)
+        return CompletionInputs(frame.rgb, sparse, drive.camera.K)
 
     return load
 
@@ -194,21 +194,22 @@ def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_key
 
 
-def _frame_loader(image: Path, depth: Path, K_path: Path | None, K) -> 'Callable[[], Inputs]':
+def _frame_loader(
+    image: Path, depth: Path, K_path: Path | None, K
+) -> 'Callable[[], CompletionInputs]':
     from dmd3c_ros.io.calibration import read_intrinsics
     from dmd3c_ros.io.depth_png import read_depth_png
     from dmd3c_ros.io.images import read_rgb
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
-    from .batch import Inputs
-
-    def load() -> Inputs:
+    def load() -> CompletionInputs:
         rgb, sparse = read_rgb(image), read_depth_png(depth)
         if rgb.shape[:2] != sparse.shape:
             raise ValueError(
                 f'{depth}: expected {rgb.shape[1]}x{rgb.shape[0]} as {image.name}, '
                 f'got {sparse.shape[1]}x{sparse.shape[0]}'
             )
-        return Inputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
+        return CompletionInputs(rgb, sparse, K if K_path is None else read_intrinsics(K_path))
 
     return load
 
@@ -228,8 +229,7 @@ def _load_one(
     from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsics
     from dmd3c_ros.io.clouds import read_cloud
     from dmd3c_ros.io.images import read_rgb
-
-    from .batch import Inputs
+    from dmd3c_ros.pipeline.arrays import CompletionInputs
 
     rgb = read_rgb(image)
     camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])
@@ -244,4 +244,4 @@ def _load_one(
         raise ValueError(
             f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
         )
-    return Inputs(rgb, sparse, camera.K), camera
+    return CompletionInputs(rgb, sparse, camera.K), camera

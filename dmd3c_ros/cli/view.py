@@ -67,7 +67,6 @@ def _frames(
     stack: ExitStack, source: str, drive: Path | None, frames: int | None, seed: int, options: dict
 ) -> 'Iterator[ViewFrame]':
     from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
-    from dmd3c_ros.io.kitti_raw import KittiDrive
     from dmd3c_ros.viewing import frames as viewing
 
     path = Path(source)
@@ -78,7 +77,7 @@ def _frames(
         return viewing.of_drive(RecordedDrive(path, frames), make_completer(options))
     if not path.is_dir() or any(path.glob('*.mcap*')) or any(path.glob('*.db3*')):
         return _bag_frames(stack, path, options)
-    return viewing.of_run(path, None if drive is None else KittiDrive(drive))
+    return viewing.of_run(path, None if drive is None else RecordedDrive(drive))
 
 
 def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFrame]':

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,21 +14,28 @@ import numpy as np
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
 from dmd3c_ros.core.transforms import transform
-from dmd3c_ros.io.kitti_raw import KittiDrive
+from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
+
+RINGS = ('all', 'even', 'odd')
+# Of a drive with one frame, which has no rate of its own: KITTI's.
+_SINGLE_FRAME_PERIOD_NS = 100_000_000
 
 
-class RigFrame(NamedTuple):
+class DriveFrame(NamedTuple):
     """One instant of a drive.
 
-    rgb (H, W, 3) uint8; points (N, 3) float32, m, LiDAR frame; T_world_camera (4, 4): exact pose
-    of the rectified camera, m, where it is known.
+    stamp_ns, points_stamp_ns: of the image and of the sweep. rgb (H, W, 3) uint8; points (N, 3 or
+    4) float32, m, LiDAR frame, a fourth column its reflectance. depth: exact, (H, W) float32, m,
+    0 = none; T_world_camera (4, 4): exact pose of the rectified camera, m; None where not known.
     """
 
     stamp_ns: int
+    points_stamp_ns: int
     rgb: np.ndarray
     points: np.ndarray
     camera: Camera
     T_camera_lidar: np.ndarray
+    depth: np.ndarray | None = None
     T_world_camera: np.ndarray | None = None
 
     def sparse(self) -> np.ndarray:
@@ -34,13 +43,38 @@ class RigFrame(NamedTuple):
         return project_points(self.points, self.T_camera_lidar, self.camera)
 
 
+class Drive(ABC):
+    """A finite sequence of frames of one rig, in order or by index."""
+
+    camera: Camera
+    T_camera_lidar: np.ndarray
+    period_ns: int
+    """Time from frame to frame."""
+    has_depth = False
+    """Whether frames carry exact depth."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def stamp_ns(self, index: int) -> int:
+        """Stamp of a frame's image, without reading the frame."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> DriveFrame: ...
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        return (self[index] for index in range(len(self)))
+
+
 @dataclass(frozen=True)
-class SimulatedDrive:
-    """A simulated drive, exact poses included; rendered frame by frame.
+class SimulatedDrive(Drive):
+    """A simulated drive, exact depth and poses included; rendered frame by frame as they come, or
+    as a whole where a frame is asked for by its index.
 
     scene: 'street' or 'indoor'. seed: number that everything follows from. lidar: scan pattern.
     frames: length. rate_hz: frames a second. width, height: of the image, pixels.
-    field_of_view_deg: of the image from left to right.
+    field_of_view_deg: of the image from left to right. start_ns: stamp of the first frame.
     """
 
     scene: str = 'street'
@@ -51,50 +85,107 @@ class SimulatedDrive:
     width: int = 1216
     height: int = 352
     field_of_view_deg: float = 80.0
+    start_ns: int = 0
+    has_depth = True
 
     def __len__(self) -> int:
         return self.frames
 
-    def __iter__(self) -> Iterator[RigFrame]:
-        from dmd3c_ros.simulation import PATTERNS, Rig, drive, lidar_mount, pinhole
+    @property
+    def period_ns(self) -> int:
+        """Time from frame to frame."""
+        return round(1e9 / self.rate_hz)
+
+    @cached_property
+    def camera(self) -> Camera:
+        """A pinhole of that size and field of view."""
+        from dmd3c_ros.simulation import pinhole
+
+        return pinhole(self.width, self.height, self.field_of_view_deg)
+
+    @cached_property
+    def T_camera_lidar(self) -> np.ndarray:
+        """The LiDAR sits above the camera."""
+        from dmd3c_ros.simulation import lidar_mount
+
+        return lidar_mount()
+
+    def stamp_ns(self, index: int) -> int:
+        """Time of a frame; image and sweep share it."""
+        return self.start_ns + index * self.period_ns
+
+    def __getitem__(self, index: int) -> DriveFrame:
+        return self._frames[index]
+
+    def render(self) -> SimulatedDrive:
+        """Render all frames now, not when the first one is asked for."""
+        len(self._frames)
+        return self
+
+    @cached_property
+    def _frames(self) -> list[DriveFrame]:
+        return list(self)
+
+    def __iter__(self) -> Iterator[DriveFrame]:
+        from dmd3c_ros.simulation import PATTERNS, Rig, drive
 
         if self.lidar not in PATTERNS:
             raise ValueError(f'lidar: expected one of {", ".join(PATTERNS)}; got {self.lidar!r}')
-        camera = pinhole(self.width, self.height, self.field_of_view_deg)
-        rig = Rig(camera, lidar_mount(), PATTERNS[self.lidar])
-        for frame in drive(self.seed, self.frames, rig, self.scene, self.rate_hz):
-            yield RigFrame(
-                round(frame.stamp_s * 1e9),
+        rig = Rig(self.camera, self.T_camera_lidar, PATTERNS[self.lidar])
+        frames = drive(self.seed, self.frames, rig, self.scene, self.rate_hz)
+        for index, frame in enumerate(frames):
+            yield DriveFrame(
+                self.stamp_ns(index),
+                self.stamp_ns(index),
                 frame.rgb,
                 frame.points,
                 frame.camera,
                 frame.T_camera_lidar,
+                frame.depth,
                 frame.T_world_lidar @ np.linalg.inv(frame.T_camera_lidar),
             )
 
 
-class RecordedDrive:
+class RecordedDrive(Drive):
     """A KITTI raw drive, read frame by frame; its poses are not known.
 
-    frames: how many to read at most. Raises FileNotFoundError and ValueError naming the file.
+    frames: how many to read at most. camera: its folder. rings: laser rings of each sweep to
+    keep, of RINGS. names: of the frames. Raises FileNotFoundError and ValueError naming the file.
     """
 
-    def __init__(self, path: str | Path, frames: int | None = None) -> None:
-        self._drive = KittiDrive(path)
-        self._length = len(self._drive) if frames is None else min(frames, len(self._drive))
+    def __init__(
+        self,
+        path: str | Path,
+        frames: int | None = None,
+        camera: str = 'image_02',
+        rings: str = 'all',
+    ) -> None:
+        self._drive, self._rings = KittiDrive(path, camera), rings
+        self.names = self._drive.names[:frames]
+        self.camera, self.T_camera_lidar = self._drive.camera, self._drive.T_camera_lidar
+        gaps = np.diff([self.stamp_ns(index) for index in range(len(self))])
+        self.period_ns = int(np.median(gaps)) if len(gaps) else _SINGLE_FRAME_PERIOD_NS
 
     def __len__(self) -> int:
-        return self._length
+        return len(self.names)
 
-    def __iter__(self) -> Iterator[RigFrame]:
-        return (drive_frame(self._drive, index) for index in range(len(self)))
+    def stamp_ns(self, index: int) -> int:
+        """Time of the image."""
+        return self._drive.stamp_ns(index)
 
-
-def drive_frame(drive: KittiDrive, index: int) -> RigFrame:
-    """One frame of a KITTI raw drive."""
-    frame = drive[index]
-    points = frame.points[:, :3]
-    return RigFrame(frame.stamp_ns, frame.rgb, points, drive.camera, drive.T_camera_lidar)
+    def __getitem__(self, index: int) -> DriveFrame:
+        frame = self._drive[index]
+        points = frame.points
+        if self._rings != 'all':
+            points = points[ring_indices(points) % 2 == (self._rings == 'odd')]
+        return DriveFrame(
+            frame.stamp_ns,
+            frame.points_stamp_ns,
+            frame.rgb,
+            points,
+            self.camera,
+            self.T_camera_lidar,
+        )
 
 
 def rectified_from_lidar(camera: Camera, T_camera_lidar: np.ndarray) -> np.ndarray:

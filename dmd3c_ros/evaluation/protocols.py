@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,6 +14,7 @@ import numpy as np
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.datasets import LINES, DepthDataset, Sample, keep_lines
 from dmd3c_ros.io.depth_png import quantized, read_depth_png, write_depth_png
+from dmd3c_ros.io.read_ahead import reading_ahead
 
 from .metrics import (
     MISSING_POLICIES,
@@ -220,9 +220,8 @@ def evaluate(
     """
     scoring = scoring or protocol(name)
     result = Evaluation(predictor.name, name, scoring, predictor.details)
-    for index, reading in _read_ahead(
-        dataset, range(len(dataset)) if indices is None else indices
-    ):
+    indices = range(len(dataset)) if indices is None else indices
+    for index, reading in reading_ahead(dataset.__getitem__, indices, ahead=1):
         try:
             sample = prepared(reading.result(), scoring)
             started = perf_counter()
@@ -239,21 +238,6 @@ def evaluate(
         if on_progress is not None:
             on_progress()
     return result
-
-
-def _read_ahead(
-    dataset: DepthDataset, indices: Iterable[int]
-) -> Iterator[tuple[int, Future[Sample]]]:
-    """Yield the frames in order while the next one is being read."""
-    with ThreadPoolExecutor(1) as pool:
-        before = None
-        for index in indices:
-            reading = pool.submit(dataset.__getitem__, index)
-            if before is not None:
-                yield before
-            before = index, reading
-        if before is not None:
-            yield before
 
 
 def protocol(name: str) -> Scoring:
@@ -324,7 +308,7 @@ def write_submission(
         OSError: a prediction cannot be written.
     """
     failures = {}
-    for index, reading in _read_ahead(dataset, range(len(dataset))):
+    for index, reading in reading_ahead(dataset.__getitem__, range(len(dataset)), ahead=1):
         try:
             sample = reading.result()
             depth = quantized(predictor(sample))

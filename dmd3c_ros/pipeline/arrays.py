@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+
+
+class CompletionInputs(NamedTuple):
+    """What one completion takes: rgb (H, W, 3) uint8; sparse (H, W) float32, m, 0 = unknown;
+    K (3, 3), pixels."""
+
+    rgb: np.ndarray
+    sparse: np.ndarray
+    K: np.ndarray
 
 
 def complete_points(

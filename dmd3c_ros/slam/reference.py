@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.datasets.drives import RigFrame, rectified_from_lidar
+from dmd3c_ros.datasets.drives import DriveFrame, rectified_from_lidar
 
 
 class Reference:
@@ -23,7 +23,7 @@ class Reference:
         self._first: np.ndarray | None = None
         self._icp: _SweepOdometry | None = None
 
-    def add(self, frame: RigFrame) -> np.ndarray:
+    def add(self, frame: DriveFrame) -> np.ndarray:
         """Pose of the frame's rectified camera in that of the first frame."""
         pose = frame.T_world_camera
         if pose is None:
@@ -53,6 +53,6 @@ class _SweepOdometry:
         self._odometry = KissICP(config)
 
     def add(self, points: np.ndarray) -> np.ndarray:
-        """T_world_lidar (4, 4) of the sweep (N, 3)."""
-        self._odometry.register_frame(points.astype(np.float64), np.empty(0))
+        """T_world_lidar (4, 4) of the sweep (N, 3 or more)."""
+        self._odometry.register_frame(points[:, :3].astype(np.float64), np.empty(0))
         return self._odometry.last_pose.copy()

@@ -15,9 +15,8 @@ from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames
 from dmd3c_ros.bags.selection import IMAGE
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import DepthCompleter
-from dmd3c_ros.datasets.drives import RigFrame, drive_frame
+from dmd3c_ros.datasets.drives import DriveFrame, RecordedDrive
 from dmd3c_ros.io.depth_png import read_depth_png
-from dmd3c_ros.io.kitti_raw import KittiDrive
 from dmd3c_ros.messages.images import depth_from_image
 from dmd3c_ros.pipeline.arrays import complete_points
 from dmd3c_ros.slam.reference import Reference
@@ -43,7 +42,7 @@ class ViewFrame(NamedTuple):
     T_world_camera: np.ndarray | None = None
 
 
-def of_drive(frames: Iterable[RigFrame], completer: DepthCompleter) -> Iterator[ViewFrame]:
+def of_drive(frames: Iterable[DriveFrame], completer: DepthCompleter) -> Iterator[ViewFrame]:
     """Frames of a drive, completed; with the simulator's poses, else KISS-ICP's if installed."""
     reference: Reference | None = Reference()
     for frame in frames:
@@ -85,7 +84,7 @@ def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
             )
 
 
-def of_run(folder: Path, drive: KittiDrive | None = None) -> Iterator[ViewFrame]:
+def of_run(folder: Path, drive: RecordedDrive | None = None) -> Iterator[ViewFrame]:
     """Depth images that `complete kitti` or `demo` wrote; with the drive, all that belongs to
     them. Raises FileNotFoundError where there are none.
     """
@@ -102,7 +101,7 @@ def of_run(folder: Path, drive: KittiDrive | None = None) -> Iterator[ViewFrame]
         if index is None:
             yield ViewFrame(number * _PERIOD_NS, dense=dense)
         else:
-            frame = drive_frame(drive, index)
+            frame = drive[index]
             yield ViewFrame(frame.stamp_ns, frame.rgb, frame.sparse(), dense, None, frame.camera)
 
 

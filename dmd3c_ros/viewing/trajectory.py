@@ -15,7 +15,7 @@ from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import find_inputs
 from dmd3c_ros.core.transform_buffer import TransformError
-from dmd3c_ros.datasets.drives import RigFrame
+from dmd3c_ros.datasets.drives import DriveFrame
 from dmd3c_ros.messages.clouds import cloud_to_points
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.pipeline.outputs import OUTPUTS
@@ -65,7 +65,9 @@ class _Poses:
             )
             points = cloud_to_points(cloud)
             self._reference.add(
-                RigFrame(frame.stamp_ns, frame.rgb, points, frame.camera, extrinsics)
+                DriveFrame(
+                    frame.stamp_ns, frame.stamp_ns, frame.rgb, points, frame.camera, extrinsics
+                )
             )
         return self._reference.poses[-1] if self._reference.poses else None
 

@@ -14,7 +14,7 @@ from rosbags.interfaces import QosDurability, QosReliability
 from dmd3c_ros.bags.frames import read_transforms
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError, Record, Topic
-from dmd3c_ros.bags.selection import Inputs, find_inputs
+from dmd3c_ros.bags.selection import InputTopics, find_inputs
 from dmd3c_ros.core.ranges import check_ranges, ranged
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.messages.stamps import stamp_ns_of
@@ -125,7 +125,7 @@ class BagPlayer(Playback):
             output.publish(bytes(record.data))
         return output is not None
 
-    def _inputs(self) -> Inputs | None:
+    def _inputs(self) -> InputTopics | None:
         """The camera's and the LiDAR's topics, where it is clear which they are."""
         try:
             inputs = find_inputs(self._bag)
@@ -136,7 +136,7 @@ class BagPlayer(Playback):
             self._tell_extrinsics(inputs)
         return inputs
 
-    def _tell_extrinsics(self, inputs: Inputs) -> None:
+    def _tell_extrinsics(self, inputs: InputTopics) -> None:
         """Without tf2_msgs, /tf_static is not published: the parameter that stands in for it."""
         try:
             image, cloud = (self._bag.first(topic) for topic in (inputs.image, inputs.points))

@@ -6,17 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
+from dmd3c_ros.datasets.drives import RINGS, Drive, RecordedDrive
 from dmd3c_ros.node.parameters import Parameters
 
 from .playback import play
-from .player import Drive, DriveFrame, Player
-
-RINGS = ('all', 'even', 'odd')
-# Of a drive with one frame, which has no rate of its own: KITTI's.
-_SINGLE_FRAME_PERIOD_NS = 100_000_000
+from .player import Player
 
 
 @dataclass(frozen=True)
@@ -41,36 +35,12 @@ class KittiSettings:
             raise ValueError(f'rings: expected one of {", ".join(RINGS)}; got {self.rings!r}')
 
 
-class RecordedDrive(Drive):
-    """A KITTI raw drive, read frame by frame."""
-
-    def __init__(self, settings: KittiSettings) -> None:
-        self._drive = KittiDrive(settings.drive, settings.camera)
-        self._rings = settings.rings
-        self.camera, self.T_camera_lidar = self._drive.camera, self._drive.T_camera_lidar
-        gaps = np.diff([self.stamp_ns(index) for index in range(len(self))])
-        self.period_ns = int(np.median(gaps)) if len(gaps) else _SINGLE_FRAME_PERIOD_NS
-
-    def __len__(self) -> int:
-        return len(self._drive)
-
-    def stamp_ns(self, index: int) -> int:
-        """Time of the image."""
-        return self._drive.stamp_ns(index)
-
-    def __getitem__(self, index: int) -> DriveFrame:
-        frame = self._drive[index]
-        points = frame.points
-        if self._rings != 'all':
-            points = points[ring_indices(points) % 2 == (self._rings == 'odd')]
-        return DriveFrame(frame.stamp_ns, frame.points_stamp_ns, frame.rgb, points)
-
-
 PARAMETER_GROUPS = (('', KittiSettings),)
 
 
 def _open(parameters: Parameters) -> Drive:
-    return RecordedDrive(parameters.get(KittiSettings))
+    settings = parameters.get(KittiSettings)
+    return RecordedDrive(settings.drive, camera=settings.camera, rings=settings.rings)
 
 
 def main(args: Sequence[str] | None = None) -> int:

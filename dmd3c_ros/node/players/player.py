@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.datasets.drives import Drive
 from dmd3c_ros.io.read_ahead import read_ahead
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
@@ -31,40 +30,6 @@ _TOPICS = {'image_rect': Image, 'camera_info': CameraInfo, 'points': PointCloud2
 _GROUND_TRUTH = 'ground_truth/image_rect'
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-class DriveFrame(NamedTuple):
-    """What a player publishes at one instant; stamps in ns, points (N, 3 or 4) float32, m.
-
-    depth: exact depth (H, W) float32, m, 0 = none, where the drive has it.
-    """
-
-    stamp_ns: int
-    points_stamp_ns: int
-    rgb: np.ndarray
-    points: np.ndarray
-    depth: np.ndarray | None = None
-
-
-class Drive(ABC):
-    """A finite sequence of frames of one rig."""
-
-    camera: Camera
-    T_camera_lidar: np.ndarray
-    period_ns: int
-    """Time from the last frame to the first of the next loop."""
-    has_depth = False
-    """Whether frames carry exact depth."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def stamp_ns(self, index: int) -> int:
-        """Stamp of a frame's image, without reading the frame."""
-
-    @abstractmethod
-    def __getitem__(self, index: int) -> DriveFrame: ...
 
 
 class _Messages(NamedTuple):

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dmd3c_ros.core.ranges import check_ranges, ranged
+from dmd3c_ros.datasets.drives import Drive, SimulatedDrive
 from dmd3c_ros.node.parameters import Parameters
-from dmd3c_ros.simulation import KINDS, PATTERNS, Rig, drive, lidar_mount, pinhole
+from dmd3c_ros.simulation import KINDS, PATTERNS
 
 from .playback import play
-from .player import Drive, DriveFrame, Player
+from .player import Player
 
 _log = logging.getLogger(__name__)
 
@@ -50,39 +51,25 @@ class SimSettings:
                 )
 
 
-class SimulatedDrive(Drive):
-    """A drive that is rendered as a whole when it is made, so that playing it costs little."""
-
-    has_depth = True
-
-    def __init__(self, settings: SimSettings) -> None:
-        self.camera = pinhole(settings.width, settings.height, settings.field_of_view)
-        self.T_camera_lidar = lidar_mount()
-        self.period_ns = round(1e9 / settings.frame_rate)
-        # The present as the origin, so that stamps look like those of a live sensor.
-        self._start_ns = time.time_ns()
-        rig = Rig(self.camera, self.T_camera_lidar, PATTERNS[settings.lidar])
-        _log.info('rendering %d frames of a simulated %s', settings.frames, settings.scene)
-        frames = drive(settings.seed, settings.frames, rig, settings.scene, settings.frame_rate)
-        self._frames = [(frame.rgb, frame.points, frame.depth) for frame in frames]
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def stamp_ns(self, index: int) -> int:
-        """Time of a frame; image and sweep share it."""
-        return self._start_ns + index * self.period_ns
-
-    def __getitem__(self, index: int) -> DriveFrame:
-        stamp_ns = self.stamp_ns(index)
-        return DriveFrame(stamp_ns, stamp_ns, *self._frames[index])
-
-
 PARAMETER_GROUPS = (('', SimSettings),)
 
 
 def _open(parameters: Parameters) -> Drive:
-    return SimulatedDrive(parameters.get(SimSettings))
+    """The whole drive, rendered before it is played, so that playing it costs little."""
+    settings = parameters.get(SimSettings)
+    _log.info('rendering %d frames of a simulated %s', settings.frames, settings.scene)
+    return SimulatedDrive(
+        settings.scene,
+        settings.seed,
+        settings.lidar,
+        settings.frames,
+        settings.frame_rate,
+        settings.width,
+        settings.height,
+        settings.field_of_view,
+        # The present as the origin, so that stamps look like those of a live sensor.
+        start_ns=time.time_ns(),
+    ).render()
 
 
 def main(args: Sequence[str] | None = None) -> int:
