@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from training_data import save_teacher
 
-from dmd3c_ros.core import mono
 from dmd3c_ros.core.fusion import fold_batch_norms
-from dmd3c_ros.core.mono import weights
-from dmd3c_ros.core.mono.transformers_names import from_transformers, to_transformers
+from dmd3c_ros.core.networks import mono
+from dmd3c_ros.core.weights import mono as weights
 from dmd3c_ros.core.weights.checkpoint import CheckpointError
+from dmd3c_ros.core.weights.transformers_names import from_transformers, to_transformers
 
 STUDENTS = ('topformer_tiny', 'topformer_small', 'topformer_base')
 # Millions of parameters that the authors of Depth Anything V2 give, and of Topformer's encoder.

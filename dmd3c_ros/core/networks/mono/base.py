@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..networks.base import Convention
+from ..base import Convention
 
 
 class MonoOutput(NamedTuple):

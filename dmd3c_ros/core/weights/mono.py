@@ -11,11 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..weights.checkpoint import CheckpointError, misfits, read_state
-from . import build, names
-from .base import MonoNetwork
-from .dpt import DepthAnything, DepthAnythingConfig
-from .student import Student
+from ..networks.mono import MonoNetwork, build, names
+from ..networks.mono.dpt import DepthAnything, DepthAnythingConfig
+from ..networks.mono.student import Student
+from .checkpoint import CheckpointError, misfits, read_state
 from .transformers_names import from_transformers, is_transformers
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.base import Convention
+from ..base import Convention
 from .base import MonoNetwork, MonoOutput
 from .topformer import CONFIGS, Topformer
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks.base import Convention
+from ..base import Convention
 from .base import MonoNetwork, MonoOutput
 from .dinov2 import PATCH, Dinov2
 
