@@ -17,6 +17,7 @@ _REGISTRY = {
     'lrru_small': ('lrru', 'lrru_small'),
     'lrru_base': ('lrru', 'lrru_base'),
     'completionformer': ('completionformer', 'CompletionFormer'),
+    'two_stage': ('two_stage', 'TwoStage'),
 }
 
 

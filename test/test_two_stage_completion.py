@@ -1,0 +1,98 @@
+"""Two-stage completion: a student's depth, aligned to the points, under the completion."""
+
+import numpy as np
+import pytest
+import torch
+
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.networks.mono import MonoOutput
+
+HEIGHT, WIDTH = 64, 96
+K = np.array([[80.0, 0, 48], [0, 80.0, 32], [0, 0, 1]])
+
+
+class Oracle(torch.nn.Module):
+    """A student that reads inverse depth, but for scale and shift, from the image's red."""
+
+    def forward(self, image):
+        return MonoOutput(3 * image[:, :1] - 7, ())
+
+
+def scene(points=12, seed=0):
+    """Image that shows inverse depth, depth and sparse depth, (1, c, H, W)."""
+    rng = np.random.default_rng(seed)
+    depth = np.full((HEIGHT, WIDTH), 12.0) - np.linspace(0, 6, HEIGHT)[:, None]
+    depth[20:44, 30:70] = 3.0
+    sparse = np.zeros_like(depth)
+    chosen = rng.choice(depth.size, points, replace=False)
+    sparse.flat[chosen] = depth.flat[chosen]
+    depth, sparse = (torch.tensor(x)[None, None].float() for x in (depth, sparse))
+    return (1 / depth).expand(-1, 3, -1, -1), depth, sparse
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return networks.build('two_stage', student='topformer_tiny', scale=1.0).eval()
+
+
+def mae(found, depth):
+    return float((found - depth).abs().mean())
+
+
+def test_a_good_student_needs_few_points(network):
+    network.mono = Oracle()
+    image, depth, sparse = scene(12)
+    intrinsics = torch.tensor(K[None]).float()
+    with torch.no_grad():
+        two = network(image, sparse, intrinsics).depth
+        one = networks.build('light').eval()(image, sparse, intrinsics).depth
+    # Neither was trained: what is left is the prior of each.
+    assert mae(two, depth) < 0.15 < 1.0 < mae(one, depth)
+
+
+def test_points_that_disagree_with_the_student_are_followed(network):
+    network.mono = Oracle()
+    image, depth, sparse = scene(600)
+    bent = depth * torch.linspace(0.7, 1.3, WIDTH)
+    sparse = torch.where(sparse > 0, bent, sparse)
+    with torch.no_grad():
+        found = network(image, sparse, torch.tensor(K[None]).float()).depth
+    assert mae(found, bent) < 0.35 * mae(depth, bent)
+
+
+def test_only_the_second_stage_learns(network):
+    network.train()
+    image, _, sparse = scene()
+    output = network(image, sparse, torch.tensor(K[None]).float())
+    assert [level.shape[-2:] for level in output.pyramid] == [(16, 24), (32, 48), (64, 96)]
+    sum(level.log().mean() for level in output.pyramid).backward()
+    assert all(p.grad is None for p in network.mono.parameters())
+    assert any(p.grad is not None for p in network.completion.parameters())
+    assert not network.mono.training and network.completion.training
+
+
+def test_no_point_is_no_depth_and_no_nan(network):
+    image, _, sparse = scene()
+    with torch.no_grad():
+        output = network(image, 0 * sparse, torch.tensor(K[None]).float())
+    assert not output.depth.any() and output.confidence.isfinite().all()
+
+
+def test_the_completer_takes_it_like_any_network(tmp_path):
+    torch.manual_seed(0)
+    network = networks.build('two_stage')
+    path = tmp_path / 'weights.pth'
+    torch.save({'net': network.state_dict()}, path)
+    completer = DepthCompleter(CompleterConfig(weights=str(path), device='cpu'))
+    assert completer.name == 'two_stage'
+    image, _, sparse = scene(40)
+    rgb = (image[0] * 255).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    depth, confidence = completer.complete(rgb[:61, :93], sparse[0, 0, :61, :93].numpy(), K)
+    assert depth.shape == (61, 93) and (depth > 0).all() and np.isfinite(confidence).all()
+
+
+def test_weights_of_ones_own_are_asked_for():
+    with pytest.raises(FileNotFoundError, match=r'no weights come .* your own training'):
+        DepthCompleter(CompleterConfig(model='two_stage', device='cpu'))
