@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_data import made_sample, save_teacher
+from training_data import made_sample, make_shards, save_teacher
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
@@ -605,3 +605,47 @@ def test_the_simulation_refuses_sizes_without_sense():
     for changes in ({'height': 8}, {'zoom_max': 0.5}, {'surface': 'voxels'}):
         with pytest.raises(ValueError, match='expected'):
             SimulationConfig(**changes)
+
+
+def test_a_shard_that_was_cut_off_is_named_with_the_sample(tmp_path):
+    make_shards(tmp_path, 3)
+    path = tmp_path / 'shard-000000.tar'
+    whole, places = path.read_bytes(), json.loads(path.with_suffix('.json').read_text())
+    reader = ShardReader(tmp_path)
+    for suffix in ('jpg', 'depth.png', 'json'):
+        offset, size = places['samples']['000000001'][suffix]
+        # Within the member, and before its first byte, where OpenCV refuses to decode nothing.
+        for end in (offset + size // 2, offset):
+            path.write_bytes(whole[:end])
+            with pytest.raises(ValueError, match=rf'{path}: sample 000000001 .* ends within its'):
+                reader[1]
+            assert reader[0].rgb.shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize('content', ['', '{"samples": {"0000', '[]', '{}'])
+def test_an_index_that_does_not_read_is_named(content, tmp_path):
+    make_shards(tmp_path, 2)
+    index = tmp_path / 'shard-000000.json'
+    index.write_text(content)
+    with pytest.raises(ValueError, match=f'{index}: expected the index of a shard'):
+        ShardReader(tmp_path)
+    index.unlink()
+    with pytest.raises(FileNotFoundError, match=f'{index}: expected the index of a shard'):
+        ShardReader(tmp_path)
+
+
+def test_a_wrong_setting_is_blamed_on_where_it_stands(tmp_path):
+    file = tmp_path / 'settings.yaml'
+    file.write_text('sources: [{name: coco}]\n')
+    # The file alone lacks `out`, which the overrides give.
+    with pytest.raises(ValueError, match=r'^--set sed=3: unknown sed; expected some of'):
+        load(GenerateConfig, file, ['out=x', 'sed=3', 'batch=2'])
+    with pytest.raises(
+        ValueError, match=r'^--set teacher\.size=tall: teacher\.size: expected int'
+    ):
+        load(GenerateConfig, file, ['out=x', 'teacher.size=tall'])
+    with pytest.raises(ValueError, match=rf'^{file}: GenerateConfig: .*out'):
+        load(GenerateConfig, file, ['batch=2'])
+    file.write_text('out: x\nsorces: []\n')
+    with pytest.raises(ValueError, match=rf'^{file}: unknown sorces'):
+        load(GenerateConfig, file, ['batch=2'])

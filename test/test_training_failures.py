@@ -85,8 +85,9 @@ def test_a_corrupt_picture_is_named_and_the_repaired_run_ends_as_if_nothing_had_
     assert train(configuration(kitti, good)) == ''
     content = (kitti / FRAME).read_bytes()
     (kitti / FRAME).write_bytes(content[: len(content) // 3])
-    # In a process of its own the loader must tell the name too.
-    assert str(kitti / FRAME) in train(configuration(kitti, bad, workers=1))
+    # From a process of its own the loader must tell the name too, without its traceback.
+    message = train(configuration(kitti, bad, workers=1))
+    assert message.startswith(f'stage2: {kitti / FRAME}: ') and '\n' not in message
     assert not (bad / 'last.ckpt').exists() or state(bad)['global_step'] < 4
     (kitti / FRAME).write_bytes(content)
     assert train(configuration(kitti, bad)) == ''
@@ -94,6 +95,22 @@ def test_a_corrupt_picture_is_named_and_the_repaired_run_ends_as_if_nothing_had_
     assert got['global_step'] == expected['global_step'] == 4
     for name, tensor in expected['state_dict'].items():
         torch.testing.assert_close(got['state_dict'][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_samples_that_do_not_read_are_left_out_on_request(kitti, tmp_path, caplog):
+    (kitti / FRAME).write_bytes(b'')
+    out = tmp_path / 'run'
+    assert train(configuration(kitti, out, skip_unreadable=True, iterations=5)) == ''
+    assert state(out)['global_step'] == 5
+    messages = [r.getMessage() for r in caplog.records if 'left out' in r.getMessage()]
+    assert messages and all(str(kitti / FRAME) in message for message in messages)
+
+
+def test_where_nothing_reads_a_run_ends_although_it_may_leave_samples_out(kitti, tmp_path):
+    for file in (kitti / FRAME).parent.glob('*.png'):
+        file.write_bytes(b'')
+    message = train(configuration(kitti, tmp_path / 'run', skip_unreadable=True))
+    assert str((kitti / FRAME).parent) in message and '\n' not in message
 
 
 def test_a_missing_calibration_is_named(kitti, tmp_path):

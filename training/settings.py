@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 import typing
 from collections.abc import Sequence
@@ -30,18 +31,41 @@ def load(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
         raise ValueError(f'{path}: expected YAML: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{path}: expected keys and values, got {type(content).__name__}')
+    try:
+        return from_dict(cls, _changed(content, overrides))
+    except ValueError as error:
+        raise ValueError(f'{_blamed(cls, path, content, overrides)}: {error}') from error
+
+
+def _changed(content: dict, overrides: Sequence[str]) -> dict:
+    content = copy.deepcopy(content)
     for override in overrides:
         _override(content, override)
-    try:
-        return from_dict(cls, content)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
+    return content
+
+
+def _blamed(cls: type, path: Path, content: dict, overrides: Sequence[str]) -> str:
+    """What makes settings wrong: the first override that spoils them, or else the file.
+
+    The file alone may lack what the overrides give, and so be wrong in another way.
+    """
+    faults = []
+    for count in range(len(overrides) + 1):
+        try:
+            from_dict(cls, _changed(content, overrides[:count]))
+            faults.append(None)
+        except ValueError as error:
+            faults.append(str(error))
+    for override, before, after in zip(overrides, faults, faults[1:], strict=False):
+        if after == faults[-1] != before:
+            return f'--set {override}'
+    return str(path)
 
 
 def _override(content: dict, override: str) -> None:
     key, equals, value = override.partition('=')
     if not equals or not key:
-        raise ValueError(f'expected key=value, got {override!r}')
+        raise ValueError(f'--set: expected key=value, got {override!r}')
     *parents, last = key.split('.')
     for parent in parents:
         content = content.setdefault(parent, {})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from training.data.guard import Guarded, checked, collate
 
 
 class NumberSampler(Sampler):
@@ -24,7 +26,17 @@ class NumberSampler(Sampler):
         return iter(numbers[self._rank :: self._world])
 
 
-class ResumableLoader(DataLoader):
+class SampleLoader(DataLoader):
+    """A loader that ends at a sample that does not read with one line that names it."""
+
+    def __init__(self, samples: Dataset, batch: int, skip: bool = False, **settings: Any) -> None:
+        super().__init__(Guarded(samples, skip), batch, collate_fn=collate, **settings)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(checked, super().__iter__())
+
+
+class ResumableLoader(SampleLoader):
     """A loader whose sampler already begins at the right place; this tells Lightning so."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.evaluation.metrics import depth_metrics
 from training.data.samples import Samples
 from training.engine.images import validation_picture
-from training.engine.loaders import NumberSampler, ResumableLoader
+from training.engine.loaders import NumberSampler, ResumableLoader, SampleLoader
 from training.engine.schedule import make_optimizer, make_scheduler
 from training.engine.settings import TrainConfig
 from training.losses.objectives import in_metres
@@ -70,6 +70,7 @@ class Training(pl.LightningModule):
         return ResumableLoader(
             self._samples,
             c.batch // world // c.accumulate,
+            skip=c.skip_unreadable,
             sampler=sampler,
             num_workers=c.workers,
             prefetch_factor=4 if c.workers else None,
@@ -80,7 +81,7 @@ class Training(pl.LightningModule):
         held_out = self._samples.held_out
         trainer = self.trainer
         numbers = range(trainer.global_rank, len(held_out), trainer.world_size)
-        return DataLoader(held_out, 1, sampler=numbers)
+        return SampleLoader(held_out, 1, sampler=numbers)
 
     def configure_optimizers(self) -> dict:
         optimizer = make_optimizer(self.config, self.network)

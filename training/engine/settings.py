@@ -57,6 +57,8 @@ class TrainConfig:
         them between GPUs.
     max_depth: deeper ground truth does not count in validation, m.
     validate_every, checkpoint_every, log_every: iterations. pictures: of each validation.
+    skip_unreadable: train on other samples in place of those that do not read, which the log
+        names; validation never does.
     workers: loader processes of each training process. accelerator, devices, nodes: as Lightning's
         Trainer takes them; 0 devices are all. Under torchrun its processes count instead.
     """
@@ -94,6 +96,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     log_every: int = 50
     pictures: int = 4
+    skip_unreadable: bool = False
     workers: int = 4
     accelerator: str = 'auto'
     devices: int = 0
@@ -161,6 +164,7 @@ class TrainConfig:
             'checkpoint_every',
             'log_every',
             'pictures',
+            'skip_unreadable',
         ):
             del content[name]
         return content

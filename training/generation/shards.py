@@ -170,6 +170,16 @@ def _scan(path: Path) -> tuple[dict[str, dict[str, tuple[int, int]]], int]:
     return index, end
 
 
+def _read_index(path: Path) -> dict[str, dict[str, list[int]]]:
+    """Where the members of each sample lie, by key. Raises FileNotFoundError, ValueError."""
+    try:
+        return json.loads(path.read_text())['samples']
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{path}: expected the index of a shard') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path}: expected the index of a shard: {error}') from error
+
+
 class ShardReader:
     """Samples of a folder of finished shards, by number, in any order and from any process.
 
@@ -182,7 +192,7 @@ class ShardReader:
         # loader anew, since counting references copies the pages that a fork shares.
         shards, keys, places = [], [], []
         for number, path in enumerate(self._paths):
-            samples = json.loads(path.with_suffix('.json').read_text())['samples']
+            samples = _read_index(path.with_suffix('.json'))
             if samples:
                 shards.append(np.full(len(samples), number, np.int32))
                 keys.append(np.array(list(samples)))
@@ -207,7 +217,9 @@ class ShardReader:
                 for suffix, (offset, size) in zip(_MEMBERS, self._places[index], strict=True):
                     if size:
                         file.seek(offset)
-                        members[suffix] = file.read(size)
+                        members[suffix] = data = file.read(size)
+                        if len(data) < size:
+                            raise ValueError(f'the file ends within its .{suffix}')
             return decode_sample(members)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, cv2.error) as error:
             raise ValueError(f'{path}: sample {key} does not read: {error}') from error
