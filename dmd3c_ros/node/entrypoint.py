@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import rclpy
 import rclpy.logging
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
@@ -20,6 +22,22 @@ NodeT = TypeVar('NodeT', bound=Node)
 # A thread inside a network cannot be interrupted; launch kills a node that takes 5 s to end.
 _CLOSING_S = 3.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# What a node cannot start with, and says in one line.
+_START_ERRORS = (ValueError, OSError, ImportError, NameValidationException)
+# What rcl says of arguments and parameter files -> how to write them.
+_REMEDIES = {
+    'Sequence should be of same type': 'ROS takes no list that mixes whole numbers with others: '
+    'write each with a point, [0.0, 0.5] instead of [0, 0.5]',
+    'Cannot have a value before ros__parameters': 'below the name of the node, ros__parameters '
+    '(with two underscores) is expected, and below that the parameters',
+    'Sequences cannot be key': 'a parameter holds no list of lists: '
+    'write the numbers of a matrix as one list, row by row',
+    'No value at line': "a parameter has no value: leave it out, or write '' for an empty text",
+    'Error parsing a event': 'this is no YAML: is the indentation right, and every quote closed?',
+    'Error opening YAML file': 'is the path right, and may the file be read?',
+    'parse remap rule': 'expected FROM:=TO, both of them valid names of ROS',
+    'ROS_DOMAIN_ID': 'expected a whole number from 0 to 232 in the environment',
+}
 
 
 def run(
@@ -31,7 +49,8 @@ def run(
 ) -> int:
     """Make a node, spin it until it is done or interrupted, close it; returns the exit status.
 
-    What it cannot start with (a parameter, a missing file or package) is logged in one line.
+    What it cannot start with (an argument, a parameter, a missing file or package) is logged in
+    one line.
     Both signals interrupt it in every state, and are ignored from then on: the process must end
     after this. Where closing takes longer than `closing_s`, because a frame or a model is still in
     the works, it ends without it; None waits.
@@ -39,12 +58,14 @@ def run(
     with _interruptible(closing_s) as closing:
         node = None
         try:
-            rclpy.init(args=args)
+            try:
+                rclpy.init(args=args)
+            except RuntimeError as error:
+                return _refuse(name, _explained(error))
             try:
                 node = make()
-            except (ValueError, OSError, ImportError) as error:
-                rclpy.logging.get_logger(name).fatal(str(error))
-                return 1
+            except _START_ERRORS as error:
+                return _refuse(name, str(error))
             return spin(node)
         except (KeyboardInterrupt, ExternalShutdownException):
             return 0
@@ -100,6 +121,21 @@ def _interruptible(
         # Python gives up handlers of its own before the process is gone, but not this one.
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+
+
+def _refuse(name: str, reason: str) -> int:
+    rclpy.logging.get_logger(name).fatal(reason)
+    return 1
+
+
+def _explained(error: RuntimeError) -> str:
+    """Why rcl does not initialize, in the words of rcl without its source lines, and a remedy."""
+    # The exception for arguments that ROS does not know is private, and holds but their list.
+    if type(error).__name__ == 'UnknownROSArgsError':
+        return f'unknown arguments of ROS: {error}; those of your own belong before --ros-args'
+    text = re.sub(r', at \S+:\d+', '', str(error))
+    hints = [hint for words, hint in _REMEDIES.items() if words in text]
+    return '; '.join([text, *hints[:1]])
 
 
 def _leave(status: int) -> None:
