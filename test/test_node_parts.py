@@ -100,6 +100,41 @@ def test_a_worker_never_makes_the_giver_wait():
     worker.stop()
 
 
+def test_a_worker_that_a_signal_interrupts_in_a_put_still_ends():
+    def interrupted(put, moment: int) -> bool:
+        """Is there a line of this number, at which the put is interrupted?"""
+        lines = iter(range(1, moment + 1))
+
+        def trace(frame, event, arg):
+            if event == 'line' and next(lines, moment) == moment:
+                raise KeyboardInterrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            put(0)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    for moment in range(1, 100):
+        worker = NewestWins(lambda item: None)
+        time.sleep(0.01)
+        ends = not interrupted(worker.put, moment)
+        # Once the thread waits again, for what comes or for the end.
+        time.sleep(0.01)
+        stopping = threading.Thread(target=worker.stop, daemon=True)
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive(), f'interrupted at line {moment} of it'
+        if ends:
+            break
+    assert moment > 2
+
+
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_a_worker_whose_handler_fails_is_seen_to_have_failed():
     worker = NewestWins(lambda item: 1 / item)
