@@ -44,10 +44,30 @@ def test_backprojection_inverts_projection(camera: Camera) -> None:
     cloud = camera.backproject(depth)
     assert cloud.dtype == np.float32
     assert np.isnan(cloud[depth == 0]).all()
-    uv, z = camera.project(cloud[depth > 0])
+    uv, z = camera.rectified.project(cloud[depth > 0])
     rows, cols = np.nonzero(depth)
     np.testing.assert_allclose(uv, np.stack([cols, rows], 1), atol=2e-3)
     np.testing.assert_allclose(z, depth[depth > 0], rtol=1e-5)
+
+
+def test_points_of_a_depth_image_are_those_that_consumers_make_of_it() -> None:
+    """By the formulas of image_geometry and depth_image_proc, which know fx, fy, cx, cy alone."""
+    camera = kitti_like()
+    depth = np.random.default_rng(2).uniform(1, 80, (192, 640)).astype(np.float32)
+    v, u = np.mgrid[:192, :640]
+    ray = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones((192, 640))], -1)
+    expected = ray * depth[..., None]
+    np.testing.assert_allclose(camera.backproject(depth), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_the_rectified_frame_lies_where_rotation_and_fourth_column_say() -> None:
+    camera, X = kitti_like(), points_ahead()
+    in_rectified = X @ camera.T_rectified[:3, :3].T + camera.T_rectified[:3, 3]
+    expected, depth = camera.project(X)
+    uv, z = camera.rectified.project(in_rectified)
+    np.testing.assert_allclose(uv, expected)
+    np.testing.assert_allclose(z, depth)
+    np.testing.assert_array_equal(camera.rectified.K, camera.K)
 
 
 def test_backprojection_marks_what_is_not_finite() -> None:

@@ -353,7 +353,7 @@ def test_a_coloured_cloud_is_organised_and_projects_back_onto_its_pixels():
     values = np.frombuffer(cloud.data, np.float32).reshape(4, 6, 4)
     assert np.isnan(values[2, 3, :3]).all()
     known = depth > 0
-    uv, z = camera.project(values[known][:, :3])
+    uv, z = camera.rectified.project(values[known][:, :3])
     np.testing.assert_allclose(z, depth[known], rtol=1e-5)
     np.testing.assert_allclose(uv, np.argwhere(known)[:, ::-1], atol=1e-2)
     packed = values.view(np.uint32)[..., 3]

@@ -246,9 +246,23 @@ def test_drive_gives_frames_camera_and_extrinsics(tmp_path):
     assert (frame.rgb == 2).all()
     np.testing.assert_array_equal(frame.points[:, :3], POINTS)
     assert (drive.camera.width, drive.camera.height) == (WIDTH, HEIGHT)
-    np.testing.assert_allclose(drive.camera.P[:, 3], [4, 0.2, 0.003])
-    np.testing.assert_allclose(drive.camera.R, [[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
-    np.testing.assert_allclose(drive.T_camera_lidar @ [1, 0, 0, 1], [0.1, 0.2, 1.3, 1])
+
+
+def test_a_drives_points_are_seen_where_its_calibration_says(tmp_path):
+    """KITTI's own formula: P_rect_02 R_rect_00 T_velo_to_cam X."""
+    drive = KittiDrive(make_drive(tmp_path))
+    P = np.array([[30, 0, 20, 4], [0, 30, 12, 0.2], [0, 0, 1, 0.003]])
+    R_rect = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    X = np.array([[8, 1, 2.0], [12, -3, 0.5]])
+    of_camera0 = X @ np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]]).T + [0.1, 0.2, 0.3]
+    u, v, w = P[:, :3] @ R_rect @ of_camera0.T + P[:, 3:]
+    T = drive.T_camera_lidar
+    pixels, depth = drive.camera.project(X @ T[:3, :3].T + T[:3, 3])
+    np.testing.assert_allclose(pixels, np.stack([u / w, v / w], 1))
+    np.testing.assert_allclose(depth, w)
+    # The camera's frame is the rectified camera's own, as consumers of depth take it.
+    assert not drive.camera.P[:, 3].any()
+    np.testing.assert_array_equal(drive.camera.R, np.eye(3))
 
 
 def test_frames_missing_on_one_side_are_named_and_keep_their_stamps(tmp_path, caplog):

@@ -63,8 +63,8 @@ def test_a_drive_is_published_whole_with_its_own_stamps(folder, probe, drive):
         np.testing.assert_array_equal(cloud_to_points(cloud), POINTS)
         assert [field.name for field in cloud.fields] == ['x', 'y', 'z', 'intensity']
     camera = camera_from_info(infos[0])
-    np.testing.assert_array_equal(camera.P[:, 3], [4, 0.2, 0.003])
-    np.testing.assert_array_equal(camera.R, [[0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(camera.P, [[30, 0, 20, 0], [0, 30, 12, 0], [0, 0, 1, 0]])
+    np.testing.assert_array_equal(camera.R, np.eye(3))
 
 
 @pytest.mark.parametrize('prefetch', [2, 100])

@@ -14,7 +14,7 @@ from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
-from dmd3c_ros.datasets.drives import DriveFrame, SimulatedDrive, rectified_from_lidar
+from dmd3c_ros.datasets.drives import DriveFrame, SimulatedDrive
 from dmd3c_ros.io.images import write_rgb
 from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.odometry import OdometrySettings, RgbdOdometry
@@ -149,19 +149,6 @@ def test_a_drive_without_poses_is_tracked_by_its_sweeps():
     np.testing.assert_allclose(reference.poses[-1], expected, atol=0.03)
     np.testing.assert_array_equal(reference.poses[0], np.eye(4))
     assert reference.name == 'kiss-icp on the sweeps'
-
-
-def test_the_rectified_camera_sits_where_its_projection_says():
-    P = np.array([[700, 0, 600, 45], [0, 700, 180, 0.2], [0, 0, 1, 0.003]])
-    camera = Camera(P, 1242, 375, rotation_from_euler(0.01, 0.02, -0.01))
-    T_camera_lidar = transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], [0.1, -0.2, -0.3])
-    points = np.array([[10, 2, 1.0], [30, -5, 0]])
-    seen = np.c_[points, np.ones(2)] @ rectified_from_lidar(camera, T_camera_lidar).T
-    uv = seen[:, :3] @ camera.K.T
-    in_camera = np.c_[points, np.ones(2)] @ T_camera_lidar.T
-    expected, depth = camera.project(in_camera[:, :3])
-    np.testing.assert_allclose(uv[:, :2] / uv[:, 2:], expected)
-    np.testing.assert_allclose(seen[:, 2], depth)
 
 
 def test_what_cannot_be_compared_is_refused(frames, tmp_path):

@@ -102,6 +102,27 @@ def test_a_window_and_binning_rectify_to_the_same_part_of_the_image(x, y, column
         assert np.hypot(*(bent.spot_at(rectified.rgb, pixel, reach) - pixel)) < 0.15
 
 
+@pytest.mark.parametrize(
+    ('column', 'degrees', 'text'),
+    [(-44.0, 0.0, 'lies 0.500 m and 0.00 degrees from'), (0.0, 3.0, '0.000 m and 3.00 degrees')],
+)
+def test_a_camera_that_lies_off_its_frame_is_told_of_once(column, degrees, text, caplog):
+    camera = bent.rectified(bent.turned(degrees))
+    info = info_of(camera)
+    info.p[3] = column
+    reader = ImageRectifier(True, 'image_raw')
+    for shift in range(2):
+        info.p[2] += shift
+        reader.read(np.zeros((120, 160, 3), np.uint8), info, HEADER)
+    assert caplog.text.count(text) == 1
+
+
+def test_a_camera_in_its_own_frame_needs_no_word(caplog):
+    info = info_of(bent.rectified())
+    ImageRectifier(True, 'image_raw').read(np.zeros((120, 160, 3), np.uint8), info, HEADER)
+    assert not caplog.text
+
+
 def test_an_empty_p_is_taken_from_k_for_a_raw_image():
     info = info_of(bent.rectified())
     info.p, info.r = [0.0] * 12, [0.0] * 9

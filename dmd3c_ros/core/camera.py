@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .transforms import transform
+
 _LARGEST = 1e9
 
 
@@ -14,10 +16,12 @@ class Camera:
     """Projection of a rectified image: pixel ~ P [R X; 1].
 
     X is a point in the camera's optical frame (REP 103: x right, y down, z forward; metres).
-    Integer pixel coordinates are pixel centres.
+    Integer pixel coordinates are pixel centres. Depth, and the points that `backproject` makes of
+    it, are those of the rectified frame, in which pixel ~ K X: the two frames differ in the second
+    camera of a stereo pair, and in one that rectifying turns.
 
     P: (3, 4) projection matrix, pixels. The fourth column places the optical centre of a camera
-        that shares its frame with another one (a stereo pair, KITTI's camera 2).
+        that shares its frame with another one (a stereo pair).
     width, height: image size, pixels.
     R: (3, 3) rectifying rotation, from the optical frame to the rectified frame.
     """
@@ -73,6 +77,16 @@ class Camera:
         return self.P[:, :3].copy()
 
     @property
+    def T_rectified(self) -> np.ndarray:
+        """T_rectified_optical (4, 4), m: P = K [I | t] has the rectified frame's origin at -t."""
+        return transform(self.R, np.linalg.solve(self.P[:, :3], self.P[:, 3]))
+
+    @property
+    def rectified(self) -> Camera:
+        """This camera with the rectified frame for its own: R is the identity, P is [K | 0]."""
+        return Camera.from_K(self.P[:, :3], self.width, self.height)
+
+    @property
     def fx(self) -> float:
         """Focal length along x, pixels."""
         return float(self.P[0, 0])
@@ -121,22 +135,20 @@ class Camera:
             return uvw[:, :2] / z[:, None], z
 
     def backproject(self, depth: np.ndarray) -> np.ndarray:
-        """Points (H, W, 3) float32 of the optical frame, m, of a depth image (H, W), m.
+        """Points (H, W, 3) float32 of the rectified frame, m, of a depth image (H, W), m.
 
+        As depth_image_proc and RTAB-Map make them, which know neither R nor P's fourth column.
         NaN where the depth is 0 or not finite.
         """
         if depth.shape != (self.height, self.width):
             raise ValueError(
                 f'depth: expected {(self.height, self.width)} as the camera, got {depth.shape}'
             )
-        # Solve P [R X; 1] = depth * (u, v, 1): X is linear in the depth along each pixel's ray.
-        inverse = np.linalg.inv(self.P[:, :3] @ self.R)
+        inverse = np.linalg.inv(self.P[:, :3])
         u = (np.arange(self.width) * inverse[:, :1] + inverse[:, 2:]).astype(np.float32)  # (3, W)
         v = (np.arange(self.height) * inverse[:, 1:2]).astype(np.float32)  # (3, H)
         known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
-        offset = (inverse @ self.P[:, 3]).astype(np.float32)
         points = np.empty((*depth.shape, 3), np.float32)
         for axis in range(3):
-            rays = np.add.outer(v[axis], u[axis])
-            np.subtract(rays * known, offset[axis], out=points[..., axis])
+            np.multiply(np.add.outer(v[axis], u[axis]), known, out=points[..., axis])
         return points

@@ -13,7 +13,6 @@ import numpy as np
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
-from dmd3c_ros.core.transforms import transform
 from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
 RINGS = ('all', 'even', 'odd')
@@ -186,11 +185,3 @@ class RecordedDrive(Drive):
             self.camera,
             self.T_camera_lidar,
         )
-
-
-def rectified_from_lidar(camera: Camera, T_camera_lidar: np.ndarray) -> np.ndarray:
-    """T_rectified_lidar (4, 4): from the LiDAR's frame to the frame in which depth is measured.
-
-    Camera's P = K [I | t] places the rectified camera at -t in the frame that R turns into.
-    """
-    return transform(camera.R, np.linalg.solve(camera.K, camera.P[:, 3])) @ T_camera_lidar

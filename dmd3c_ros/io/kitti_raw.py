@@ -42,8 +42,9 @@ class KittiFrame(NamedTuple):
 class KittiDrive:
     """The frames of one drive that have both an image and a sweep, in order.
 
-    `camera` is the rectified camera (P_rect_0X, with R_rect_00 as its rectifying rotation) and
-    `T_camera_lidar` (4, 4) takes Velodyne points into camera 0's unrectified optical frame.
+    `camera` is the rectified one of P_rect_0X, and `T_camera_lidar` (4, 4) takes Velodyne points
+    into its own frame, in which depth is measured: over camera 0's, R_rect_00 and P_rect_0X's
+    fourth column.
     `missing` names what one side lacks. Raises FileNotFoundError and ValueError naming the file.
     """
 
@@ -60,8 +61,10 @@ class KittiDrive:
         self._images, self._sweeps = images, sweeps
         self._image_stamps = read_stamps(self.path / camera / 'timestamps.txt', images)
         self._sweep_stamps = read_stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
-        self.camera = rectified_camera(self.calibration('calib_cam_to_cam.txt'), camera)
-        self.T_camera_lidar = read_rigid_transform(self.calibration('calib_velo_to_cam.txt'))
+        of_the_rig = rectified_camera(self.calibration('calib_cam_to_cam.txt'), camera)
+        T_camera0_lidar = read_rigid_transform(self.calibration('calib_velo_to_cam.txt'))
+        self.camera = of_the_rig.rectified
+        self.T_camera_lidar = of_the_rig.T_rectified @ T_camera0_lidar
 
     def __len__(self) -> int:
         return len(self.names)
@@ -199,7 +202,10 @@ def _entry(entries: dict[str, np.ndarray], key: str, shape: tuple[int, ...], pat
 
 
 def rectified_camera(path: Path, camera: str) -> Camera:
-    """The camera ('image_02', ...) of a calib_cam_to_cam.txt; ValueError names what it lacks."""
+    """The camera ('image_02', ...) of a calib_cam_to_cam.txt, in camera 0's optical frame.
+
+    Raises ValueError naming what the file lacks.
+    """
     entries = _read_calibration(path)
     number = camera[-2:]
     width, height = _entry(entries, f'S_rect_{number}', (2,), path).astype(int)

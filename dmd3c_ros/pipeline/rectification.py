@@ -19,6 +19,8 @@ from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.types import Header
 
 _log = logging.getLogger(__name__)
+# Nearer than this to each other, two frames of a camera are one.
+_SAME_PLACE_M, _SAME_DIRECTION_RAD = 1e-3, 1e-3
 
 
 class RectifiedImage(NamedTuple):
@@ -83,6 +85,8 @@ class ImageRectifier:
             if self._rectify:
                 rectifier = _rectifier(info, camera)
             self._warn(info)
+            if self._camera is None:
+                _tell_of_two_frames(camera)
             self._calibration, self._camera, self._rectifier = calibration, camera, rectifier
         return self._camera
 
@@ -110,6 +114,21 @@ def _rectifier(info: Any, camera: Camera) -> Rectifier:
         return Rectifier(distortion_from_info(info), camera)
     except ValueError as error:
         raise MessageError(f'camera_info: {error}') from error
+
+
+def _tell_of_two_frames(camera: Camera) -> None:
+    """Extrinsics lead into the optical frame, depth comes out in the rectified one."""
+    T = camera.T_rectified
+    metres = np.linalg.norm(T[:3, 3])
+    radians = np.arccos(np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1))
+    if metres > _SAME_PLACE_M or radians > _SAME_DIRECTION_RAD:
+        _log.warning(
+            "by R and P's fourth column in camera_info, the rectified camera lies %.3f m and %.2f "
+            'degrees from the frame that the extrinsics lead into; depth and clouds are those of '
+            'the rectified camera, as their consumers take them',
+            metres,
+            np.degrees(radians),
+        )
 
 
 def _key(info: Any) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmd3c_ros.datasets.drives import DriveFrame, rectified_from_lidar
+from dmd3c_ros.datasets.drives import DriveFrame
 
 
 class Reference:
@@ -28,7 +28,7 @@ class Reference:
         pose = frame.T_world_camera
         if pose is None:
             self._icp = self._icp or _SweepOdometry()
-            T_camera_lidar = rectified_from_lidar(frame.camera, frame.T_camera_lidar)
+            T_camera_lidar = frame.camera.T_rectified @ frame.T_camera_lidar
             pose = self._icp.add(frame.points) @ np.linalg.inv(T_camera_lidar)
         self.name = 'simulator' if self._icp is None else 'kiss-icp on the sweeps'
         if self._first is None:

@@ -111,9 +111,8 @@ class RerunLog:
         depth = np.where(frame.dense <= _FARTHEST_SHOWN_M, frame.dense, np.float32(0))
         if frame.confidence is not None:
             depth = np.where(frame.confidence >= self._min_confidence, depth, np.float32(0))
-        rectified = Camera.from_K(camera.K, camera.width, camera.height)
         every = (slice(None, None, _CLOUD_EVERY),) * 2
-        points, known = rectified.backproject(depth)[every], depth[every] > 0
+        points, known = camera.backproject(depth)[every], depth[every] > 0
         return points[known], None if frame.rgb is None else frame.rgb[every][known]
 
     def _depth_image(self, depth: np.ndarray) -> Any:

@@ -82,12 +82,8 @@ def real_sweeps(drive: KittiDrive, count: int) -> Iterator[SweepStatistics]:
 
 def simulated_sweeps(drive: KittiDrive, count: int) -> Iterator[SweepStatistics]:
     """Statistics of sweeps of as many streets, with the drive's own camera and mount."""
-    # The simulation's LiDAR is mounted against the rectified camera, which has no offset.
-    camera = Camera.from_K(drive.camera.K, drive.camera.width, drive.camera.height)
-    offset = np.eye(4)
-    offset[:3, :3] = drive.camera.R
-    offset[:3, 3] = np.linalg.inv(drive.camera.K) @ drive.camera.P[:, 3]
-    rig = Rig(camera, offset @ drive.T_camera_lidar, PATTERNS['hdl64e'], camera_mount(1.65))
+    camera = drive.camera
+    rig = Rig(camera, drive.T_camera_lidar, PATTERNS['hdl64e'], camera_mount(1.65))
     for seed in range(count):
         frame = capture(build('street', 1000 + seed), rig, time_s=1.0)
         yield statistics(frame.points, frame.ring, camera, rig.T_camera_lidar)
