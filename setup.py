@@ -61,6 +61,7 @@ setup(
         'console_scripts': [
             f'bag_player = {PACKAGE}.node.players.bag_player:main',
             f'completion_node = {PACKAGE}.completion_node:main',
+            f'completion_rviz = {PACKAGE}.node.rviz:main',
             f'dmd3c = {PACKAGE}.cli:main',
             f'droid_feeder = {PACKAGE}.node.droid_feeder:main',
             f'kitti_player = {PACKAGE}.node.players.kitti_player:main',

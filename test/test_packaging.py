@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 EXECUTABLES = {
     'bag_player',
     'completion_node',
+    'completion_rviz',
     'dmd3c',
     'droid_feeder',
     'kitti_player',
