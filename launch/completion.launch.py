@@ -33,10 +33,8 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context) -> list:
-    # RViz shows one camera: the first.
-    first = next(iter(actions.camera_namespaces(context)), '')
+    environment = actions.middleware_environment(context, SHARE)
     return [
-        *actions.fastdds_environment(context, SHARE),
-        *actions.completion_nodes(context),
-        *actions.rviz(context, SHARE, first),
+        *actions.completion_nodes(context, environment),
+        *actions.rviz(context, environment, actions.topic_remappings(context)),
     ]

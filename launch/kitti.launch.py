@@ -32,15 +32,15 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context) -> list:
+    environment = actions.middleware_environment(context, SHARE)
     return [
-        *actions.fastdds_environment(context, SHARE),
-        actions.completion_node(context),
-        *actions.rviz(context, SHARE),
-        _player(context),
+        actions.completion_node(context, environment),
+        *actions.rviz(context, environment),
+        _player(context, environment),
     ]
 
 
-def _player(context) -> Node:
+def _player(context, environment: dict[str, str]) -> Node:
     """The player itself tells the time, so it must not wait for /clock."""
     settings = actions.given(context, ('drive', *PLAYER_ARGUMENTS))
     drive = str(Path(settings.pop('drive')).expanduser().resolve())
@@ -50,7 +50,8 @@ def _player(context) -> Node:
     return Node(
         package=actions.PACKAGE,
         executable='kitti_player',
-        namespace=actions.given(context, ['namespace']).get('namespace'),
+        namespace=actions.namespace_of(context),
         output='screen',
+        additional_env=environment,
         parameters=[parameters],
     )

@@ -31,9 +31,12 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context) -> list:
+    environment, remappings = (
+        actions.middleware_environment(context, SHARE),
+        actions.topic_remappings(context),
+    )
     return [
-        *actions.fastdds_environment(context, SHARE),
-        actions.completion_node(context, actions.topic_remappings(context)),
-        *rtabmap.nodes(context),
-        *actions.rviz(context, SHARE),
+        actions.completion_node(context, environment, remappings),
+        *rtabmap.nodes(context, environment),
+        *actions.rviz(context, environment, remappings),
     ]

@@ -1,10 +1,12 @@
-"""The launch files, with small stand-ins for `launch` and `launch_ros` of a ROS install."""
+"""The launch files, with `launch` and `launch_ros` where they are, else with small stand-ins."""
 
+import importlib.util
 import json
+import os
 import runpy
 import sys
 import types
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,101 +14,120 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ('completion', 'kitti', 'slam')
-# One set for all tests: what has been imported once keeps what it was given then.
-_INSTALLED: set[str] = set()
+MODULES = ('actions', 'middleware', 'rtabmap')
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+# The repository's folder of launch files is no such package.
+REAL = bool(importlib.util.find_spec('launch') and importlib.util.find_spec('launch').origin)
 
 
-@dataclass
-class DeclareLaunchArgument:
-    name: str
-    default_value: str | None = None
-    description: str = ''
+class StandIn:
+    """An action that is given by keywords, as those of launch are."""
+
+    known: tuple[str, ...] = ()
+
+    def __init__(self, **given) -> None:
+        assert given.keys() <= set(self.known), f'unknown: {given.keys() - set(self.known)}'
+        self.__dict__.update(given)
 
 
-@dataclass
-class SetEnvironmentVariable:
-    name: str
-    value: str
+class DeclareLaunchArgument(StandIn):
+    known = 'default_value', 'description'
+
+    def __init__(self, name: str, **given) -> None:
+        super().__init__(**given)
+        self.name = name
+
+    def visit(self, context) -> None:
+        default = getattr(self, 'default_value', None)
+        if default is None:
+            assert self.name in context.launch_configurations, f'{self.name} is required'
+        else:
+            context.launch_configurations.setdefault(self.name, default)
 
 
-@dataclass
-class OpaqueFunction:
-    function: object
+class OpaqueFunction(StandIn):
+    known = ('function',)
+
+    def visit(self, context) -> list:
+        return self.function(context)
 
 
-@dataclass
 class LaunchDescription:
-    entities: list
+    def __init__(self, entities: list) -> None:
+        self.entities = entities
 
 
-@dataclass
+class LaunchContext:
+    def __init__(self) -> None:
+        self.launch_configurations: dict[str, str] = {}
+
+
 class LaunchConfiguration:
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
 
-    def perform(self, context: dict) -> str:
-        return context[self.name]
+    def perform(self, context) -> str:
+        return context.launch_configurations[self.name]
 
 
-@dataclass
-class Node:
-    package: str
-    executable: str
-    namespace: str | None = None
-    output: str = 'log'
-    parameters: list = ()
-    remappings: list = ()
-    arguments: list = ()
-    additional_env: dict | None = None
+class NodeAction(StandIn):
+    known = (
+        *('package', 'executable', 'name', 'namespace', 'parameters', 'remappings'),
+        *('ros_arguments', 'arguments', 'output', 'additional_env', 'respawn', 'respawn_delay'),
+    )
+
+
+STAND_INS = {
+    'launch': {'LaunchDescription': LaunchDescription, 'LaunchContext': LaunchContext},
+    'launch.actions': {
+        'DeclareLaunchArgument': DeclareLaunchArgument,
+        'OpaqueFunction': OpaqueFunction,
+    },
+    'launch.substitutions': {'LaunchConfiguration': LaunchConfiguration},
+    'launch_ros': {},
+    'launch_ros.actions': {'Node': NodeAction},
+}
 
 
 @pytest.fixture(autouse=True)
 def launch_packages(monkeypatch):
-    """Stand-ins under the real names; a keyword that the real classes lack would fail here."""
-    modules = {
-        'launch': {'LaunchDescription': LaunchDescription},
-        'launch.actions': {
-            cls.__name__: cls
-            for cls in (DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable)
-        },
-        'launch.substitutions': {'LaunchConfiguration': LaunchConfiguration},
-        'launch_ros': {},
-        'launch_ros.actions': {'Node': Node},
-    }
-    for name, content in modules.items():
-        module = types.ModuleType(name)
-        vars(module).update(content)
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launch.actions', raising=False)
-    for name in PROFILE_VARIABLES:
+    """Nodes remember what they were given; the classes refuse keywords that they do not know."""
+    if not REAL:
+        for name, content in STAND_INS.items():
+            module = types.ModuleType(name)
+            vars(module).update(content)
+            monkeypatch.setitem(sys.modules, name, module)
+    actions = importlib.import_module('launch_ros.actions')
+
+    class Node(actions.Node):
+        def __init__(self, **given) -> None:
+            super().__init__(**given)
+            self.given = types.SimpleNamespace(**{'arguments': [], 'remappings': [], **given})
+
+    monkeypatch.setattr(actions, 'Node', Node)
+    forget_modules()
+    for name in (*PROFILE_VARIABLES, 'OMP_NUM_THREADS'):
         monkeypatch.delenv(name, raising=False)
     yield
-    sys.modules.pop('dmd3c_ros.node.launch.actions', None)
+    forget_modules()
 
 
-class PackageNotFoundError(LookupError):
-    pass
+def forget_modules() -> None:
+    """What these modules have imported is another one in the next test."""
+    for name in MODULES:
+        sys.modules.pop(f'dmd3c_ros.node.launch.{name}', None)
+        vars(importlib.import_module('dmd3c_ros.node.launch')).pop(name, None)
 
 
-@pytest.fixture
-def installed(monkeypatch) -> set[str]:
-    """Packages that ament finds; a stand-in for ament_index_python."""
-    packages = _INSTALLED
-    packages |= {'rtabmap_slam', 'rtabmap_odom', 'rtabmap_viz'}
-
-    def get_package_share_directory(name: str) -> str:
-        if name not in packages:
-            raise PackageNotFoundError(name)
-        return f'/opt/ros/share/{name}'
-
-    module = types.ModuleType('ament_index_python.packages')
-    module.PackageNotFoundError = PackageNotFoundError
-    module.get_package_share_directory = get_package_share_directory
-    monkeypatch.setitem(sys.modules, 'ament_index_python', types.ModuleType('ament_index_python'))
-    monkeypatch.setitem(sys.modules, 'ament_index_python.packages', module)
-    monkeypatch.delitem(sys.modules, 'dmd3c_ros.node.launch.rtabmap', raising=False)
-    yield packages
-    sys.modules.pop('dmd3c_ros.node.launch.rtabmap', None)
+@pytest.fixture(autouse=True)
+def installed(monkeypatch, tmp_path) -> Path:
+    """Folder with a file for each package that ament finds."""
+    folder = tmp_path / 'ros/share/ament_index/resource_index/packages'
+    folder.mkdir(parents=True)
+    for name in ('rtabmap_slam', 'rtabmap_odom', 'rtabmap_viz', 'rviz2'):
+        (folder / name).touch()
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'ros'))
+    return folder
 
 
 def description(name: str) -> list:
@@ -114,90 +135,150 @@ def description(name: str) -> list:
     return file['generate_launch_description']().entities
 
 
-def start(name: str, **arguments: str) -> list:
-    """The actions that a launch with these arguments comes to."""
-    entities = description(name)
-    declared = [e for e in entities if isinstance(e, DeclareLaunchArgument)]
-    unknown = arguments.keys() - {argument.name for argument in declared}
+def declared(name: str) -> list:
+    kind = importlib.import_module('launch.actions').DeclareLaunchArgument
+    return [entity for entity in description(name) if isinstance(entity, kind)]
+
+
+def start(name: str, pushed_namespace: str = '', **arguments: str) -> list:
+    """What the nodes are given that a launch with these arguments comes to."""
+    unknown = arguments.keys() - {argument.name for argument in declared(name)}
     assert not unknown, f'not declared: {unknown}'
-    context = {a.name: arguments.get(a.name, a.default_value) for a in declared}
-    (opaque,) = (e for e in entities if isinstance(e, OpaqueFunction))
-    return opaque.function(context)
+    context = importlib.import_module('launch').LaunchContext()
+    context.launch_configurations.update(arguments)
+    if pushed_namespace:
+        # As PushRosNamespace of an including launch file leaves it.
+        context.launch_configurations['ros_namespace'] = pushed_namespace
+    actions = [a for entity in description(name) for a in entity.visit(context) or ()]
+    return [action.given for action in actions]
 
 
-def nodes(actions: list) -> dict[str, Node]:
-    return {action.executable: action for action in actions if isinstance(action, Node)}
+def nodes(started: list) -> dict[str, types.SimpleNamespace]:
+    return {node.executable: node for node in started}
 
 
-@pytest.mark.usefixtures('installed')
 @pytest.mark.parametrize('name', FILES)
 def test_every_argument_is_declared_at_the_top_with_a_description(name):
-    arguments = [e for e in description(name) if isinstance(e, DeclareLaunchArgument)]
+    arguments = declared(name)
     assert len(arguments) > 8
     assert all(argument.description for argument in arguments)
     assert len({argument.name for argument in arguments}) == len(arguments)
 
 
-@pytest.mark.usefixtures('installed')
 @pytest.mark.parametrize('name', FILES)
 def test_launch_files_pass_no_parameter_that_was_not_given(name):
     given = {'drive': '/data/drive'} if name == 'kitti' else {}
     node = nodes(start(name, **given))['completion_node']
     assert node.parameters == []
-    assert list(node.remappings) == []
+    assert node.remappings == []
+    assert (node.name, node.respawn, node.ros_arguments) == (None, False, [])
 
 
 def test_given_arguments_reach_the_node_with_their_types(tmp_path):
-    actions = start(
+    (tmp_path / 'mine.yaml').touch()
+    started = start(
         'completion',
         image='/cam/image',
         points='/lidar',
-        params_file='mine.yaml',
+        params_file=str(tmp_path / 'mine.yaml'),
         model='nearest',
         T_camera_lidar='[0, 0, 0.5, 0, 0, 0, 1]',
+        sync_slop='0.03',
+        min_confidence='0.5',
+        autostart='false',
         use_sim_time='true',
         namespace='front',
+        node_name='depth',
+        log_level='debug',
+        respawn='true',
     )
-    node = nodes(actions)['completion_node']
+    node = nodes(started)['completion_node']
     assert node.parameters == [
-        'mine.yaml',
-        {'model': 'nearest', 'T_camera_lidar': [0, 0, 0.5, 0, 0, 0, 1], 'use_sim_time': True},
+        str(tmp_path / 'mine.yaml'),
+        {
+            'model': 'nearest',
+            'T_camera_lidar': [0, 0, 0.5, 0, 0, 0, 1],
+            'sync_slop': 0.03,
+            'min_confidence': 0.5,
+            'autostart': False,
+            'use_sim_time': True,
+        },
     ]
-    assert node.remappings == [('image_rect', '/cam/image'), ('points', '/lidar')]
-    assert node.namespace == 'front'
+    assert (node.name, node.namespace, node.respawn) == ('depth', '/front', True)
+    assert node.ros_arguments == ['--log-level', 'debug']
+
+
+@pytest.mark.parametrize(
+    ('image', 'info'),
+    [
+        ('/cam0/image_rect', '/cam0/camera_info'),
+        ('/cam0/image_raw/compressed', '/cam0/camera_info'),
+        ('color/image_raw', 'color/camera_info'),
+        ('image_raw', None),
+    ],
+)
+def test_camera_info_lies_beside_the_image_unless_it_is_named(image, info):
+    node = nodes(start('completion', image=image, points='/lidar'))['completion_node']
+    expected = {'image_rect': image, 'points': '/lidar'} | ({'camera_info': info} if info else {})
+    assert dict(node.remappings) == expected
+    named = nodes(start('completion', image=image, camera_info='/calib'))['completion_node']
+    assert dict(named.remappings)['camera_info'] == '/calib'
+
+
+def test_a_parameter_file_that_is_missing_ends_the_launch(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r'params_file: .* got rig\.yaml'):
+        start('completion', params_file='rig.yaml')
+    (tmp_path / 'rig.yaml').touch()
+    monkeypatch.setenv('HOME', str(tmp_path))
+    node = nodes(start('completion', params_file='~/rig.yaml'))['completion_node']
+    assert node.parameters == [str(tmp_path / 'rig.yaml')]
 
 
 def test_several_cameras_get_a_node_each_and_share_the_lidar(monkeypatch):
-    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setattr('os.cpu_count', lambda: 8)
-    actions = start(
+    started = start(
         'completion',
         cameras='[front, cams/rear]',
         image='image_raw',
         points='ouster/points',
         namespace='rig',
-        params_file='rig.yaml',
         rectify='true',
         rviz='true',
     )
-    started = [a for a in actions if isinstance(a, Node) and a.executable == 'completion_node']
-    assert [node.namespace for node in started] == ['/rig/front', '/rig/cams/rear']
-    for node in started:
+    completing = [node for node in started if node.executable == 'completion_node']
+    assert [node.namespace for node in completing] == ['/rig/front', '/rig/cams/rear']
+    for node in completing:
         assert dict(node.remappings) == {
             'image_rect': 'image_raw',
             'points': '/rig/ouster/points',
         }
-        assert node.parameters == ['rig.yaml', {'rectify': True}]
+        assert node.parameters == [{'rectify': True}]
         assert node.additional_env['OMP_NUM_THREADS'] == '4'
-    assert nodes(actions)['rviz2'].namespace == '/rig/front'
+    seen = nodes(started)['completion_rviz']
+    assert seen.namespace == '/rig/front'
+    assert dict(seen.remappings) == dict(completing[0].remappings)
 
 
 def test_threads_and_the_lidars_topic_may_be_the_users_own(monkeypatch):
     monkeypatch.setenv('OMP_NUM_THREADS', '3')
-    started = [a for a in start('completion', cameras='left,right') if isinstance(a, Node)]
+    started = start('completion', cameras='left,right')
     assert [node.namespace for node in started] == ['/left', '/right']
     assert all(dict(node.remappings) == {'points': '/points'} for node in started)
     assert all('OMP_NUM_THREADS' not in node.additional_env for node in started)
+
+
+@pytest.mark.parametrize(
+    ('namespace', 'base'), [('', '/robot'), ('rig', '/robot/rig'), ('/other', '/other')]
+)
+def test_nodes_nest_in_the_namespace_of_an_including_launch(namespace, base):
+    pushed = {'pushed_namespace': '/robot', 'namespace': namespace}
+    (single,) = start('completion', **pushed)
+    assert single.namespace.rstrip('/') == base
+    several = start('completion', cameras='front,rear', points='lidar', **pushed)
+    assert [node.namespace for node in several] == [f'{base}/front', f'{base}/rear']
+    assert {dict(node.remappings)['points'] for node in several} == {f'{base}/lidar'}
+    played = start('kitti', drive='/d', **pushed) + start('slam', **pushed)
+    assert {node.namespace.rstrip('/') for node in played} == {base}
 
 
 @pytest.mark.parametrize(
@@ -226,25 +307,33 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
     assert set(actions._PARAMETERS) <= known
     player = {name for name, _ in entries(kitti_player.PARAMETER_GROUPS)}
     player |= {item.name for item in fields(PlayerSettings)}
-    actions = start('kitti', drive='~/d', camera='image_03', rate='0.5', use_sim_time='true')
-    parameters = nodes(actions)['kitti_player'].parameters[0]
+    started = start('kitti', drive='~/d', camera='image_03', rate='0.5', use_sim_time='true')
+    parameters = nodes(started)['kitti_player'].parameters[0]
     assert parameters.keys() <= player
     assert (parameters['rate'], parameters['publish_clock']) == (0.5, True)
     assert Path(parameters['drive']).is_absolute()
 
 
-def test_rviz_starts_on_demand_with_a_layout_of_topics_that_exist():
-    from dmd3c_ros.node.inputs import TOPICS as INPUTS
-    from dmd3c_ros.pipeline.outputs import OUTPUTS
+def test_rviz_is_given_the_topics_of_the_node():
+    assert 'completion_rviz' not in nodes(start('completion'))
+    assert 'completion_rviz' not in nodes(start('kitti', drive='/d', rviz='false'))
+    assert nodes(start('kitti', drive='/d'))['completion_rviz'].remappings == []
+    for name in ('completion', 'slam'):
+        started = nodes(
+            start(name, rviz='true', image='/cam0/image_rect', points='/lidar', namespace='rig')
+        )
+        node, seen = started['completion_node'], started['completion_rviz']
+        assert seen.remappings == node.remappings != []
+        assert seen.namespace == node.namespace == '/rig'
 
-    assert 'rviz2' not in nodes(start('completion'))
-    assert 'rviz2' not in nodes(start('kitti', drive='/d', rviz='false'))
-    node = nodes(start('kitti', drive='/d'))['rviz2']
-    layout = yaml.safe_load(Path(node.arguments[1]).read_text())
-    displays = layout['Visualization Manager']['Displays']
-    topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
-    assert topics <= INPUTS.keys() | OUTPUTS.keys()
-    assert {'depth_registered/points', 'depth_registered/color', 'confidence'} <= topics
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_launch_without_rviz_ends_before_it_starts_anything(name, installed):
+    (installed / 'rviz2').unlink()
+    arguments = {'drive': '/d'} if name == 'kitti' else {}
+    with pytest.raises(RuntimeError, match=r'rviz2 is not installed: sudo apt .* rviz:=false'):
+        start(name, rviz='true', **arguments)
+    assert start(name, rviz='false', **arguments)
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
@@ -252,33 +341,56 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
         start('completion', rviz='maybe')
 
 
-def profiles(actions: list) -> dict[str, str]:
-    return {a.name: a.value for a in actions if isinstance(a, SetEnvironmentVariable)}
+@pytest.mark.parametrize('name', FILES)
+def test_the_fast_dds_profile_is_that_of_our_own_processes_alone(name):
+    started = start(name, rviz='true', **({'drive': '/d'} if name == 'kitti' else {}))
+    assert len(started) > 1
+    for node in started:
+        assert {node.additional_env[variable] for variable in PROFILE_VARIABLES} == {
+            str(ROOT / 'config/fastdds.xml')
+        }
+    assert not any(variable in os.environ for variable in PROFILE_VARIABLES)
 
 
-def test_the_fast_dds_profile_is_set_before_any_node_starts():
-    actions = start('completion')
-    kinds = [type(action) for action in actions]
-    assert kinds.index(Node) > kinds.index(SetEnvironmentVariable)
-    assert profiles(actions).keys() == set(PROFILE_VARIABLES)
-    assert all(Path(path) == ROOT / 'config/fastdds.xml' for path in profiles(actions).values())
+def profile(**arguments: str) -> set[str]:
+    """Profiles that completion_node is given."""
+    environment = nodes(start('completion', **arguments))['completion_node'].additional_env
+    return {environment[variable] for variable in PROFILE_VARIABLES if variable in environment}
 
 
 @pytest.mark.parametrize('variable', PROFILE_VARIABLES)
 def test_a_profile_of_the_users_own_is_left_alone(monkeypatch, variable):
     monkeypatch.setenv(variable, '/etc/mine.xml')
-    assert profiles(start('completion')) == {}
-    chosen = profiles(start('completion', fastdds_profile='/etc/other.xml'))
-    assert set(chosen.values()) == {'/etc/other.xml'}
+    assert profile() == set()
+    assert profile(fastdds_profile='/etc/other.xml') == {'/etc/other.xml'}
 
 
 def test_the_profile_can_be_turned_off():
-    assert profiles(start('completion', fastdds_profile='none')) == {}
+    assert profile(fastdds_profile='none') == set()
+
+
+@pytest.mark.parametrize(('room_mb', 'segment_mb'), [(1000, 64), (64, 16), (20, None), (0, None)])
+def test_segments_are_as_large_as_shared_memory_allows(
+    monkeypatch, tmp_path, caplog, room_mb, segment_mb
+):
+    from dmd3c_ros.node.launch import middleware
+
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    monkeypatch.setattr(middleware, '_room', lambda: room_mb << 20)
+    chosen = profile()
+    if segment_mb is None:
+        assert chosen == set()
+    else:
+        text = Path(*chosen).read_text()
+        assert f'<segment_size>{segment_mb << 20}</segment_size>' in text
+        assert text.replace(str(segment_mb << 20), '') == (
+            ROOT / 'config/fastdds.xml'
+        ).read_text().replace(str(64 << 20), '')
+    assert ('--shm-size' in caplog.text) is (segment_mb != 64)
 
 
 def test_waiting_threads_of_the_network_leave_the_core_soon():
-    nodes = [action for action in start('completion') if isinstance(action, Node)]
-    (node,) = [node for node in nodes if node.executable == 'completion_node']
+    node = nodes(start('completion', fastdds_profile='none'))['completion_node']
     assert node.additional_env == {'OMP_WAIT_POLICY': 'ACTIVE', 'GOMP_SPINCOUNT': '1000'}
 
 
@@ -304,7 +416,6 @@ def test_the_parameter_file_lists_every_parameter_with_its_default():
 # ---------------------------------------------------------------------------- RTAB-Map
 
 
-@pytest.mark.usefixtures('installed')
 def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
     from dmd3c_ros.pipeline.outputs import OUTPUTS
 
@@ -312,7 +423,7 @@ def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
     assert started.keys() == {'completion_node', 'rgbd_odometry', 'rtabmap'}
     for name, package in (('rgbd_odometry', 'rtabmap_odom'), ('rtabmap', 'rtabmap_slam')):
         node = started[name]
-        assert (node.package, node.namespace) == (package, 'front')
+        assert (node.package, node.namespace) == (package, '/front')
         topics = dict(node.remappings)
         assert topics['rgb/image'] == '/cam/image'
         assert {topics['depth/image'], topics['rgb/camera_info']} <= OUTPUTS.keys()
@@ -325,7 +436,6 @@ def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
     assert started['rtabmap'].arguments == ['-d']
 
 
-@pytest.mark.usefixtures('installed')
 def test_a_robot_with_odometry_of_its_own_and_an_old_map_keeps_them():
     started = nodes(
         start('slam', odometry='false', odom_topic='/odom', delete_map='false', rtabmap_viz='true')
@@ -340,8 +450,8 @@ def test_a_robot_with_odometry_of_its_own_and_an_old_map_keeps_them():
 
 
 def test_a_launch_without_rtabmap_says_what_to_install(installed):
-    installed.remove('rtabmap_odom')
-    with pytest.raises(RuntimeError, match='needs rtabmap_odom, which is not installed: sudo apt'):
+    (installed / 'rtabmap_odom').unlink()
+    with pytest.raises(RuntimeError, match='rtabmap_odom is not installed: sudo apt install ros-'):
         start('slam')
     assert 'rtabmap' in nodes(start('slam', odometry='false'))
 

@@ -12,7 +12,7 @@ import yaml
 from ros_graph import ROOT
 
 from dmd3c_ros.node.inputs import TOPICS as INPUTS
-from dmd3c_ros.node.publishers import TOPICS as OUTPUTS
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 
 TEMPLATE = ROOT / 'config/completion.rviz'
 # Instead of RViz: tells its arguments, and waits for a signal.

@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from dmd3c_ros.node.threads import ENVIRONMENT
+
+from . import middleware
 
 PACKAGE = 'dmd3c_ros'
 
@@ -31,14 +34,20 @@ NODE_ARGUMENTS = {
     'rectify': 'true for raw images: their distortion is undone',
     'T_camera_lidar': 'extrinsics [x, y, z, qx, qy, qz, qw] or 16 numbers by rows; else from TF',
     'fixed_frame': 'frame of TF that stands still, such as odom, to correct for motion over',
+    'sync_slop': 'largest time between an image and its sweep, s',
+    'min_confidence': 'depth below it is published as unknown, 0 to 1',
+    'autostart': 'false to leave configuring and activating to a lifecycle manager',
     'namespace': 'namespace of the node and its topics',
+    'node_name': "the node's name, instead of completion_node; sections of params_file go by it",
+    'log_level': 'debug, info, warn, error or fatal',
+    'respawn': 'true to start the node again 2 s after it has ended by itself',
     'use_sim_time': 'true to take the time from /clock',
     'fastdds_profile': 'Fast DDS profile file, instead of the one that comes with the package '
     'for large messages; none to use no profile',
 }
 TOPIC_ARGUMENTS = {
     'image': 'topic of the rectified image, instead of image_rect',
-    'camera_info': "topic of the image's CameraInfo, instead of camera_info",
+    'camera_info': "topic of the image's CameraInfo, instead of camera_info beside the image",
     'points': 'topic of the LiDAR sweeps, instead of points',
 }
 CAMERAS_ARGUMENT = {
@@ -46,7 +55,7 @@ CAMERAS_ARGUMENT = {
     'for each. image and camera_info are names within each namespace then, and the extrinsics '
     'come from TF or params_file'
 }
-RVIZ_ARGUMENT = {'rviz': 'true or false: show the results in RViz'}
+RVIZ_ARGUMENT = {'rviz': 'true or false: show inputs and results in RViz'}
 
 # The argument's name -> the node's own topic.
 _TOPICS = {'image': 'image_rect', 'camera_info': 'camera_info', 'points': 'points'}
@@ -59,11 +68,13 @@ _PARAMETERS = (
     'rectify',
     'T_camera_lidar',
     'fixed_frame',
+    'sync_slop',
+    'min_confidence',
+    'autostart',
     'use_sim_time',
 )
 _NAMESPACE = re.compile(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*')
-# Fast DDS 2 (Humble, Jazzy) and 3 (Kilted) read one each.
-_PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+_RESPAWN_DELAY_S = 2.0
 
 
 def declare(arguments: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> list:
@@ -94,48 +105,81 @@ def is_true(context, name: str) -> bool:
     return text == 'true'
 
 
-def fastdds_environment(context, share: Path) -> list:
-    """The profile for large messages, unless the user's environment names another one."""
+def middleware_environment(context, share: Path) -> dict[str, str]:
+    """What the processes of a launch need for messages of megabytes.
+
+    For the nodes of this package and those that get its images alone: another launch file may
+    include this one, and its nodes are none of ours.
+    """
     profile = LaunchConfiguration('fastdds_profile').perform(context)
-    if profile == 'none' or (not profile and any(map(os.environ.get, _PROFILE_VARIABLES))):
-        return []
-    path = str(Path(profile).resolve() if profile else share / 'config' / 'fastdds.xml')
-    return [SetEnvironmentVariable(name, path) for name in _PROFILE_VARIABLES]
+    return middleware.environment(profile, share / 'config' / 'fastdds.xml')
+
+
+def namespace_of(context) -> str:
+    """The nodes' namespace in full: the argument within what an including launch has pushed."""
+    pushed = context.launch_configurations.get('ros_namespace', '')
+    return posixpath.join('/', pushed, given(context, ['namespace']).get('namespace', ''))
 
 
 def completion_node(
     context,
+    environment: Mapping[str, str],
     remappings: Sequence[tuple[str, str]] = (),
     namespace: str = '',
-    environment: Mapping[str, str] | None = None,
 ) -> Node:
-    """completion_node with the arguments that were given; namespace: instead of the one given."""
-    options = given(context, ('params_file', 'namespace'))
-    parameters = [options.get('params_file'), typed(given(context, _PARAMETERS))]
+    """completion_node with the arguments that were given.
+
+    environment: variables of its process. namespace: instead of the one that was given. Raises
+    ValueError where params_file names no file, which launch would leave out.
+    """
+    options = given(context, ('params_file', 'node_name', 'log_level'))
+    parameters = [_file(options.get('params_file')), typed(given(context, _PARAMETERS))]
+    level = options.get('log_level')
     return Node(
         package=PACKAGE,
         executable='completion_node',
-        namespace=namespace or options.get('namespace'),
+        name=options.get('node_name'),
+        namespace=namespace or namespace_of(context),
         output='screen',
-        additional_env={**ENVIRONMENT, **(environment or {})},
+        respawn=is_true(context, 'respawn'),
+        respawn_delay=_RESPAWN_DELAY_S,
+        additional_env={**ENVIRONMENT, **environment},
         parameters=[source for source in parameters if source],
         remappings=list(remappings),
+        ros_arguments=['--log-level', level] if level else [],
     )
 
 
+def _file(name: str | None) -> str | None:
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f'params_file: expected a YAML file, got {name}')
+    return str(path)
+
+
 def topic_remappings(context) -> list[tuple[str, str]]:
-    """The node's own topics and those that were given instead."""
-    return [(_TOPICS[name], topic) for name, topic in given(context, TOPIC_ARGUMENTS).items()]
+    """The node's own topics and those that were given instead.
+
+    CameraInfo lies beside the image, as image_transport has it, unless it is given too.
+    """
+    topics = given(context, TOPIC_ARGUMENTS)
+    if 'image' in topics:
+        folder = posixpath.dirname(topics['image'].removesuffix('/compressed'))
+        if folder:
+            topics.setdefault('camera_info', posixpath.join(folder, 'camera_info'))
+    return [(_TOPICS[name], topic) for name, topic in topics.items()]
 
 
-def completion_nodes(context) -> list[Node]:
+def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
     """completion_node, or one for each of the cameras, in namespaces of their own.
 
     Raises ValueError for arguments that would give all cameras the same images or pose.
     """
     cameras = camera_namespaces(context)
     if not cameras:
-        return [completion_node(context, topic_remappings(context))]
+        return [completion_node(context, environment, topic_remappings(context))]
     topics = dict(topic_remappings(context))
     for name in ('image_rect', 'camera_info'):
         if topics.get(name, '').startswith('/'):
@@ -144,15 +188,21 @@ def completion_nodes(context) -> list[Node]:
             )
     if given(context, ['T_camera_lidar']):
         raise ValueError('T_camera_lidar: expected one for each camera, in params_file or by TF')
-    # Relative to what the cameras share, not to each of them.
-    topics['points'] = posixpath.join('/', _base(context), topics.get('points', 'points'))
-    threads = {}
+    topics['points'] = _shared_points(context)
     if 'OMP_NUM_THREADS' not in os.environ:
         # All of a machine's cores for each node would be too many threads for its cores.
-        threads['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1) // len(cameras)))
+        share = max(1, (os.cpu_count() or 1) // len(cameras))
+        environment = {**environment, 'OMP_NUM_THREADS': str(share)}
     return [
-        completion_node(context, list(topics.items()), namespace, threads) for namespace in cameras
+        completion_node(context, environment, list(topics.items()), namespace)
+        for namespace in cameras
     ]
+
+
+def _shared_points(context) -> str:
+    """The LiDAR's topic, relative to what the cameras share, not to each of them."""
+    topic = given(context, ['points']).get('points', 'points')
+    return posixpath.join(namespace_of(context), topic)
 
 
 def camera_namespaces(context) -> list[str]:
@@ -162,26 +212,44 @@ def camera_namespaces(context) -> list[str]:
     bad = [name for name in names if not _NAMESPACE.fullmatch(name)]
     if bad or len(set(names)) < len(names):
         raise ValueError(f'cameras: expected different namespaces such as front,rear, got {text}')
-    return [posixpath.join('/', _base(context), name) for name in names]
+    return [posixpath.join(namespace_of(context), name) for name in names]
 
 
-def _base(context) -> str:
-    return given(context, ['namespace']).get('namespace', '').strip('/')
+def rviz(
+    context, environment: Mapping[str, str], remappings: Sequence[tuple[str, str]] = ()
+) -> list[Node]:
+    """RViz with the package's layout for the topics and the frame in use, if it is asked for.
 
-
-def rviz(context, share: Path, namespace: str = '') -> list:
-    """RViz with the package's layout, where it is asked for.
-
-    namespace: instead of the one that was given.
+    Of several cameras it shows the first. Raises RuntimeError where RViz is not installed: launch
+    would find out when other nodes are running, and leave them behind.
     """
     if not is_true(context, 'rviz'):
         return []
+    require('rviz2', 'rviz2', 'rviz:=false does without')
+    names, namespace = list(remappings), namespace_of(context)
+    if 'cameras' in context.launch_configurations and camera_namespaces(context):
+        names = list({**dict(names), 'points': _shared_points(context)}.items())
+        namespace = camera_namespaces(context)[0]
     return [
         Node(
-            package='rviz2',
-            executable='rviz2',
-            namespace=namespace or given(context, ['namespace']).get('namespace'),
-            arguments=['-d', str(share / 'config' / 'completion.rviz')],
+            package=PACKAGE,
+            executable='completion_rviz',
+            namespace=namespace,
+            output='screen',
+            additional_env=dict(environment),
             parameters=[{'use_sim_time': is_true(context, 'use_sim_time')}],
+            remappings=names,
         )
     ]
+
+
+def require(package: str, debian: str, otherwise: str = '') -> None:
+    """Raise RuntimeError naming what to install where a package of ROS is missing."""
+    try:
+        get_package_prefix(package)
+    except (PackageNotFoundError, OSError) as error:
+        distro = os.environ.get('ROS_DISTRO', '$ROS_DISTRO')
+        raise RuntimeError(
+            f'{package} is not installed: sudo apt install ros-{distro}-{debian}'
+            + (f'; {otherwise}' if otherwise else '')
+        ) from error

@@ -7,7 +7,9 @@ library", JFR 2019).
 
 from __future__ import annotations
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from collections.abc import Mapping
+from functools import partial
+
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -37,33 +39,26 @@ DEFAULTS = {
 }
 
 
-def nodes(context) -> list[Node]:
+def nodes(context, environment: Mapping[str, str]) -> list[Node]:
     """Odometry, mapping and window, as the arguments say.
 
-    Raises RuntimeError naming what to install where a package of RTAB-Map is missing.
+    environment: variables of their processes. Raises RuntimeError naming what to install where a
+    package of RTAB-Map is missing.
     """
     odometry = actions.is_true(context, 'odometry')
     window = actions.is_true(context, 'rtabmap_viz')
     wanted = ['rtabmap_slam', *['rtabmap_odom'] * odometry, *['rtabmap_viz'] * window]
-    _require(wanted)
-    made = [_mapping(context, odometry)]
+    for package in wanted:
+        actions.require(package, 'rtabmap-ros')
+    make = partial(_node, context, environment)
+    clean = ['-d'] if actions.is_true(context, 'delete_map') else []
+    made = [make('rtabmap_slam', 'rtabmap', _mapping(context, odometry), clean)]
     if odometry:
-        made.insert(0, _node(context, 'rtabmap_odom', 'rgbd_odometry', _odometry(context)))
+        made.insert(0, make('rtabmap_odom', 'rgbd_odometry', _odometry(context)))
     if window:
         seen = {'subscribe_depth': True, 'subscribe_odom_info': odometry}
-        made.append(_node(context, 'rtabmap_viz', 'rtabmap_viz', seen))
+        made.append(make('rtabmap_viz', 'rtabmap_viz', seen))
     return made
-
-
-def _require(packages: list[str]) -> None:
-    for package in packages:
-        try:
-            get_package_share_directory(package)
-        except PackageNotFoundError as error:
-            raise RuntimeError(
-                f'slam.launch.py needs {package}, which is not installed: '
-                'sudo apt install ros-$ROS_DISTRO-rtabmap-ros'
-            ) from error
 
 
 def _odometry(context) -> dict[str, object]:
@@ -77,8 +72,8 @@ def _odometry(context) -> dict[str, object]:
     }
 
 
-def _mapping(context, odometry: bool) -> Node:
-    parameters = {
+def _mapping(context, odometry: bool) -> dict[str, object]:
+    return {
         'subscribe_depth': True,
         'subscribe_odom_info': odometry,
         'Vis/MaxDepth': _text(context, 'max_depth'),
@@ -86,20 +81,24 @@ def _mapping(context, odometry: bool) -> Node:
         'Kp/MaxDepth': _text(context, 'max_depth'),
         'Grid/RangeMax': _text(context, 'max_depth'),
     }
-    arguments = ['-d'] if actions.is_true(context, 'delete_map') else []
-    return _node(context, 'rtabmap_slam', 'rtabmap', parameters, arguments)
 
 
 def _node(
-    context, package: str, executable: str, parameters: dict, arguments: list[str] | None = None
+    context,
+    environment: Mapping[str, str],
+    package: str,
+    executable: str,
+    parameters: dict[str, object],
+    arguments: list[str] | None = None,
 ) -> Node:
     topics = actions.given(context, ('image', 'rgb_topic'))
     image = topics.get('rgb_topic', topics.get('image', 'image_rect'))
     return Node(
         package=package,
         executable=executable,
-        namespace=actions.given(context, ['namespace']).get('namespace'),
+        namespace=actions.namespace_of(context),
         output='screen',
+        additional_env=dict(environment),
         parameters=[
             {
                 'frame_id': _text(context, 'frame_id'),
