@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip('lightning')
+
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.datasets import open_dataset
 from training.ablation import compare as ablation

@@ -58,6 +58,7 @@ def frames() -> list[DriveFrame]:
 
 @pytest.fixture(scope='module')
 def comparison(frames):
+    pytest.importorskip('evo')
     completers = {'interpolation': DepthCompleter(CompleterConfig(model='interpolation'))}
     return compare('a wall', frames, completers, OdometrySettings(method='hybrid'))
 
@@ -104,6 +105,8 @@ def test_the_results_are_written_for_a_person_and_for_evo(comparison, tmp_path):
 
 
 def test_a_recorded_drive_is_compared_by_one_command(tmp_path):
+    pytest.importorskip('evo')
+    pytest.importorskip('kiss_icp')
     drive = make_drive(tmp_path, n_frames=3)
     rng = np.random.default_rng(2)
     for number in range(3):
@@ -122,6 +125,7 @@ def test_a_recorded_drive_is_compared_by_one_command(tmp_path):
 
 
 def test_errors_are_those_that_evo_defines():
+    pytest.importorskip('evo')
     straight = [transform(np.eye(3), [0, 0, k]) for k in range(5)]
     drifting = [transform(np.eye(3), [0, 0, 1.1 * k]) for k in range(5)]
     stamps = [k * 10**8 for k in range(5)]
@@ -134,6 +138,7 @@ def test_errors_are_those_that_evo_defines():
 
 def test_a_drive_without_poses_is_tracked_by_its_sweeps():
     """A LiDAR in a room, 5 m above a corner; the camera sits beside it."""
+    pytest.importorskip('kiss_icp')
     rng = np.random.default_rng(1)
     room = rng.uniform(-1, 1, (6000, 3)) * [20, 15, 4]
     side = rng.integers(0, 3, len(room))

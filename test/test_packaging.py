@@ -103,8 +103,11 @@ class Installation:
 
 
 def run(command: list, cwd: Path) -> str:
-    # The tests themselves may run with the repository or another installation on the path.
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    # The tests themselves may run with the repository or another installation on the path, on
+    # which ROS is too.
+    path = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    others = [entry for entry in path if not Path(entry, 'dmd3c_ros').exists()]
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(others)}
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=170
     )
@@ -143,7 +146,16 @@ def pip_install(workspace: Path) -> Installation:
     pip = (sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check', 'install')
     options = ('--no-deps', '--no-index', '--no-build-isolation', '--target', target)
     run([*pip, *options, workspace / 'src' / 'dmd3c_ros'], cwd=workspace)
-    return Installation(target, f'export PYTHONPATH={target}')
+    return Installation(target, f'export PYTHONPATH={target}${{PYTHONPATH:+:$PYTHONPATH}}')
+
+
+def test_an_installation_runs_with_the_ros_of_these_tests_but_not_with_their_package(
+    tmp_path, monkeypatch
+):
+    (tmp_path / 'of_ros.py').write_text('')
+    monkeypatch.setenv('PYTHONPATH', f'{REPOSITORY}{os.pathsep}{tmp_path}')
+    found = 'from importlib.util import find_spec; import of_ros; print(find_spec("dmd3c_ros"))'
+    assert str(REPOSITORY) not in run([sys.executable, '-c', found], cwd=tmp_path)
 
 
 @pytest.fixture(scope='module', params=['colcon', 'colcon --symlink-install', 'pip'])

@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 import yaml
 from training_data import made_sample, make_shards
+
+pytest.importorskip('lightning')
+
+import lightning.pytorch as pl
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput

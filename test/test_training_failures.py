@@ -8,6 +8,8 @@ import pytest
 import torch
 import yaml
 
+pytest.importorskip('lightning')
+
 from dmd3c_ros.datasets.miniature import DATE, DRIVE, write_miniature
 from training import stage2
 from training.engine import module as engine

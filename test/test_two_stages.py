@@ -9,6 +9,8 @@ import torch
 import yaml
 from commands import invoke
 
+pytest.importorskip('lightning')
+
 from dmd3c_ros.core import networks
 from training import generate, stage1, stage2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from training.generation.shards import ShardWriter, StoredSample, encode_sample
 
@@ -37,6 +38,7 @@ def make_shards(folder: Path, count: int = 12) -> Path:
 
 def save_teacher(folder: Path, **settings: object) -> Path:
     """A tiny Depth Anything V2 with random weights; settings: of its DepthAnythingConfig."""
+    pytest.importorskip('transformers')
     import torch
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
