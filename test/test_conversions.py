@@ -22,6 +22,7 @@ from dmd3c_ros.messages.images import (
     depth_from_image,
     depth_to_image,
     float_to_image,
+    overlay,
     rgb_to_image,
 )
 
@@ -377,6 +378,17 @@ def test_the_colour_map_is_black_where_unknown_and_clear_of_the_range():
     assert near[0] > near[2] and far[2] > far[0]
     np.testing.assert_array_equal(colors[2], near)
     np.testing.assert_array_equal(colors[5], far)
+
+
+def test_points_are_drawn_over_the_image_the_nearest_in_front():
+    rgb = np.full((60, 1200, 3), 100, np.uint8)
+    sparse = np.zeros((60, 1200), np.float32)
+    sparse[30, 100], sparse[30, 102], sparse[10, 600] = 40.0, 5.0, 20.0
+    drawn = overlay(rgb, sparse, 1.0, 80.0)
+    near, far = (color_map(np.array([[z]], np.float32), 1.0, 80.0)[0, 0] for z in (5.0, 40.0))
+    assert (drawn[30, 101:104] == near).all() and (drawn[30, 99:101] == far).all()
+    assert (drawn != 100).any(-1).sum() == 9 + 15
+    assert (rgb == 100).all()
 
 
 # ---------------------------------------------------------------------------- cameras

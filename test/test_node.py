@@ -15,6 +15,7 @@ from ros_graph import NodeProcess, camera_info, cloud_as, lasting, parameters, p
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from dmd3c_ros.messages.clouds import cloud_to_points
+from dmd3c_ros.messages.decoding import image_to_rgb
 from dmd3c_ros.messages.images import depth_from_image
 
 MODULE = 'dmd3c_ros.completion_node'
@@ -26,6 +27,7 @@ ALL = {
     'depth_registered/color': Image,
     'confidence': Image,
     'sparse/image_rect': Image,
+    'sparse/overlay': Image,
 }
 TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
 FLOATS = {'names': ['x', 'y', 'z'], 'formats': ['<f4'] * 3}
@@ -63,6 +65,8 @@ def test_a_pair_gives_every_output_under_the_images_header(node, probe):
     assert outputs['depth_registered/color'].encoding == 'rgb8'
     sparse = depth_from_image(outputs['sparse/image_rect'])
     assert 0 < (sparse > 0).mean() < 1
+    drawn = image_to_rgb(outputs['sparse/overlay'])
+    np.testing.assert_array_equal((drawn != (10, 20, 250)).any(-1), sparse > 0)
     assert list(outputs['depth_registered/camera_info'].p) == list(camera_info().p)
 
 

@@ -30,7 +30,8 @@ def topics(layout: dict) -> dict[str, str]:
 def test_the_layout_shows_topics_that_exist():
     shown = set(topics(yaml.safe_load(TEMPLATE.read_text())).values())
     assert shown <= INPUTS.keys() | OUTPUTS.keys()
-    assert {'depth_registered/points', 'depth_registered/color', 'confidence', 'points'} <= shown
+    assert {'depth_registered/points', 'depth_registered/color', 'points'} <= shown
+    assert 'sparse/overlay' in shown
 
 
 @pytest.fixture

@@ -76,6 +76,21 @@ def color_map(depth: np.ndarray, near: float, far: float) -> np.ndarray:
     return cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
 
 
+def overlay(rgb: np.ndarray, sparse: np.ndarray, near: float, far: float) -> np.ndarray:
+    """Points as dots in the colours of `color_map` over an image, (H, W, 3) uint8 RGB.
+
+    rgb: (H, W, 3) uint8. sparse: (H, W) float32, m, 0 = unknown; where dots meet, the nearest
+    point's is in front.
+    """
+    # So that a sweep still shows when a large image is drawn small.
+    side = 1 + 2 * round(rgb.shape[1] / 1000)
+    nothing = np.float32(np.inf)
+    points = np.where(sparse > 0, sparse, nothing)
+    dots = cv2.erode(points, np.ones((side, side)), borderValue=float(nothing))
+    dots[dots == nothing] = 0
+    return np.where(dots[..., None] > 0, color_map(dots, near, far), rgb)
+
+
 def _image(pixels: np.ndarray, header: Header, encoding: str) -> Image:
     data, view = message_data(pixels.shape, pixels.dtype)
     view[...] = pixels

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dmd3c_ros.messages.clouds import depth_to_cloud
-from dmd3c_ros.messages.images import color_map, depth_to_image, float_to_image, rgb_to_image
+from dmd3c_ros.messages.images import (
+    color_map,
+    depth_to_image,
+    float_to_image,
+    overlay,
+    rgb_to_image,
+)
 from dmd3c_ros.messages.types import CameraInfo, Image, PointCloud2
 
 from .frame import Frame
@@ -55,6 +61,11 @@ def _confidence(frame: Frame, settings: NodeSettings) -> Any:
     return float_to_image(frame.completion.confidence, frame.image.info.header)
 
 
+def _overlay(frame: Frame, settings: NodeSettings) -> Any:
+    drawn = overlay(frame.image.rgb, frame.sparse, settings.color_near, settings.color_far)
+    return rgb_to_image(drawn, frame.image.info.header)
+
+
 def _rectified(frame: Frame, settings: NodeSettings) -> Any:
     return rgb_to_image(frame.image.rgb, frame.image.info.header)
 
@@ -66,6 +77,7 @@ OUTPUTS = {
     'depth_registered/color': Output(Image, _color),
     'confidence': Output(Image, _confidence),
     'sparse/image_rect': Output(Image, _depth_image('sparse'), dense=False, depth='sparse'),
+    'sparse/overlay': Output(Image, _overlay, dense=False),
     'rectified/image_rect': Output(Image, _rectified, dense=False),
     'rectified/camera_info': Output(CameraInfo, _info, dense=False),
 }
