@@ -14,7 +14,7 @@ from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
 from . import networks
 from .baselines import BASELINES
-from .loading import PRECISIONS, WEIGHTS_FOLDER, load_runner
+from .loading import PRECISIONS, WEIGHTS_FOLDER, check_choice, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
 from .resizing import enlarge_confidence, enlarge_depth, shrink
 from .runners import BACKENDS, Runner
@@ -118,6 +118,8 @@ class DepthCompleter:
         self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
         if self.name in BASELINES:
+            # They need neither, but a network that takes their place at run time will.
+            check_choice(self.config)
             return
         self.name, self._runner = load_runner(self.config, network)
         self.device, self.backend = str(self._runner.device), self._runner.backend

@@ -52,6 +52,13 @@ def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tup
     return name, TorchRunner(network, device, dtype, compiled)
 
 
+def check_choice(config: Choice) -> None:
+    """Raise as load_runner would where the device or the file of weights is not there."""
+    _device(config.device)
+    if config.weights and not (path := _weights_file(config.weights, config.model)).is_file():
+        raise FileNotFoundError(f'weights: no file {path}')
+
+
 def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
     if config.precision not in ('auto', 'float32'):
         raise ValueError(
@@ -59,7 +66,7 @@ def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxR
         )
     device = torch.device('cpu') if config.device == 'auto' else _device(config.device)
     if network is None and Path(config.weights).suffix == '.onnx':
-        runner = OnnxRunner(config.weights, device)
+        runner = OnnxRunner(Path(config.weights).expanduser(), device)
         if config.model not in ('auto', runner.name):
             raise CheckpointError(
                 f'{config.weights}: expected the network {config.model}, got {runner.name}'
@@ -99,7 +106,7 @@ def _for_inference(network: CompletionNetwork) -> CompletionNetwork:
 def _weights_file(weights: str, model: str) -> Path:
     if not weights:
         return _default_weights(model)
-    path = Path(weights)
+    path = Path(weights).expanduser()
     if path.exists() or weights not in (item.name for item in RELEASES):
         return path
     path = weights_path(release(weights))
