@@ -32,11 +32,12 @@ from dmd3c_ros.node.model import LOAD_ERRORS, Model
 from dmd3c_ros.node.parameters import Parameters, Values
 from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.publishers import Outputs
+from dmd3c_ros.node.qos import unused_overrides
 from dmd3c_ros.node.services import answer_every_transition, prepare_in_thread
 from dmd3c_ros.node.tf_listener import TfListener
 from dmd3c_ros.node.worker import NewestWins
 from dmd3c_ros.pipeline.frame import FramePipeline
-from dmd3c_ros.pipeline.outputs import MEASURED
+from dmd3c_ros.pipeline.outputs import MEASURED, OUTPUTS
 from dmd3c_ros.pipeline.rectification import ImageRectifier
 from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 from dmd3c_ros.pipeline.sweeps import SweepAligner
@@ -73,7 +74,7 @@ class CompletionNode(LifecycleNode):
     """
 
     def __init__(self) -> None:
-        super().__init__('completion_node', automatically_declare_parameters_from_overrides=True)
+        super().__init__('completion_node')
         show_package_log(self.get_logger())
         answer_every_transition(self)
         prepare_in_thread(self, self._plan)
@@ -142,6 +143,8 @@ class CompletionNode(LifecycleNode):
             timer = self.create_timer(settings.report_period, self._report, self._group, clock)
             begun.callback(self.destroy_timer, timer)
             self._active = begun.pop_all()
+        for name in unused_overrides(self, OUTPUTS, [*self._inputs.topics, '/tf', '/tf_static']):
+            self.get_logger().warning(f'{name} names no topic of this node: it is left out')
         completer = self._model.completer
         self.get_logger().info(
             f'active: {completer.name} on {completer.device} in {completer.precision}'

@@ -330,19 +330,6 @@ def test_the_node_can_be_deactivated_reconfigured_and_activated_again(node, prob
 # ---------------------------------------------------------------- start and end
 
 
-def ended(folder, *arguments: str) -> tuple[int, str]:
-    words = [word for argument in arguments for word in ('-p', argument)]
-    process = NodeProcess(MODULE, folder, *words)
-    return process.finish(), process.log
-
-
-def test_an_unknown_parameter_ends_the_start_with_a_hint(folder):
-    status, log = ended(folder, 'sync_slob:=0.1')
-    assert status == 1
-    assert 'unknown parameter sync_slob; did you mean sync_slop?' in log
-    assert 'Traceback' not in log
-
-
 def test_the_parameter_file_is_accepted_and_sigint_ends_the_node(folder, probe):
     process = NodeProcess(
         MODULE,

@@ -56,7 +56,6 @@ def make_node(context):
                 f'parts_{len(nodes)}',
                 context=context,
                 parameter_overrides=[Parameter(name, value=v) for name, v in given.items()],
-                automatically_declare_parameters_from_overrides=True,
             )
         )
         return nodes[-1]
@@ -236,8 +235,6 @@ def test_descriptors_carry_meaning_and_range(make_node):
 @pytest.mark.parametrize(
     ('given', 'text'),
     [
-        ({'haet': 1.0}, 'unknown parameter haet; did you mean heat'),
-        ({'zzz': 1.0}, 'unknown parameter zzz; known: heat, racks, mode, shape'),
         ({'heat': 999.0}, 'parameter heat: .*temperature inside'),
         ({'heat': 'hot'}, 'parameter heat: .*temperature inside'),
         ({'mode': 'off'}, "parameter mode: expected fan or grill, got 'off'"),
@@ -247,6 +244,42 @@ def test_descriptors_carry_meaning_and_range(make_node):
 def test_a_node_does_not_start_with_parameters_that_make_no_sense(make_node, given, text):
     with pytest.raises(ParameterError, match=text):
         Parameters(make_node(**given), (('', Oven),))
+
+
+def test_parameters_of_others_are_left_out_with_a_warning(make_node, capfd):
+    node = make_node(haet=1.0, zzz=1.0, heat=200.0)
+    assert Parameters(node, (('', Oven),)).get(Oven).heat == 200.0
+    assert not node.has_parameter('haet')
+    log = capfd.readouterr().err
+    assert 'unknown parameter haet; did you mean heat?; it is left out' in log
+    assert 'unknown parameter zzz; it is left out' in log
+
+
+@pytest.mark.parametrize(
+    ('content', 'text'),
+    [
+        ('/**/parts_0: {ros__parameters: {haet: 1.0}}', 'haet; did you mean heat'),
+        ('parts_0: {ros__parameters: {zzz: {y: 1.0}}}', r'zzz.y \(known: heat, racks, mode'),
+        ('rig: {parts_0: {ros__parameters: {haet: 1.0}}}', 'haet; did you mean heat'),
+    ],
+)
+def test_a_misspelt_name_in_the_nodes_own_section_is_an_error(
+    make_node, tmp_path, monkeypatch, content, text
+):
+    (tmp_path / 'mine.yaml').write_text(content)
+    words = ['node', '--ros-args', '--params-file', str(tmp_path / 'mine.yaml')]
+    monkeypatch.setattr('sys.argv', words)
+    node = make_node(**{'haet': 1.0, 'zzz.y': 1.0})
+    with pytest.raises(ParameterError, match=f'unknown parameter {text}'):
+        Parameters(node, (('', Oven),))
+
+
+@pytest.mark.parametrize('given', [(), (0, 1, 2)])
+def test_a_list_is_one_of_numbers_whatever_it_holds(make_node, given):
+    node = make_node(shape=list(given)) if given else make_node()
+    Parameters(node, (('', Oven),))
+    assert node.describe_parameter('shape').type == Parameter.Type.DOUBLE_ARRAY.value
+    assert list(node.get_parameter('shape').value) == list(given)
 
 
 def test_parameters_that_every_node_has_are_no_strangers(make_node):

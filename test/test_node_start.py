@@ -5,7 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from ros_graph import ROOT
+import yaml
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_graph import ROOT, NodeProcess
+from sensor_msgs.msg import Image
 
 MODULES = {
     'bag_player': 'dmd3c_ros.node.players.bag_player',
@@ -87,3 +92,121 @@ def test_other_arguments_and_the_environment_are_told_of(arguments, environment,
     status, log = start('kitti_player', *arguments, **environment)
     assert status == 1
     assert cause in log
+
+
+# ---------------------------------------------------------------- parameters of files
+
+
+@pytest.fixture
+def waiting(folder):
+    """Starts completion_node as far as its parameters."""
+    started = []
+
+    def start_waiting(*arguments: object) -> NodeProcess:
+        words = ('-p', 'autostart:=false', '-p', 'model:=nearest', *map(str, arguments))
+        started.append(NodeProcess(MODULES['completion_node'], folder, *words))
+        return started[-1]
+
+    yield start_waiting
+    for process in started:
+        process.stop()
+
+
+def dump(probe, node: str = '/completion_node') -> dict[str, object]:
+    """Every parameter with its value, as `ros2 param dump` asks for them."""
+    names = probe.call(ListParameters, f'{node}/list_parameters', ListParameters.Request())
+    names = sorted(names.result.names)
+    request = GetParameters.Request(names=names)
+    values = probe.call(GetParameters, f'{node}/get_parameters', request).values
+    plain = map(parameter_value_to_python, values)
+    return {n: v if isinstance(v, (bool, int, float, str)) else list(v)
+            for n, v in zip(names, plain, strict=True)}  # fmt: skip
+
+
+def test_what_is_dumped_of_the_parameters_loads_again(waiting, probe, tmp_path):
+    first = waiting('-p', 'hidden_points.ratio:=0.8')
+    before = dump(probe)
+    assert before['T_camera_lidar'] == [] and before['hidden_points.ratio'] == 0.8
+    kinds = probe.call(
+        DescribeParameters,
+        '/completion_node/describe_parameters',
+        DescribeParameters.Request(names=['T_camera_lidar']),
+    )
+    assert kinds.descriptors[0].type == Parameter.Type.DOUBLE_ARRAY.value
+    assert first.stop() == 0
+    tree: dict = {}
+    for name, value in before.items():
+        *parents, leaf = name.split('.')
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    file = tmp_path / 'dump.yaml'
+    file.write_text(yaml.dump({'/completion_node': {'ros__parameters': tree}}))
+    second = waiting('--params-file', file)
+    assert dump(probe) == before, second.log
+
+
+def test_parameters_of_other_nodes_in_a_shared_file_are_left_out(waiting, probe, tmp_path):
+    file = tmp_path / 'all.yaml'
+    file.write_text('/**:\n  ros__parameters: {robot_name: r2, sync_slob: 0.2, sync_slop: 0.3}\n')
+    process = waiting('--params-file', file, '-p', 'from_a_parent_launch:=1')
+    given = dump(probe)
+    assert given['sync_slop'] == 0.3 and 'robot_name' not in given
+    assert 'unknown parameter sync_slob; did you mean sync_slop?' in process.log
+    assert 'unknown parameter from_a_parent_launch; it is left out' in process.log
+
+
+@pytest.mark.usefixtures('folder')
+def test_a_misspelt_name_in_the_own_section_ends_the_start_with_a_hint(tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**/completion_node:\n  ros__parameters: {sync_slob: 0.2}\n')
+    status, log = start('completion_node', '--params-file', file)
+    assert status == 1
+    assert 'unknown parameter sync_slob; did you mean sync_slop?' in log
+
+
+# ---------------------------------------------------------------- quality of service
+
+
+def test_overrides_of_qos_reach_subscriptions_and_publishers(folder, probe):
+    overrides = {
+        '/points.subscription.reliability': 'best_effort',
+        '/confidence.publisher.reliability': 'best_effort',
+        '/confidence.publisher.depth': '7',
+        '/lidar.subscription.depth': '3',
+    }
+    words = [w for name, v in overrides.items() for w in ('-p', f'qos_overrides.{name}:={v}')]
+    process = NodeProcess(MODULES['completion_node'], folder, '-p', 'model:=nearest', *words)
+    node = probe.node
+    try:
+        probe.listen(
+            'confidence', Image, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        )
+        assert probe.wait(probe.heard), process.log
+        of_points = node.get_subscriptions_info_by_topic('/points')
+        of_images = node.get_subscriptions_info_by_topic('/image_rect')
+        made = node.get_publishers_info_by_topic('/confidence')
+        # The probe publishes reliably, which the node would ask for.
+        assert [i.qos_profile.reliability.name for i in of_points] == ['BEST_EFFORT']
+        assert [i.qos_profile.reliability.name for i in of_images] == ['RELIABLE']
+        assert [i.qos_profile.reliability.name for i in made] == ['BEST_EFFORT']
+        assert dump(probe)['qos_overrides./confidence.publisher.depth'] == 7
+        assert 'qos_overrides./lidar.subscription.depth names no topic of this' in process.log
+    finally:
+        assert process.stop() == 0, process.log
+
+
+@pytest.mark.usefixtures('folder')
+@pytest.mark.parametrize(
+    ('override', 'cause'),
+    [
+        ('reliability:=sometimes', "got 'sometimes'"),
+        ('depth:=deep', "expected a number, got 'deep'"),
+        ('realiability:=reliable', 'expected one of the policies reliability, durability'),
+    ],
+)
+def test_an_override_of_qos_that_there_is_not_ends_the_start(override, cause):
+    status, log = start('kitti_player', '-p', f'qos_overrides./points.publisher.{override}')
+    assert status == 1
+    assert 'parameter qos_overrides./points.publisher.' in log and cause in log

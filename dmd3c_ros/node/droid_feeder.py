@@ -79,7 +79,7 @@ class DroidFeederNode(Node):
     """
 
     def __init__(self) -> None:
-        super().__init__('droid_feeder', automatically_declare_parameters_from_overrides=True)
+        super().__init__('droid_feeder')
         show_package_log(self.get_logger())
         parameters = Parameters(
             self,

@@ -84,6 +84,11 @@ class Inputs:
         )
         self._match()
 
+    @property
+    def topics(self) -> list[str]:
+        """Names of the three topics in full."""
+        return [source.name for source in self._all]
+
     def close(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import yaml
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -21,6 +25,8 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from . import qos
 
 T = TypeVar('T')
 Groups = Sequence[tuple[str, type]]
@@ -77,8 +83,8 @@ class Parameters:
 
     groups: (prefix of the names, dataclass) pairs. change: given the names whose values are about
     to change and all values as they would be, by dataclass, prepares for it, or says why they may
-    not. The node must have been made with automatically_declare_parameters_from_overrides=True:
-    that is how names nobody knows are seen. Raises ParameterError.
+    not. Names that nobody knows are an error where a file gives them to this very node; else they
+    may be meant for others, and are left out with a warning. Raises ParameterError.
     """
 
     def __init__(
@@ -90,18 +96,11 @@ class Parameters:
         self._entries = dict(entries(groups))
         self._change = change
         self._raw: dict[str, Any] = {}
-        given = set(node.get_parameters_by_prefix(''))
-        self._check_names(given)
-        for name, entry in self._entries.items():
-            if name in given:
-                node.undeclare_parameter(name)
-            try:
-                self._raw[name] = node.declare_parameter(
-                    name, _to_ros(entry.item.default), descriptor(entry)
-                ).value
-            except ParameterException as error:
-                raise ParameterError(f'parameter {name}: {error} ({entry.meaning})') from error
+        self._check_names(node)
         try:
+            qos.check_overrides(node)
+            for name, entry in self._entries.items():
+                self._raw[name] = _declare(node, name, entry)
             self._values = self._build(self._raw)
         except ValueError as error:
             raise ParameterError(f'parameter {error}') from error
@@ -111,13 +110,19 @@ class Parameters:
         """The present values; a change makes a new object, so one object never changes."""
         return self._values[group]
 
-    def _check_names(self, given: set[str]) -> None:
-        unknown = [n for n in given - self._entries.keys() if not _OF_EVERY_NODE.fullmatch(n)]
-        if not unknown:
-            return
-        close = difflib.get_close_matches(unknown[0], self._entries)
-        hint = f'did you mean {close[0]}?' if close else f'known: {", ".join(self._entries)}'
-        raise ParameterError(f'unknown parameter {", ".join(sorted(unknown))}; {hint}')
+    def _check_names(self, node: Node) -> None:
+        given = qos.overrides_of(node).keys()
+        unknown = {n for n in given - self._entries.keys() if not _OF_EVERY_NODE.fullmatch(n)}
+        own = sorted(unknown & _names_in_own_sections(node.get_name(), sys.argv))
+        if own:
+            known = f'known: {", ".join(self._entries)}'
+            raise ParameterError('; '.join(map(self._stranger, own)) + f' ({known})')
+        for name in sorted(unknown):
+            node.get_logger().warning(f'{self._stranger(name)}; it is left out')
+
+    def _stranger(self, name: str) -> str:
+        close = difflib.get_close_matches(name, self._entries, 1)
+        return f'unknown parameter {name}' + (f'; did you mean {close[0]}?' if close else '')
 
     def _build(self, raw: Mapping[str, Any]) -> dict[type, Any]:
         values: dict[type, dict[str, Any]] = {}
@@ -154,6 +159,54 @@ class Parameters:
     def _of(self, name: str, values: Values) -> Any:
         entry = self._entries[name]
         return getattr(values[entry.group], entry.item.name)
+
+
+def _declare(node: Node, name: str, entry: _Entry) -> Any:
+    """The parameter's value, as given or by default; ParameterError for one of another type."""
+    default = entry.item.default
+    try:
+        value = node.declare_parameter(name, _to_ros(default), descriptor(entry)).value
+    except ParameterException as error:
+        raise ParameterError(f'{name}: {error} ({entry.meaning})') from error
+    if not isinstance(default, tuple):
+        return value
+    # To rclpy an empty list is one of bytes, and an empty one of a file (as `ros2 param dump`
+    # writes it) is no value at all.
+    value = list(_from_ros(name, [] if value is None else value, default))
+    node.set_parameters([Parameter(name, Parameter.Type.DOUBLE_ARRAY, value)])
+    return value
+
+
+def _names_in_own_sections(node: str, arguments: Sequence[str]) -> set[str]:
+    """Parameters that files give a node by its name, instead of all nodes by `/**`."""
+    names: set[str] = set()
+    for flag, path in pairwise(arguments):
+        if flag != '--params-file':
+            continue
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # rcl has read it, by another parser.
+        for section, values in _sections(content, ''):
+            if section.rpartition('/')[2] == node:
+                names.update(_flat(values))
+    return names
+
+
+def _sections(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if key == 'ros__parameters':
+            yield path, value
+        else:
+            yield from _sections(value, f'{path}/{key}')
+
+
+def _flat(values: Any, prefix: str = '') -> Iterator[str]:
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}'
 
 
 def _to_ros(value: Any) -> Any:

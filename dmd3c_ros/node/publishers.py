@@ -12,9 +12,7 @@ from dmd3c_ros.pipeline.frame import Frame
 from dmd3c_ros.pipeline.outputs import OUTPUTS
 from dmd3c_ros.pipeline.settings import NodeSettings
 
-from .qos import incompatibility
-
-_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+from .qos import incompatibility, overriding
 
 
 class Outputs:
@@ -22,8 +20,17 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode, warn: Callable[[str], None]) -> None:
         self._node, self._warn = node, warn
+        self._qos = {
+            topic: QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE) for topic in OUTPUTS
+        }
+        # The user's own overrides are written into the profiles.
         self._publishers = {
-            topic: node.create_lifecycle_publisher(output.kind, topic, _QOS)
+            topic: node.create_lifecycle_publisher(
+                output.kind,
+                topic,
+                self._qos[topic],
+                qos_overriding_options=overriding(node, topic, 'publisher'),
+            )
             for topic, output in OUTPUTS.items()
         }
 
@@ -44,7 +51,7 @@ class Outputs:
         """Names a subscriber that hears nothing because it asks for more than is offered."""
         for topic, publisher in self._publishers.items():
             for info in self._node.get_subscriptions_info_by_topic(publisher.topic_name):
-                reason = incompatibility(_QOS, info.qos_profile)
+                reason = incompatibility(self._qos[topic], info.qos_profile)
                 if reason:
                     return (
                         f'{info.node_name} hears nothing on {topic}, its QoS is incompatible: '

@@ -1,8 +1,29 @@
-"""Why a subscription hears nothing of a publisher: it asks for more than is offered."""
+"""QoS that the user's parameters override, and why a subscription hears nothing of a publisher."""
 
 from __future__ import annotations
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from collections.abc import Iterable, Mapping
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+_PREFIX = 'qos_overrides.'
+_NAMED = {
+    'reliability': ReliabilityPolicy,
+    'durability': DurabilityPolicy,
+    'history': HistoryPolicy,
+    'liveliness': LivelinessPolicy,
+}
+_NUMBERS = ('depth', 'deadline', 'lifespan', 'liveliness_lease_duration')
 
 # A middleware reports "for ever" as the largest number that it has, or leaves it at 0.
 _FOREVER_NS = 10**9 * 3600 * 24 * 365
@@ -27,3 +48,51 @@ def incompatibility(offer: QoSProfile, request: QoSProfile) -> str:
     if 0 < asked < _FOREVER_NS and not 0 < offered <= asked:
         return f'DEADLINE {asked * 1e-9:g} s is asked for, no such one is offered'
     return ''
+
+
+def overrides_of(node: Node) -> Mapping[str, Parameter]:
+    """What files and the command line set, under whatever name; rclpy keeps it to itself."""
+    return getattr(node, '_parameter_overrides', {})
+
+
+def overriding(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
+    """Options for a publisher or subscription (`entity`) of a topic: what parameters override.
+
+    Those are `qos_overrides.TOPIC.ENTITY.POLICY`. Only the policies that are given are declared:
+    the others follow the publishers' offers.
+    """
+    given = overrides_of(node)
+    prefix = f'{_PREFIX}{node.resolve_topic_name(topic)}.{entity}.'
+    kinds = [kind for kind in QoSPolicyKind if f'{prefix}{kind.name.lower()}' in given]
+    return QoSOverridingOptions(kinds) if kinds else None
+
+
+def check_overrides(node: Node) -> None:
+    """Raise ValueError for an override of a policy or with a value that there is not."""
+    for name, parameter in overrides_of(node).items():
+        policy, value = name.rpartition('.')[2], parameter.value
+        if not name.startswith(_PREFIX):
+            continue
+        if policy in _NAMED:
+            known = [item.name.lower() for item in _NAMED[policy] if item.name != 'UNKNOWN']
+            if value not in known:
+                raise ValueError(f'{name}: expected one of {", ".join(known)}; got {value!r}')
+        elif policy not in _NUMBERS:
+            expected = ', '.join((*_NAMED, *_NUMBERS))
+            raise ValueError(f'{name}: expected one of the policies {expected}; got {policy!r}')
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            unit = '' if policy == 'depth' else ' of nanoseconds'
+            raise ValueError(f'{name}: expected a number{unit}, got {value!r}')
+
+
+def unused_overrides(
+    node: Node, publishers: Iterable[str], subscriptions: Iterable[str]
+) -> list[str]:
+    """Overrides that name none of these topics."""
+    used = [
+        f'{_PREFIX}{node.resolve_topic_name(topic)}.{entity}.'
+        for entity, topics in (('publisher', publishers), ('subscription', subscriptions))
+        for topic in topics
+    ]
+    names = [name for name in overrides_of(node) if name.startswith(_PREFIX)]
+    return sorted(name for name in names if not name.startswith(tuple(used)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import struct
 
@@ -14,6 +15,8 @@ from rosbags.serde import SerdeError
 
 from dmd3c_ros.core.transform_buffer import TransformBuffer
 from dmd3c_ros.messages.tf import add_transforms, decode_transforms
+
+from .qos import overriding
 
 _log = logging.getLogger(__name__)
 # Those of tf2_ros's listener.
@@ -48,9 +51,10 @@ class TfListener:
                 TFMessage,
                 topic,
                 lambda data, fixed=topic == '/tf_static': self._take(data, fixed=fixed),
-                qos,
+                copy.copy(qos),
                 callback_group=group,
                 raw=True,
+                qos_overriding_options=overriding(node, topic, 'subscription'),
             )
             for topic, qos in _QOS.items()
         ]

@@ -11,8 +11,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from dmd3c_ros.messages.stamps import stamp_ns_of
+from dmd3c_ros.pipeline.outputs import OUTPUTS
 
-from .qos import incompatibility
+from .qos import incompatibility, overriding
 
 _QUEUE_DEPTH = 5
 _REMEMBERED_STAMPS = 20
@@ -44,6 +45,7 @@ class TopicInput:
         self._type = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
         self._subscription = None
         self._offer: tuple[ReliabilityPolicy, DurabilityPolicy] | None = None
+        self._request = QoSProfile(depth=_QUEUE_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._count = 0
         self.stamps: deque[float] = deque(maxlen=_REMEMBERED_STAMPS)
 
@@ -67,12 +69,15 @@ class TopicInput:
             return
         self.close()
         self._offer = wanted
+        self._request = QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted[0], durability=wanted[1])
+        # The user's own overrides are written into the request.
         self._subscription = self._node.create_subscription(
             self._kind,
             self.name,
             self._on_message,
-            self._request(),
+            self._request,
             callback_group=self._group,
+            qos_overriding_options=overriding(self._node, self.name, 'subscription'),
         )
 
     def close(self) -> None:
@@ -110,20 +115,13 @@ class TopicInput:
             hint = f'; {self._type} is published on {", ".join(elsewhere)}' if elsewhere else ''
             return f'no publisher{hint}'
         for info in fitting:
-            refusal = incompatibility(info.qos_profile, self._request())
+            refusal = incompatibility(info.qos_profile, self._request)
             if refusal:
                 return f'QoS of its publisher {info.node_name} is incompatible: {refusal}'
         return f'{len(fitting)} publisher{"s" if len(fitting) > 1 else ""}'
 
-    def _request(self) -> QoSProfile:
-        reliability, durability = self._offer or (
-            ReliabilityPolicy.BEST_EFFORT,
-            DurabilityPolicy.VOLATILE,
-        )
-        return QoSProfile(depth=_QUEUE_DEPTH, reliability=reliability, durability=durability)
-
     def _topics_elsewhere(self) -> list[str]:
-        """Topics of this type that others publish."""
+        """Topics of this type that others publish, sensors' before what nodes like this make."""
         node = self._node
         own = {
             name
@@ -136,7 +134,8 @@ class TopicInput:
             for name, types in node.get_topic_names_and_types()
             if self._type in types and name not in own and node.count_publishers(name)
         ]
-        return found[:_LISTED_TOPICS]
+        made = tuple(f'/{name}' for name in OUTPUTS)
+        return sorted(found, key=lambda name: (name.endswith(made), name))[:_LISTED_TOPICS]
 
     def _on_message(self, message: Any) -> None:
         self._count += 1

@@ -20,6 +20,7 @@ from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.messages.stamps import stamp_ns_of
 from dmd3c_ros.messages.tf import TF_TYPE
 from dmd3c_ros.messages.transforms import numbers_from_matrix
+from dmd3c_ros.node.qos import overriding
 
 from .playback import CLOCK, Playback, play
 
@@ -85,7 +86,12 @@ class BagPlayer(Playback):
         except (ImportError, AttributeError):
             self.get_logger().warning(f'{topic.name} is left out: no {topic.type} is installed')
             return
-        self._outputs[topic.key] = self.create_publisher(kind, topic.name, _offered_qos(topic))
+        self._outputs[topic.key] = self.create_publisher(
+            kind,
+            topic.name,
+            _offered_qos(topic),
+            qos_overriding_options=overriding(self, topic.name, 'publisher'),
+        )
 
     # ---------------------------------------------------------------- playback
 

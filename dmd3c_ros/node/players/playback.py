@@ -39,7 +39,7 @@ class Playback(Node, ABC):
     """
 
     def __init__(self, name: str, groups: Groups, settings: type) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        super().__init__(name)
         show_package_log(self.get_logger())
         self.parameters = Parameters(
             self,

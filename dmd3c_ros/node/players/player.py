@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
@@ -22,6 +24,7 @@ from dmd3c_ros.messages.stamps import time_message
 from dmd3c_ros.messages.tf import encode_transforms
 from dmd3c_ros.messages.transforms import numbers_from_matrix
 from dmd3c_ros.node.parameters import Parameters
+from dmd3c_ros.node.qos import overriding
 
 from .playback import Playback
 from .settings import PlayerSettings
@@ -58,14 +61,17 @@ class Player(Playback):
         self._drive = open_drive(self.parameters)
         # Named apart from Node's own list of publishers.
         self._outputs = {
-            topic: self.create_publisher(message, topic, _QOS)
-            for topic, message in _TOPICS.items()
+            topic: self._publisher(message, topic) for topic, message in _TOPICS.items()
         }
         self._depth_output = (
-            self.create_publisher(Image, _GROUND_TRUTH, _QOS) if self._drive.has_depth else None
+            self._publisher(Image, _GROUND_TRUTH) if self._drive.has_depth else None
         )
         self._publish_transform()
         self._begin()
+
+    def _publisher(self, kind: type, topic: str) -> Publisher:
+        options = overriding(self, topic, 'publisher')
+        return self.create_publisher(kind, topic, copy.copy(_QOS), qos_overriding_options=options)
 
     # ---------------------------------------------------------------- playback
 
