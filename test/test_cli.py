@@ -169,13 +169,18 @@ def test_missing_folder_is_named(tmp_path):
 # --- complete kitti --------------------------------------------------------------------------
 
 
-def test_kitti_drive_is_completed_whole(tmp_path):
-    drive = make_drive(tmp_path)
-    # A wall 10 m ahead, wide enough to be seen.
+def make_drive_before_wall(root: Path) -> Path:
+    """A drive whose sweeps see a wall 10 m ahead, as wide as the picture."""
+    drive = make_drive(root)
     y, z = np.meshgrid(np.linspace(-5, 5, 40), np.linspace(-3, 3, 20))
     wall = np.stack([np.full(y.shape, 10.0), y, z, np.zeros(y.shape)], -1).reshape(-1, 4)
     for path in (drive / 'velodyne_points/data').iterdir():
         wall.astype(np.float32).tofile(path)
+    return drive
+
+
+def test_kitti_drive_is_completed_whole(tmp_path):
+    drive = make_drive_before_wall(tmp_path)
     invoke('complete', 'kitti', drive, '--out', tmp_path / 'out', '--model', 'nearest')
     assert names_of(tmp_path / 'out') == [f'{index:010d}.png' for index in range(3)]
     depth = read_depth_png(tmp_path / 'out/0000000000.png')
@@ -183,7 +188,7 @@ def test_kitti_drive_is_completed_whole(tmp_path):
 
 
 def test_broken_kitti_sweep_is_named_and_the_rest_goes_on(tmp_path):
-    drive = make_drive(tmp_path)
+    drive = make_drive_before_wall(tmp_path)
     (drive / 'velodyne_points/data/0000000001.bin').write_bytes(b'123')
     output = invoke(
         'complete', 'kitti', drive, '--out', tmp_path / 'out', '--model', 'nearest', exit_code=1
@@ -276,3 +281,121 @@ def test_calibration_for_another_picture_size_is_refused(scene):
     (scene / 'camera.yaml').write_text('image_width: 640\nimage_height: 480\n')
     output = complete_one(scene, '--intrinsics', scene / 'camera.yaml', exit_code=1)
     assert 'calibrated for 640x480' in output
+
+
+def write_bin(path: Path, *columns: float) -> np.ndarray:
+    """The wall in the LiDAR's frame with further columns, as a .bin file; its points (N, 3)."""
+    y, z = np.meshgrid(np.linspace(-3, 3, 32), np.linspace(-2, 2, 20))
+    points = np.stack([np.full(y.shape, 6.0), y, z], -1).reshape(-1, 3).astype(np.float32)
+    more = np.tile(np.array(columns, np.float32), (len(points), 1))
+    np.hstack([points, more]).tofile(path)
+    return points
+
+
+def complete_bin(root: Path, name: str, *options: object, exit_code: int = 0) -> str:
+    return invoke(
+        'complete', 'one', root / 'image.png', root / name, '--intrinsics', root / 'K.txt',
+        '--extrinsics', root / 'T.txt', '--out', root / 'depth.png', '--model', 'nearest',
+        *options, exit_code=exit_code,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ['sweep.pcd.bin', 'sweep.bin'])
+def test_sweep_of_nuscenes_is_read_as_such(scene, name):
+    # Of a size that KITTI's four numbers would fit too.
+    write_bin(scene / name, 40, 3)
+    complete_bin(scene, name)
+    assert (read_depth_png(scene / 'depth.png') == 6.5).all()
+
+
+def test_numbers_of_another_layout_are_refused_until_they_are_named(scene):
+    write_bin(scene / 'sweep.bin', 40, 3, -1)
+    output = complete_bin(scene, 'sweep.bin', exit_code=1)
+    assert 'sweep.bin' in output and 'negative' in output
+    assert not (scene / 'depth.png').exists()
+    complete_bin(scene, 'sweep.bin', '--point-fields', 'x, y, z, intensity, ring, time')
+    assert (read_depth_png(scene / 'depth.png') == 6.5).all()
+    assert 'each once' in complete_bin(scene, 'sweep.bin', '--point-fields', 'x,y', exit_code=1)
+    output = complete_bin(scene, 'cloud.npy', '--point-fields', 'x,y,z', exit_code=1)
+    assert 'names its fields itself' in output
+
+
+def test_random_bytes_and_millimetres_are_no_sweep(scene):
+    rng = np.random.default_rng(0)
+    (scene / 'noise.bin').write_bytes(rng.bytes(16 * 1000))
+    assert 'noise.bin' in complete_bin(scene, 'noise.bin', exit_code=1)
+    np.save(scene / 'mm.npy', 1000 * write_bin(scene / 'm.bin', 0))
+    assert 'farther than 1000 m' in complete_bin(scene, 'mm.npy', exit_code=1)
+    np.save(scene / 'empty.npy', np.zeros((0, 3), np.float32))
+    assert 'the cloud is empty' in complete_bin(scene, 'empty.npy', exit_code=1)
+
+
+def test_a_frame_without_a_measurement_fails(tmp_path):
+    root = make_frames(tmp_path, ('a', 'empty'))
+    write_depth_png(root / 'sparse/empty.png', np.zeros((HEIGHT, WIDTH), np.float32))
+    output = complete_frames(root, exit_code=1)
+    assert 'failed empty.png: expected measured depth' in output
+    assert names_of(root / 'out') == ['a.png']
+    drive = make_drive(tmp_path)
+    output = invoke('complete', 'kitti', drive, '--out', tmp_path / 'kitti', exit_code=1)
+    assert '3 frames failed' in output and not names_of(tmp_path / 'kitti')
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    import torch
+    from light_weights import save_light
+
+    root = make_frames(tmp_path, ('a',))
+    weights = save_light(tmp_path / 'light.pth', seed=0)
+    state = torch.load(weights)['net']
+    broken = next(name for name, tensor in state.items() if tensor.is_floating_point())
+    state[broken].view(-1)[0] = float('nan')
+    torch.save(state, weights)
+    output = complete_frames(root, '--model', 'light', '--weights', weights, exit_code=1)
+    assert f'1 tensors hold others: {broken}' in output
+    assert not (root / 'out/a.png').exists()
+
+
+def test_the_clouds_format_is_that_of_its_name(scene):
+    for name in ('dense.pcd', 'dense.ply'):
+        complete_one(scene, '--extrinsics', scene / 'T.txt', '--cloud', scene / name)
+        assert (scene / name).read_bytes().startswith(b'VERSION' if 'pcd' in name else b'ply')
+        np.testing.assert_allclose(read_cloud(scene / name)[:, 2], 6.5)
+    (scene / 'depth.png').unlink()
+    options = ('--extrinsics', scene / 'T.txt', '--cloud', scene / 'dense.xyz')
+    assert 'dense.xyz: expected a cloud' in complete_one(scene, *options, exit_code=1)
+    assert not (scene / 'depth.png').exists()
+
+
+def test_a_full_disk_leaves_neither_depth_nor_cloud(scene):
+    # The depth picture fits, the cloud does not.
+    code = (
+        'import resource, sys\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n'
+        'from dmd3c_ros.cli import main\nmain()\n'
+    )
+    arguments = [
+        'complete', 'one', scene / 'image.png', scene / 'cloud.npy', '--intrinsics',
+        scene / 'K.txt', '--extrinsics', scene / 'T.txt', '--out', scene / 'out/depth.png',
+        '--cloud', scene / 'out/dense.ply', '--model', 'nearest',
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert 'dense.ply' in done.stderr and 'Traceback' not in done.stderr
+    assert not list((scene / 'out').iterdir())
+
+
+def test_output_that_cannot_be_written_is_found_out_first(scene):
+    root = make_frames(scene, ('a',))
+    (root / 'file').write_text('')
+    # With weights that are missing, as proof that nothing was loaded yet.
+    absent = ('--model', 'light', '--weights', 'absent.pth')
+    for out in (root / 'file', root / 'file/below'):
+        output = complete_frames(root, '--out', out, *absent, exit_code=1)
+        assert 'file' in output and 'absent' not in output
+        options = ('--extrinsics', scene / 'T.txt', '--out', out / 'depth.png', *absent)
+        output = complete_one(scene, *options, exit_code=1)
+        assert 'file' in output and 'absent' not in output

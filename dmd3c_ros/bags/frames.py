@@ -158,7 +158,7 @@ class FrameSource:
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         try:
-            return self.completer.complete(rgb, sparse, K)
+            completion = self.completer.complete(rgb, sparse, K)
         except ValueError as error:
             raise MessageError(f'completion failed: {error}') from error
         except MEMORY_ERRORS as error:
@@ -167,6 +167,9 @@ class FrameSource:
             if not self.report.completed or not is_out_of_memory(error):
                 raise
             raise MessageError('completion failed: out of memory') from error
+        if not completion.depth.any():
+            raise MessageError(f'the model {self.completer.name} gave no depth anywhere')
+        return completion
 
     def _lone_info(self, stamp: int, rgb: np.ndarray) -> Any:
         """CameraInfo that comes without each image: kept from before, or from the file."""

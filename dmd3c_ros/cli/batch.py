@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dmd3c_ros.core.completer import Completion, DepthCompleter
+from dmd3c_ros.io.atomic import check_folder
 from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
 from dmd3c_ros.io.read_ahead import reading_ahead
 from dmd3c_ros.pipeline.arrays import CompletionInputs, complete_sparse
@@ -39,6 +41,21 @@ class Outcome:
     failures: dict[str, str] = field(default_factory=dict)
 
 
+def complete_inputs(
+    completer: DepthCompleter, inputs: CompletionInputs, filtering: str
+) -> Completion:
+    """Complete one frame; ValueError where nothing was measured, or nothing comes out.
+
+    filtering: of hidden points, as `DepthCompleter.filter_hidden` takes it.
+    """
+    if not inputs.sparse.any():
+        raise ValueError('expected measured depth in the image, got none')
+    completion = complete_sparse(completer, *inputs, filtering)[1]
+    if not completion.depth.any():
+        raise ValueError(f'the model {completer.name} gave no depth anywhere')
+    return completion
+
+
 def complete_all(
     jobs: Sequence[Job],
     options: Mapping[str, Any],
@@ -52,6 +69,11 @@ def complete_all(
     `failures` are those found before, name -> reason. With `resume`, a job whose output exists
     is skipped. `options` are of the groups COMPLETION and HIDDEN_POINTS.
     """
+    for folder in dict.fromkeys(job.output.parent for job in jobs):
+        try:
+            check_folder(folder)
+        except OSError as error:
+            raise fail(error) from error
     completer = make_completer(options)
     filtering = options.get('filter_hidden_points', 'auto')
     outcome = Outcome(failures=dict(failures or {}))
@@ -64,7 +86,7 @@ def complete_all(
         for job, loaded in reading_ahead(lambda job: job.load(), pending, _READ_AHEAD):
             try:
                 inputs = loaded.result()
-                depth = complete_sparse(completer, *inputs, filtering)[1].depth
+                depth = complete_inputs(completer, inputs, filtering).depth
                 writes.append((job, pool.submit(_write, job.output, depth, depth_scale)))
             except _BAD_FILE as error:
                 outcome.failures[job.name] = str(error)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
 
+# Of a sweep. A narrow lens sees one point in a thousand of a whole turn.
+_LEAST_SEEN = 0.0005
+# No LiDAR reaches farther, m.
+_FARTHEST = 1000.0
 _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
@@ -109,32 +113,44 @@ def one(
             'to the rectified picture.',
         ),
     ] = False,
+    point_fields: Annotated[
+        str | None,
+        typer.Option(
+            help='Names of the float32 numbers of a point in a .bin file, in their order, such '
+            "as x,y,z,intensity,time; else KITTI's or nuScenes'."
+        ),
+    ] = None,
     cloud: Annotated[
-        Path | None, typer.Option(help='Also write the dense coloured cloud here (PLY).')
+        Path | None, typer.Option(help='Also write the dense coloured cloud here (.ply or .pcd).')
     ] = None,
     depth_scale: DepthScale = None,
     *,
     options: dict,
 ) -> None:
     """Complete a single picture with a cloud file."""
-    from dmd3c_ros.io.clouds import write_ply
-    from dmd3c_ros.io.depth_png import KITTI_SCALE, write_depth_png
-    from dmd3c_ros.pipeline.arrays import complete_sparse
+    from dmd3c_ros.io.atomic import check_file, write_together
+    from dmd3c_ros.io.clouds import check_cloud_name, cloud_bytes
+    from dmd3c_ros.io.depth_png import KITTI_SCALE, depth_png_bytes
 
+    from .batch import complete_inputs
     from .console import fail, say
 
+    fields = None if point_fields is None else [name.strip() for name in point_fields.split(',')]
     try:
-        inputs, camera = _load_one(image, points, intrinsics, extrinsics, rectify)
-    except (OSError, ValueError) as error:
-        raise fail(error) from error
-    completer = make_completer(options)
-    filtering = options.get('filter_hidden_points', 'auto')
-    depth = complete_sparse(completer, *inputs, filtering)[1].depth
-    try:
-        write_depth_png(out, depth, KITTI_SCALE if depth_scale is None else depth_scale)
+        if cloud is not None:
+            check_cloud_name(cloud)
+        inputs, camera = _load_one(image, points, fields, intrinsics, extrinsics, rectify)
+        for path in filter(None, (out, cloud)):
+            check_file(path)
+        completer = make_completer(options)
+        filtering = options.get('filter_hidden_points', 'auto')
+        depth = complete_inputs(completer, inputs, filtering).depth
+        scale = KITTI_SCALE if depth_scale is None else depth_scale
+        files = {out: depth_png_bytes(out, depth, scale)}
         if cloud is not None:
             known = depth > 0
-            write_ply(cloud, camera.backproject(depth)[known], inputs.rgb[known])
+            files[cloud] = cloud_bytes(cloud, camera.backproject(depth)[known], inputs.rgb[known])
+        write_together(files)
     except (OSError, ValueError) as error:
         raise fail(error) from error
     say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
@@ -217,6 +233,7 @@ def _frame_loader(
 def _load_one(
     image: Path,
     points: Path,
+    fields: list[str] | None,
     intrinsics: Path,
     extrinsics: Path | None,
     rectify: bool,
@@ -239,9 +256,28 @@ def _load_one(
             raise ValueError(f'{intrinsics}: expected a ROS camera YAML file with --rectify')
         rgb = Rectifier(distortion, camera)(rgb)
     T_camera_lidar = np.eye(4) if extrinsics is None else read_extrinsics(extrinsics)
-    sparse = project_points(read_cloud(points), T_camera_lidar, camera)
-    if not sparse.any():
+    cloud = read_cloud(points, fields)
+    _check_distances(points, cloud, T_camera_lidar)
+    sparse = project_points(cloud, T_camera_lidar, camera)
+    count = np.count_nonzero(sparse)
+    if count < _LEAST_SEEN * len(cloud) or not count:
         raise ValueError(
-            f'{points}: no point falls into the picture; check the intrinsics and --extrinsics'
+            f'{points}: {count or "no"} of {len(cloud)} points fall into the image; check the '
+            'intrinsics and --extrinsics'
         )
     return CompletionInputs(rgb, sparse, camera.K), camera
+
+
+def _check_distances(path: Path, cloud, T_camera_lidar) -> None:
+    """Raise ValueError for points that no LiDAR beside this camera can have measured."""
+    import numpy as np
+
+    if not len(cloud):
+        raise ValueError(f'{path}: expected points, the cloud is empty')
+    distance = np.linalg.norm(cloud @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3], axis=1)
+    far = (distance > _FARTHEST).mean()
+    if far > 0.5:
+        raise ValueError(
+            f'{path}: {far:.0%} of the points lie farther than {_FARTHEST:g} m from the camera; '
+            'expected metres in the frame of the LiDAR'
+        )

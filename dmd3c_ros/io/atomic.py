@@ -3,9 +3,10 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 
@@ -35,6 +36,37 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_write(path) as file:
         file.write(data)
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all of them or, where one cannot be written, none."""
+    with ExitStack() as stack:
+        for path, data in files.items():
+            file = stack.enter_context(atomic_write(path))
+            file.write(data)
+            # A full disk shows here, before the first of them has its name.
+            file.flush()
+
+
+def check_folder(path: str | Path) -> None:
+    """Make a folder where it is missing, and find out whether files can be written there.
+
+    For what takes long to compute: OSError naming the path comes before, not after.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f'{path}: expected a folder, it is a file')
+    path.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=path):
+        pass
+
+
+def check_file(path: str | Path) -> None:
+    """As `check_folder` for a file that is to be written, whose folder is made."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path}: expected the name of a file, it is a folder')
+    check_folder(path.parent)
 
 
 def write_json(path: str | Path, content: object) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .images import decode, encode
+from .atomic import write_bytes
+from .images import decode, encoded
 
 KITTI_SCALE = 256.0
 """KITTI depth benchmark: up to 255.996 m in steps of 3.9 mm."""
@@ -36,6 +37,11 @@ def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
 
     Raises ValueError for another shape, or a name that does not end in .png.
     """
+    write_bytes(path, depth_png_bytes(path, depth, scale))
+
+
+def depth_png_bytes(path: str | Path, depth: np.ndarray, scale: float = KITTI_SCALE) -> bytes:
+    """What `write_depth_png` writes to `path`."""
     if Path(path).suffix.lower() != '.png':
         # Other formats of images would take 8 of the 16 bits without a word.
         raise ValueError(f'{path}: expected a depth image NAME.png')
@@ -51,7 +57,7 @@ def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
             _LARGEST / scale,
         )
     values[too_far | (values < 0)] = 0
-    encode(path, values.astype(np.uint16))
+    return encoded(path, values.astype(np.uint16))
 
 
 def quantized(depth: np.ndarray) -> np.ndarray:

@@ -37,11 +37,16 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
 
 def encode(path: str | Path, image: np.ndarray) -> None:
     """Write an image as OpenCV holds it, atomically, in the format that the suffix names."""
+    write_bytes(path, encoded(path, image))
+
+
+def encoded(path: str | Path, image: np.ndarray) -> bytes:
+    """What `encode` writes to `path`."""
     path = Path(path)
     try:
-        encoded, data = cv2.imencode(path.suffix, image)
+        done, data = cv2.imencode(path.suffix, image)
     except cv2.error as error:
         raise ValueError(f'{path}: expected the suffix of an image, such as .png') from error
-    if not encoded:
+    if not done:
         raise ValueError(f'{path}: {image.shape} {image.dtype} does not encode as {path.suffix}')
-    write_bytes(path, data.tobytes())
+    return data.tobytes()

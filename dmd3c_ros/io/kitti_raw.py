@@ -20,7 +20,13 @@ from dmd3c_ros.core.transforms import transform
 from .images import read_rgb
 
 CAMERAS = ('image_00', 'image_01', 'image_02', 'image_03')
+SWEEP_FIELDS = ('x', 'y', 'z', 'reflectance')
+"""The float32 numbers of a point in a sweep's file."""
 _NAMED_AT_MOST = 10
+# No LiDAR on a vehicle reaches so far, m.
+_FARTHEST = 1000.0
+# Of the points; a garbled few are no reason to refuse a whole sweep.
+_MAY_BE_WRONG = 0.001
 _log = logging.getLogger(__name__)
 
 
@@ -111,12 +117,37 @@ class KittiDrive:
 
 
 def read_sweep(path: str | Path) -> np.ndarray:
-    """Read a Velodyne .bin file as (N, 4) float32: x, y, z in m, reflectance."""
+    """Read a Velodyne .bin file as (N, 4) float32: x, y, z in m, reflectance.
+
+    Raises FileNotFoundError, or ValueError for a file of another layout.
+    """
     data = Path(path).read_bytes()
     if len(data) % 16:
         raise ValueError(f'{path}: expected 4 float32 a point, got {len(data)} bytes')
-    values = np.frombuffer(data, '<f4')
-    return values.reshape(-1, 4).copy()
+    points = np.frombuffer(data, '<f4').reshape(-1, 4).copy()
+    fault = misreading(points)
+    if fault:
+        raise ValueError(f'{path}: expected x, y, z, reflectance as float32: {fault}')
+    return points
+
+
+def misreading(points: np.ndarray) -> str:
+    """What shows that points (N, 4 or more) are no x, y, z (m), reflectance; else ''.
+
+    A file of another layout, read as this one, has coordinates where the reflectance should be.
+    """
+    if not len(points):
+        return ''
+    with np.errstate(invalid='ignore', over='ignore'):
+        far = ~(np.abs(points[:, :3]) < _FARTHEST).all(axis=1)
+        # Unmeasured points are NaN, or stand at the origin.
+        far &= ~np.isnan(points[:, :3]).any(axis=1)
+        negative = points[:, 3] < 0
+    if far.mean() > _MAY_BE_WRONG:
+        return f'{far.mean():.0%} of the points lie farther than {_FARTHEST:g} m'
+    if negative.mean() > _MAY_BE_WRONG:
+        return f'{negative.mean():.0%} of the reflectances are negative'
+    return ''
 
 
 def ring_indices(points: np.ndarray) -> np.ndarray:

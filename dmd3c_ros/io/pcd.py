@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 _KINDS = {'F': 'f', 'I': 'i', 'U': 'u'}
+_COLOURED = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<u4')])
 
 
 def read_pcd(path: str | Path) -> np.ndarray:
@@ -30,6 +31,21 @@ def read_pcd(path: str | Path) -> np.ndarray:
     if layout == 'binary_compressed':
         return _read_compressed(body, dtype, count, path)
     raise ValueError(f'{path}: expected DATA ascii, binary or binary_compressed, got {layout!r}')
+
+
+def pcd_bytes(points: np.ndarray, colors: np.ndarray) -> bytes:
+    """A binary PCD of points (N, 3) in m with colours (N, 3) uint8 RGB, packed as PCL does."""
+    cloud = np.empty(len(points), _COLOURED)
+    for axis, name in enumerate('xyz'):
+        cloud[name] = points[:, axis]
+    red, green, blue = colors.astype(np.uint32).T
+    cloud['rgb'] = red << 16 | green << 8 | blue
+    header = (
+        'VERSION 0.7\nFIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F U\nCOUNT 1 1 1 1\n'
+        f'WIDTH {len(cloud)}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(cloud)}\n'
+        'DATA binary\n'
+    )
+    return header.encode('ascii') + cloud.tobytes()
 
 
 def _parse_header(text: str) -> dict[str, list[str]]:

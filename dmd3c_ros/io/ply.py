@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .atomic import atomic_write
+from .atomic import write_bytes
 
 _TYPES = {
     **dict.fromkeys(('char', 'int8'), 'i1'),
@@ -47,10 +47,18 @@ def read_ply(path: str | Path) -> np.ndarray:
 
 def write_ply(path: str | Path, points: np.ndarray, colors: np.ndarray) -> None:
     """Write points (N, 3) in m with colours (N, 3) uint8 RGB as a binary PLY, atomically."""
+    try:
+        data = ply_bytes(points, colors)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    write_bytes(path, data)
+
+
+def ply_bytes(points: np.ndarray, colors: np.ndarray) -> bytes:
+    """What `write_ply` writes."""
     if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
         raise ValueError(
-            f'{path}: expected points (N, 3) and colors (N, 3), '
-            f'got {points.shape} and {colors.shape}'
+            f'expected points (N, 3) and colors (N, 3), got {points.shape} and {colors.shape}'
         )
     vertices = np.empty(len(points), _COLOURED)
     for axis, name in enumerate(('x', 'y', 'z')):
@@ -60,9 +68,8 @@ def write_ply(path: str | Path, points: np.ndarray, colors: np.ndarray) -> None:
     kinds = {'<f4': 'float', '|u1': 'uchar'}
     properties = [f'property {kinds[_COLOURED[name].str]} {name}' for name in _COLOURED.names]
     header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(points)}']
-    with atomic_write(path) as file:
-        file.write('\n'.join([*header, *properties, 'end_header', '']).encode('ascii'))
-        file.write(vertices.tobytes())
+    text = '\n'.join([*header, *properties, 'end_header', ''])
+    return text.encode('ascii') + vertices.tobytes()
 
 
 def _parse_header(lines: list[str], path: str | Path) -> tuple[str, np.dtype, int]:

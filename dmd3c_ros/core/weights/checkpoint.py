@@ -95,6 +95,12 @@ def load_weights(network: CompletionNetwork, weights: str | Path | Checkpoint) -
         raise CheckpointError(
             f'{checkpoint.path} does not fit {type(network).__name__}: ' + '; '.join(faults)
         )
+    broken = [name for name, tensor in checkpoint.state.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f'{checkpoint.path}: expected finite numbers; '
+            + _fault('tensors hold others', sorted(broken))
+        )
     convention = convention_of(network, checkpoint)
     network.load_state_dict(checkpoint.state, strict=False)
     network.convention = convention
