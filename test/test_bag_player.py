@@ -5,13 +5,17 @@ import pytest
 from bag_data import CAMERA, START_NS, T_CAMERA_LIDAR, header, spoil_midst, wall, write_bag
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_graph import NodeProcess, Probe, parameters
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from test_bags import DEPTH, decoded, invoke
+from tf2_msgs.msg import TFMessage
 
+from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import INFO
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.messages.cameras import camera_to_info
+from dmd3c_ros.messages.tf import decode_transforms
 from dmd3c_ros.node.players.bag_player import BagSettings
 
 FRAMES = 6
@@ -101,6 +105,29 @@ def test_who_comes_late_hears_all_that_was_latched(folder, probe, tmp_path):
     probe.wait(lambda: len(box) == parts, 15)
     process.stop()
     assert [info.header.frame_id for info in box] == [f'part_{n}' for n in range(parts)]
+
+
+def test_static_transforms_are_latched_where_the_bag_does_not_say(folder, probe, tmp_path):
+    with Bag(write_bag(tmp_path / 'in', frames=1)) as source:
+        writer = Writer(tmp_path / 'plain', version=8, storage_plugin=StoragePlugin.MCAP)
+        with writer:
+            for topic in source.topics:
+                options = {'typestore': source.typestore}
+                connection = writer.add_connection(topic.name, topic.type, **options)
+                for record in source.records([topic]):
+                    writer.write(connection, record.time_ns, record.data)
+            # Much later, so that the player stays.
+            writer.write(connection, record.time_ns + 60 * 10**9, record.data)
+    process = play(folder, bag=tmp_path / 'plain', wait_for_subscribers=0)
+    assert probe.wait(lambda: 'playing' in process.log), process.log
+    probe.spin(1.0)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    box = []
+    keep = probe.node.create_subscription(TFMessage, '/tf_static', box.append, latched, raw=True)
+    assert probe.wait(lambda: box, 15), process.log
+    assert [t.child_frame_id for t in decode_transforms(box[0])] == ['camera', 'lidar']
+    probe.node.destroy_subscription(keep)
+    process.stop()
 
 
 def test_of_a_damaged_bag_what_can_be_read_is_played_and_the_rest_is_told(folder, probe, tmp_path):

@@ -220,6 +220,10 @@ class Bag:
                 text = digest = ''
             old = topics.get((name, kind))
             total = count + (old.count if old else 0)
+            if not qos and name.rsplit('/', 1)[-1] == 'tf_static':
+                # Sent once: a player that does not keep it for those who come late sends it to
+                # nobody.
+                qos = (reliable(latched=True),)
             topic = Topic(name, kind, total, tuple(qos), text, digest)
             topics[topic.key] = topic
             self._sources[name, source_kind] = _Source(topic, to_cdr)
