@@ -12,6 +12,7 @@ from synthetic_drive import HEIGHT, WIDTH, make_drive
 
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.rgbd import RecordedFrames
+from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_quaternion
 from dmd3c_ros.io.depth_png import read_depth_png
@@ -105,11 +106,8 @@ def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
     options = ('--depth-scale', '256')
     invoke('export', 'tum', bag, tmp_path / 'one', '--model', 'nearest', *options)
     invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest')
-    # No model is needed for depth that is there.
-    text = invoke(
-        'export', 'tum', tmp_path / 'dense', tmp_path / 'two', '--weights', 'absent.pth', *options
-    )
-    assert '3 frames' in text
+    text = invoke('export', 'tum', tmp_path / 'dense', tmp_path / 'two', *options)
+    assert '3 frames' in text and 'model' not in text
     first, second = associated(tmp_path / 'one'), associated(tmp_path / 'two')
     assert [stamp for stamp, _, _ in first] == [stamp for stamp, _, _ in second]
     assert first[0][0] == f'{START_NS // 10**9}.000000000'
@@ -120,6 +118,36 @@ def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
     depth = read_depth_png(tmp_path / 'one' / 'depth' / f'{first[0][0]}.png')
     assert depth.max() == 5.0
     assert 'exists already' in invoke('export', 'tum', bag, tmp_path / 'one', exit_code=1)
+
+
+def test_depth_that_a_bag_has_is_masked_by_its_confidence_or_completed_anew(tmp_path):
+    bag, dense, less = write_bag(tmp_path / 'bag'), tmp_path / 'dense', tmp_path / 'less'
+    invoke('complete', 'bag', bag, dense, '--model', 'nearest')
+    # The nearest neighbour is sure of what was measured, and of nothing else.
+    options = ('--depth-scale', '256', '--min-confidence', '0.5')
+    invoke('export', 'tum', dense, tmp_path / 'masked', *options)
+    invoke('export', 'tum', bag, tmp_path / 'expected', '--model', 'nearest', *options)
+    masked, expected = associated(tmp_path / 'masked'), associated(tmp_path / 'expected')
+    for one, two in zip(masked, expected, strict=True):
+        assert 0 < np.count_nonzero(one[2]) < one[2].size / 2
+        np.testing.assert_array_equal(one[2], two[2])
+    # Another model completes the bag's sweeps, whatever depth is there.
+    invoke('export', 'tum', dense, tmp_path / 'anew', '--model', 'ip_basic', *options[:2])
+    again = associated(tmp_path / 'anew')
+    assert not np.array_equal(again[0][2], associated(tmp_path / 'expected')[0][2])
+    with Bag(dense) as whole, BagWriter(less, 'mcap') as writer:
+        for record in whole.records():
+            if record.topic.name != '/confidence':
+                writer.copy(record, whole.typestore)
+    text = invoke('export', 'tum', less, tmp_path / 'none', *options, exit_code=1)
+    assert 'there is no topic /confidence' in text
+    text = invoke(
+        *('export', 'tum', dense, tmp_path / 'none', '--model', 'nearest'),
+        *('--depth', '/depth_registered/image_rect'),
+        exit_code=1,
+    )
+    assert '--depth takes what the bag has: --model would have no effect' in text
+    assert not (tmp_path / 'none').exists()
 
 
 def test_a_drive_is_exported(tmp_path):

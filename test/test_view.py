@@ -102,10 +102,12 @@ def test_a_bag_with_depth_is_shown_without_a_model(tmp_path):
     outputs = ('confidence', 'sparse/image_rect', 'depth_registered/image_rect')
     chosen = [word for name in outputs for word in ('--output', name)]
     invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest', *chosen)
-    text = invoke(
-        'view', tmp_path / 'dense', '--save', tmp_path / 'a.rrd', '--weights', 'absent.pth'
-    )
-    assert '3 frames' in text
+    text = invoke('view', tmp_path / 'dense', '--save', tmp_path / 'a.rrd')
+    assert '3 frames' in text and 'model' not in text
+    # A model that is named completes anew.
+    absent = ('--weights', 'absent.pth')
+    text = invoke('view', tmp_path / 'dense', '--save', tmp_path / 'd.rrd', *absent, exit_code=1)
+    assert 'absent.pth' in text
     times = recorded(tmp_path / 'a.rrd')
     for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD, TRAJECTORY):
         assert times[path] == times_of(3), path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from dmd3c_ros.messages.cameras import camera_from_info
 from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
@@ -30,8 +32,9 @@ def completed_frames(source: FrameSource) -> Iterator[RgbdFrame]:
 class RecordedFrames:
     """Frames of a bag that has depth images already: `complete bag` wrote it, or an RGB-D camera.
 
-    Image, CameraInfo and depth are paired as the node pairs its inputs. What became of them is in
-    `report`. Raises BagError where a topic is missing.
+    Image, CameraInfo and depth are paired as the node pairs its inputs, with the confidence beside
+    the depth where `settings.min_confidence` asks for it. What became of them is in `report`.
+    Raises BagError where a topic is missing.
     """
 
     def __init__(
@@ -47,6 +50,9 @@ class RecordedFrames:
         depth_topic = bag.topic(depth)
         image_topic, info_topic = find_camera(bag, image=image, info=info, leave=(depth,))
         self._topics = (image_topic, info_topic, depth_topic)
+        self._min_confidence = settings.min_confidence
+        if self._min_confidence > 0:
+            self._topics += (_confidence_topic(bag, depth),)
         self.report = PairingReport(tuple(t.name for t in self._topics), settings.sync_slop)
         self._pairing = settings.sync_queue_size, settings.sync_slop
 
@@ -73,7 +79,7 @@ class RecordedFrames:
             yield frame
 
     def _frame(self, found: tuple[Record, ...]) -> RgbdFrame:
-        image, info, depth = found
+        image, info, depth, *confidence = found
         rgb = decode_image(self._bag.decode(image))
         camera = camera_from_info(self._bag.decode(info))
         metres = depth_from_image(self._bag.decode(depth))
@@ -82,7 +88,30 @@ class RecordedFrames:
                 f'depth: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
                 f'got {metres.shape[1]}x{metres.shape[0]}'
             )
+        if confidence:
+            sure = depth_from_image(self._bag.decode(confidence[0])) >= self._min_confidence
+            if sure.shape != metres.shape:
+                raise MessageError(
+                    f'confidence: expected the size of the depth, {metres.shape[1]}x'
+                    f'{metres.shape[0]}, got {sure.shape[1]}x{sure.shape[0]}'
+                )
+            metres = np.where(sure, metres, np.float32(0))
         return RgbdFrame(image.stamp_ns, rgb, metres, camera)
+
+
+def confidence_name(depth: str) -> str:
+    """Topic of the confidence that `complete bag` writes beside the topic `depth`."""
+    return f'{depth.removesuffix(DEPTH_TOPIC[1:])}confidence'
+
+
+def _confidence_topic(bag: Bag, depth: str) -> Topic:
+    name = confidence_name(depth)
+    if not any(topic.name == name for topic in bag.topics):
+        raise BagError(
+            f'{bag.path}: --min-confidence needs the confidence of {depth}, and there is no topic '
+            f'{name}; --model completes the frames anew'
+        )
+    return bag.topic(name)
 
 
 def depth_topic(bag: Bag, name: str) -> Topic | None:

@@ -13,6 +13,7 @@ from .options import (
     HIDDEN_POINTS,
     Model,
     Weights,
+    completion_options,
     given,
     make_completer,
     part,
@@ -74,8 +75,8 @@ def tum(
     depth: Annotated[
         str,
         typer.Option(
-            help='Depth topic to take from the bag; else the one that `complete bag` wrote; '
-            'else frames are completed.',
+            help='Depth topic to take from the bag; else the one that `complete bag` wrote, '
+            'unless --model or its like ask for another; else frames are completed.',
             rich_help_panel='Inputs',
         ),
     ] = '',
@@ -138,16 +139,20 @@ def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
 
 
 def _bag_frames(path: Path, depth: str, options: dict) -> 'Iterator[RgbdFrame]':
+    from dmd3c_ros.bags.completion import OUTPUTS, output_names
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import RecordedFrames, completed_frames, depth_topic
     from dmd3c_ros.pipeline.settings import NodeSettings
 
-    from .console import say
+    from .console import fail, say
 
     with Bag(path) as bag:
-        recorded = depth_topic(bag, depth)
+        anew = completion_options(options)
+        if depth and anew:
+            raise fail(f'--depth takes what the bag has: {anew[0]} would have no effect')
+        recorded = None if anew else depth_topic(bag, depth)
         if recorded is None:
-            source = open_source(bag, options)
+            source = open_source(bag, options, leave=output_names('', tuple(OUTPUTS)).values())
             yield from completed_frames(source)
         else:
             camera = {name: options[name] for name in ('image', 'info') if name in options}

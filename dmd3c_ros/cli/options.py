@@ -197,6 +197,12 @@ def given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def completion_options(options: Mapping[str, Any]) -> list[str]:
+    """Those of the options given, as on the command line, that say how to complete."""
+    completing = COMPLETION.keys() | HIDDEN_POINTS.keys()
+    return [f'--{name.replace("_", "-")}' for name in options if name in completing]
+
+
 def part(options: Mapping[str, Any], settings: type) -> dict[str, Any]:
     """Those of the options that are fields of the dataclass `settings`."""
     return {item.name: options[item.name] for item in fields(settings) if item.name in options}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import NETWORK, make_completer, with_options
+from .options import NETWORK, completion_options, make_completer, with_options
 
 if TYPE_CHECKING:
     from dmd3c_ros.viewing.frames import ViewFrame
@@ -42,7 +42,8 @@ def view(
 ) -> None:
     """Show picture, sparse and dense depth, confidence, cloud and trajectory on one time line.
 
-    Depth that a bag or a folder has is taken; else frames are completed. Needs
+    Depth that a bag or a folder has is taken, unless --model or its like ask for another; else
+    frames are completed. Needs
     `pip install 'dmd3c_ros[view]'`, and for the trajectory of a recorded drive `[slam]`.
     """
     from dmd3c_ros.viewing.rerun_log import RerunLog
@@ -81,6 +82,7 @@ def _frames(
 
 
 def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFrame]':
+    from dmd3c_ros.bags.completion import OUTPUTS, output_names
     from dmd3c_ros.bags.reader import Bag
     from dmd3c_ros.bags.rgbd import depth_topic
     from dmd3c_ros.viewing import frames as viewing
@@ -89,9 +91,10 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
     from .bag import open_source
 
     bag = stack.enter_context(Bag(path))
-    if depth_topic(bag, '') is not None:
+    if not completion_options(options) and depth_topic(bag, '') is not None:
         return with_trajectory(viewing.of_recorded(path), path)
-    return with_trajectory(viewing.of_source(open_source(bag, options)), path)
+    source = open_source(bag, options, leave=output_names('', tuple(OUTPUTS)).values())
+    return with_trajectory(viewing.of_source(source), path)
 
 
 def _add_files(log, folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dmd3c_ros.bags.frames import FrameSource
 from dmd3c_ros.bags.reader import Bag
-from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames
+from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames, confidence_name
 from dmd3c_ros.bags.selection import IMAGE
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import DepthCompleter
@@ -70,8 +70,8 @@ def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
     """Frames of a bag that has dense depth, with the confidence and sparse depth that it has."""
     # A bag of its own for each, because their files are read at different places at once.
     with Bag(path) as bag, Bag(path) as second, Bag(path) as third:
+        confidence = _Beside(second, confidence_name(depth))
         beside = depth.removesuffix('depth_registered/image_rect')
-        confidence = _Beside(second, f'{beside}confidence')
         sparse = _Beside(third, f'{beside}sparse/image_rect')
         for frame in RecordedFrames(bag, depth):
             yield ViewFrame(
