@@ -241,6 +241,8 @@ def test_source_of_a_drive_keeps_its_rings_and_rate(tmp_path):
     assert source.parameters['rings'] == 'even'
     # The drive has a frame a second.
     assert source.parameters['rate'] == pytest.approx(10)
+    cut = source_of(DemoConfig(kitti=path, n_frames=2))
+    assert cut.n_frames == cut.parameters['frames'] == 2
     with pytest.raises(DemoError, match='nowhere'):
         source_of(DemoConfig(kitti=tmp_path / 'nowhere'))
 

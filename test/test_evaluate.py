@@ -275,7 +275,7 @@ def run(*arguments):
 def test_models_and_line_counts_are_compared_in_one_table(kitti, tmp_path):
     result = run(
         '--dataset', 'kitti-selection', '--root', kitti, '--out', tmp_path,
-        '--compare', 'nearest', '--compare', 'interpolation', '--lines', '64,16',
+        '--model', 'nearest', '--compare', 'interpolation', '--lines', '64,16',
     )  # fmt: skip
     assert result.exit_code == 0, result.text
     summary = json.loads((tmp_path / 'summary.json').read_text())
@@ -289,6 +289,14 @@ def test_models_and_line_counts_are_compared_in_one_table(kitti, tmp_path):
     for folder in ('nearest_64_lines', 'interpolation_16_lines'):
         names = sorted(path.name for path in (tmp_path / folder).iterdir())
         assert names == ['frames.csv', 'mean.json', 'worst.png']
+
+
+def test_what_is_compared_stands_beside_the_model(kitti, tmp_path):
+    options = ('--root', kitti, '--limit', 1, '--worst', 0, '--compare', 'nearest')
+    result = run('--dataset', 'kitti-selection', '--out', tmp_path / 'both', *options)
+    assert result.exit_code == 0, result.text
+    summary = json.loads((tmp_path / 'both' / 'summary.json').read_text())
+    assert [r['model'] for r in summary] == ['light', 'nearest']
 
 
 def test_the_command_scores_as_by_hand(kitti, tmp_path):
@@ -323,7 +331,7 @@ def test_a_corrupt_frame_is_named_the_others_are_scored_and_the_exit_tells(kitti
     broken.write_bytes(b'no picture')
     result = run(
         '--dataset', 'kitti-selection', '--root', root, '--out', tmp_path / 'out',
-        '--compare', 'nearest',
+        '--model', 'nearest',
     )  # fmt: skip
     assert result.exit_code == 1
     assert broken.name in result.text
@@ -373,7 +381,7 @@ def test_indoor_protocols_run_on_miniatures_from_the_command_line(layout, option
     assert made.exit_code == 0, made.output
     result = run(
         '--dataset', layout, '--root', tmp_path / layout, '--out', tmp_path / 'out',
-        '--compare', 'nearest', *options,
+        '--model', 'nearest', *options,
     )  # fmt: skip
     assert result.exit_code == 0, result.text
     mean = json.loads((tmp_path / 'out' / 'summary.json').read_text())[0]['mean']

@@ -67,6 +67,14 @@ def test_a_drive_is_published_whole_with_its_own_stamps(folder, probe, drive):
     np.testing.assert_array_equal(camera.R, np.eye(3))
 
 
+def test_no_more_frames_are_played_than_asked_for(folder, probe, drive):
+    images = probe.listen('image_rect', Image)
+    probe.listen('camera_info', CameraInfo), probe.listen('points', PointCloud2)
+    process = play(KITTI, folder, drive=drive, rate=10.0, frames=3)
+    assert probe.wait(lambda: not process.running), process.log
+    assert 'played 3 frames' in process.log and len(images) == 3
+
+
 @pytest.mark.parametrize('prefetch', [2, 100])
 def test_a_looped_drive_goes_on_in_time_and_ends_on_a_signal(folder, probe, drive, prefetch):
     images = probe.listen('image_rect', Image)

@@ -38,7 +38,8 @@ def evaluate(
     compare: Annotated[
         list[str] | None,
         typer.Option(
-            help='One more model, as NAME or NAME=CHECKPOINT; may be repeated. The classical '
+            help='One more model beside --model, as NAME or NAME=CHECKPOINT; may be repeated. The '
+            'classical '
             'ones are interpolation, ip_basic and nearest.',
             rich_help_panel='Completion',
         ),
@@ -123,7 +124,8 @@ def evaluate(
     except (OSError, ValueError, ImportError) as error:
         raise fail(error) from error
     specs = [spec.partition('=')[::2] for spec in compare or []]
-    if model or weights or not (specs or folders):
+    # Others stand beside the model, but where there is nothing except folders to score.
+    if model or weights or specs or not folders:
         specs.insert(0, (model, weights))
     predictors = [_completer(*spec, device, precision) for spec in specs] + folders
     names = [predictor.name for predictor in predictors]

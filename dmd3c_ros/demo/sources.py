@@ -72,6 +72,7 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
         parameters={
             'drive': str(path.resolve()),
             'rings': 'even',
+            'frames': config.n_frames,
             'rate': config.rate_hz * _period_s(drive),
         },
         T_camera_lidar=drive.T_camera_lidar,

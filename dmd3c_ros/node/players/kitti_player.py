@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dmd3c_ros.core.ranges import check_ranges, ranged
 from dmd3c_ros.datasets.drives import RINGS, Drive, RecordedDrive
 from dmd3c_ros.node.parameters import Parameters
 
@@ -22,13 +23,16 @@ class KittiSettings:
     camera: folder of the camera's images, image_00 to image_03.
     rings: laser rings of each sweep to publish, 'all', 'even' or 'odd'; those left out can be
         compared with the completed depth.
+    frames: frames to play, the first of the drive; 0 plays all.
     """
 
     drive: str = ''
     camera: str = 'image_02'
     rings: str = 'all'
+    frames: int = ranged(0, 0, 1_000_000)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if not self.drive:
             raise ValueError('drive: expected the folder of a KITTI raw drive, got none')
         if self.rings not in RINGS:
@@ -40,7 +44,7 @@ PARAMETER_GROUPS = (('', KittiSettings),)
 
 def _open(parameters: Parameters) -> Drive:
     settings = parameters.get(KittiSettings)
-    return RecordedDrive(settings.drive, camera=settings.camera, rings=settings.rings)
+    return RecordedDrive(settings.drive, settings.frames or None, settings.camera, settings.rings)
 
 
 def main(args: Sequence[str] | None = None) -> int:
