@@ -1,7 +1,16 @@
 """What `dmd3c view` records: entities and times, read back from the .rrd file."""
 
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import browser
 import commands
 import numpy as np
 import pytest
@@ -26,6 +35,7 @@ from dmd3c_ros.viewing.rerun_log import (
     RerunLog,
 )
 
+rerun = pytest.importorskip('rerun')
 # Reads recordings back; versions of Rerun for Python 3.10 lack it.
 rrd = pytest.importorskip('rerun.chunk')
 
@@ -170,3 +180,105 @@ def test_what_cannot_be_shown_is_refused(tmp_path):
     text = invoke('view', tmp_path, '--save', tmp_path / 'a.rrd', exit_code=1)
     assert 'expected a drive, a bag, or depth images' in text
     assert 'found nothing' in invoke('view', tmp_path / 'absent.mcap', exit_code=1)
+    # As the last frame of a bag whose clouds never come near its pictures.
+    bag = write_bag(tmp_path / 'bag', lag_ns=10**10)
+    text = invoke('view', bag, '--save', tmp_path / 'a.rrd', '--model', 'nearest', exit_code=1)
+    assert 'no frame could be shown' in text
+    assert not list(tmp_path.glob('*.rrd')) and not list(tmp_path.glob('.*.tmp'))
+
+
+def view(*arguments: object, **environment: str) -> subprocess.Popen:
+    """The command in a process of its own."""
+    words = ('-m', 'dmd3c_ros.cli', 'view', *map(str, arguments), '--model', 'nearest')
+    return subprocess.Popen(
+        [sys.executable, *words],
+        env=os.environ | {'COLUMNS': '400', 'TERM': 'dumb', **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_without_a_display_it_says_what_does_without(tmp_path):
+    bag = write_bag(tmp_path / 'bag')
+    process = view(bag, DISPLAY='', WAYLAND_DISPLAY='')
+    text = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert 'no display' in text and '--save' in text and '--web' in text
+    assert 'Traceback' not in text
+
+
+def test_the_viewer_beside_the_interpreter_is_started(tmp_path, monkeypatch):
+    bin_folder, told = tmp_path / 'bin', tmp_path / 'told'
+    bin_folder.mkdir()
+    (bin_folder / 'rerun').write_text(f'#!/bin/sh\necho started > {told}\nsleep 5\n')
+    (bin_folder / 'rerun').chmod(0o755)
+    monkeypatch.setattr(sys, 'executable', str(bin_folder / 'python'))
+    monkeypatch.setenv('PATH', '/usr/bin:/bin')
+    monkeypatch.setenv('DISPLAY', ':99')
+    # To a viewer that only says that it was started.
+    monkeypatch.setattr(rerun.RecordingStream, 'connect_grpc', lambda *_, **__: None)
+    RerunLog('a drive')
+    deadline = time.monotonic() + 30
+    while not told.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert told.exists()
+    (bin_folder / 'rerun').unlink()
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(OSError, match='no viewer: expected the program rerun in'):
+        RerunLog('a drive')
+
+
+def test_a_recording_that_does_not_fit_on_the_disk_is_no_half_a_file(tmp_path, monkeypatch):
+    bag, usage, looks = write_bag(tmp_path / 'bag'), shutil.disk_usage(tmp_path), []
+
+    def filling(path):
+        looks.append(path)
+        return usage if len(looks) < 3 else usage._replace(free=10**6)
+
+    monkeypatch.setattr(shutil, 'disk_usage', filling)
+    save = ('--save', tmp_path / 'out/a.rrd', '--model', 'nearest')
+    text = invoke('view', bag, *save, exit_code=1)
+    assert 'a.rrd: no space left' in text
+    assert set(looks) == {tmp_path / 'out'} and not list((tmp_path / 'out').iterdir())
+    monkeypatch.undo()
+    (tmp_path / 'file').touch()
+    text = invoke('view', bag, '--save', tmp_path / 'file/a.rrd', exit_code=1)
+    assert 'file: expected a folder' in text
+    text = invoke('view', bag, '--save', tmp_path / 'a.txt', exit_code=1)
+    assert 'NAME.rrd' in text
+
+
+def free_port() -> int:
+    """A port that nobody listens at, nor at the next one."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(('', 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(('', port + 1))
+            except OSError:
+                continue
+            return port
+
+
+def test_a_browser_shows_what_is_served_to_it(tmp_path):
+    browser.program()
+    bag, port = write_bag(tmp_path / 'bag'), free_port()
+    process = view(bag, '--web', '--port', port, DISPLAY='', WAYLAND_DISPLAY='')
+    try:
+        url = next(m[0] for line in process.stderr if (m := re.search(r'http://127\S+', line)))
+        with browser.Browser(url) as page:
+            # The picture's own colour, which nothing of the viewer has.
+            color, deadline = picture(2)[0, 0].astype(int), time.monotonic() + 120
+            seen = 0
+            while seen < 1000 and time.monotonic() < deadline:
+                time.sleep(0.5)
+                seen = (abs(page.screenshot() - color).max(axis=-1) < 8).sum()
+        assert seen >= 1000
+        text = invoke('view', bag, '--web', '--port', port, '--model', 'nearest', exit_code=1)
+        assert f'port {port} cannot be used' in text
+    finally:
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, text
+    assert 'Traceback' not in text

@@ -1,9 +1,10 @@
 """`dmd3c view`: a drive, a bag or the results of a run over time, in Rerun."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,14 @@ def view(
     save: Annotated[
         Path | None, typer.Option(help='Write this file (.rrd) instead of opening the viewer.')
     ] = None,
+    web: Annotated[
+        bool,
+        typer.Option('--web', help='Serve the viewer to a browser, until Ctrl-C.'),
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(min=1, max=65534, help='Of --web; the recording takes the next one.'),
+    ] = 9090,
     drive: Annotated[
         Path | None,
         typer.Option(help='KITTI raw drive that complete kitti completed, for its pictures.'),
@@ -50,18 +59,30 @@ def view(
 
     from .console import fail, progress_bar, say
 
+    if web and save is not None:
+        raise fail('--save writes a file, --web serves a viewer: choose one')
+    web_port = port if web else None
     try:
+        if source not in SCENES and not Path(source).exists():
+            raise FileNotFoundError(f'{source}: expected a drive, a bag or results, found nothing')
         with ExitStack() as stack, progress_bar() as progress:
+            log = stack.enter_context(RerunLog(Path(source).name, save, min_confidence, web_port))
+            if log.url:
+                say(f'open {log.url} (until Ctrl-C)')
             found = _frames(stack, source, drive, frames, seed, options)
-            log = stack.enter_context(RerunLog(Path(source).name, save, min_confidence))
             count = 0
             for frame in progress.track(islice(found, frames), total=None, description='frames'):
                 log.add(frame)
                 count += 1
-            _add_files(log, Path(source))
+            count += _add_files(log, Path(source))
+            if not count:
+                raise ValueError(f'{source}: no frame could be shown')
     except (OSError, ValueError, ImportError) as error:
         raise fail(error) from error
     say(f'{count} frames{"" if save is None else f" in {save}: rerun {save}"}')
+    if log.url:
+        with suppress(KeyboardInterrupt):
+            Event().wait()
 
 
 def _frames(
@@ -97,9 +118,11 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
     return with_trajectory(viewing.of_source(source), path)
 
 
-def _add_files(log, folder: Path) -> None:
-    """What demo leaves beside the depth pictures."""
-    if (folder / 'cloud.ply').is_file():
-        log.add_cloud(folder / 'cloud.ply')
-    if (folder / 'report.png').is_file():
-        log.add_image(folder / 'report.png')
+def _add_files(log, folder: Path) -> int:
+    """Show what demo leaves beside the depth pictures; the number of files."""
+    cloud, report = folder / 'cloud.ply', folder / 'report.png'
+    if cloud.is_file():
+        log.add_cloud(cloud)
+    if report.is_file():
+        log.add_image(report)
+    return cloud.is_file() + report.is_file()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.io.atomic import check_file
 from dmd3c_ros.io.clouds import read_cloud
 
 from .frames import ViewFrame
@@ -17,6 +22,8 @@ from .frames import ViewFrame
 _UNITS_A_METRE = 256
 _CLOUD_EVERY = 3
 _STRIP = 100
+# More than any frame takes, bytes.
+_LEAST_FREE = 100_000_000
 _FARTHEST_SHOWN_M = 80.0
 _TIMELINE = 'time'
 IMAGE, SPARSE = 'world/camera/image', 'world/camera/sparse'
@@ -25,13 +32,22 @@ CLOUD, TRAJECTORY = 'world/cloud', 'world/trajectory'
 
 
 class RerunLog:
-    """A recording, shown in Rerun's viewer or written to the file `save`.
+    """A recording, shown in Rerun's viewer, written to the file `save`, or served to a browser.
 
-    min_confidence: depth that the model is less sure of is left out of the cloud. Raises
-    ImportError with a hint where rerun-sdk is not installed.
+    min_confidence: depth that the model is less sure of is left out of the cloud. web_port: serve
+    the viewer at this port, and the recording at the next one; `url` is then what to open. The
+    file has its name once it is whole. Raises ImportError with a hint where rerun-sdk is not
+    installed, and OSError without a viewer or a display, for a port that is taken, and where the
+    file cannot be written.
     """
 
-    def __init__(self, name: str, save: Path | None = None, min_confidence: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        save: Path | None = None,
+        min_confidence: float = 0.0,
+        web_port: int | None = None,
+    ) -> None:
         try:
             import rerun
         except ImportError as error:
@@ -40,11 +56,13 @@ class RerunLog:
             ) from error
         self._rerun, self._min_confidence = rerun, min_confidence
         self._recording = rerun.RecordingStream('dmd3c')
-        if save is None:
-            self._recording.spawn(default_blueprint=self._layout())
+        self._save, self._scratch, self.url = save, None, ''
+        if save is not None:
+            self._open_file(save)
+        elif web_port is not None:
+            self._serve(web_port)
         else:
-            save.parent.mkdir(parents=True, exist_ok=True)
-            self._recording.save(save, default_blueprint=self._layout())
+            self._open_viewer()
         self._recording.send_recording_name(name)
         # REP 103's optical frame: x right, y down, z forward.
         self._log('world', rerun.ViewCoordinates.RDF, static=True)
@@ -54,12 +72,22 @@ class RerunLog:
     def __enter__(self) -> RerunLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._recording.flush()
-        self._recording.disconnect()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush()
+            if not self.url:
+                self._recording.disconnect()
+            if kind is None and self._scratch is not None:
+                self._scratch.replace(self._save)
+        finally:
+            if self._scratch is not None:
+                self._scratch.unlink(missing_ok=True)
 
     def add(self, frame: ViewFrame) -> None:
         """Log one frame at its stamp."""
+        if self._save is not None:
+            self._check_space(self._save)
         self._recording.set_time(_TIMELINE, timestamp=np.datetime64(frame.stamp_ns, 'ns'))
         if frame.rgb is not None:
             self._log(IMAGE, self._rerun.Image(frame.rgb).compress(jpeg_quality=90))
@@ -80,6 +108,64 @@ class RerunLog:
     def add_image(self, path: Path) -> None:
         """An image that belongs to the whole, such as demo's report."""
         self._log('report', self._rerun.EncodedImage(path=path), static=True)
+
+    # ---------------------------------------------------------------- where it goes
+
+    def _open_file(self, path: Path) -> None:
+        if path.suffix != '.rrd':
+            raise ValueError(f'{path}: expected the name of a recording, NAME.rrd')
+        check_file(path)
+        self._check_space(path)
+        self._scratch = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+        self._recording.save(self._scratch, default_blueprint=self._layout())
+
+    def _check_space(self, path: Path) -> None:
+        # Before Rerun finds out: its thread ends then, and whoever logs may wait for ever.
+        if shutil.disk_usage(path.parent).free < _LEAST_FREE:
+            raise OSError(f'{path}: no space left on the disk')
+
+    def _flush(self) -> None:
+        try:
+            self._recording.flush()
+        except (RuntimeError, ValueError) as error:
+            raise OSError(f'{self._save or "viewer"}: {error}') from error
+
+    def _open_viewer(self) -> None:
+        if not has_display():
+            raise OSError(
+                'no display to show the viewer on: --save NAME.rrd writes a file, --web serves '
+                'the viewer to a browser'
+            )
+        beside = str(Path(sys.executable).parent)
+        program = shutil.which('rerun', path=beside) or shutil.which('rerun')
+        if program is None:
+            raise OSError(
+                f'no viewer: expected the program rerun in {beside} or in PATH; pip install '
+                "'dmd3c_ros[view]' brings it, --web does without"
+            )
+        try:
+            self._rerun.spawn(executable_path=program, connect=False, recording=self._recording)
+            self._recording.connect_grpc(default_blueprint=self._layout())
+        except RuntimeError as error:
+            raise OSError(f'{program} does not start: {error}') from error
+
+    def _serve(self, port: int) -> None:
+        for needed in (port, port + 1):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(('', needed))
+                except (OSError, OverflowError) as error:
+                    raise OSError(f'port {needed} cannot be used ({error}); choose --port') from (
+                        error
+                    )
+        uri = self._recording.serve_grpc(
+            grpc_port=port + 1, default_blueprint=self._layout(), server_memory_limit='25%'
+        )
+        self._rerun.serve_web_viewer(web_port=port, open_browser=has_display(), connect_to=uri)
+        self.url = f'http://127.0.0.1:{port}/?url={uri.replace("+", "%2B")}'
+
+    # ---------------------------------------------------------------- what is logged
 
     def _add_camera(self, frame: ViewFrame, camera: Camera) -> None:
         rerun = self._rerun
@@ -143,3 +229,10 @@ class RerunLog:
             layout.Horizontal(world, layout.Vertical(*views), column_shares=[2, 1]),
             collapse_panels=True,
         )
+
+
+def has_display() -> bool:
+    """Whether windows can be shown: on Linux, under X or Wayland."""
+    if not sys.platform.startswith('linux'):
+        return True
+    return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
