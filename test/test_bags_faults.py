@@ -1,6 +1,11 @@
 """Recordings with bad messages, memory that runs out, names that are taken on the way."""
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -47,6 +52,48 @@ def test_a_topic_whose_messages_are_gone_is_named(tmp_path):
     # metadata.yaml still counts them.
     text = invoke('bag-info', source)
     assert '/lidar/points: expected a message, none can be read' in text
+
+
+def test_without_a_sweep_in_time_it_is_told_how_far_away_the_sweeps_are(tmp_path):
+    source = write_bag(tmp_path / 'late', lag_ns=2_370_000_000)
+    text = complete(source, tmp_path / 'out', exit_code=1)
+    assert 'stamp of the nearest sweep less that of the image, images unpaired:' in text
+    # Those of the first image and of the last, in a tenth each.
+    assert ' 2170.0 to 2190.0 ms      1 #' in text and ' 2350.0 to 2370.0 ms      1 #' in text
+    assert 'the clocks differ by about 2.370 s; --lidar-clock-offset -2.370' in text
+    text = complete(source, tmp_path / 'out', '--lidar-clock-offset', '-2.37')
+    assert '3 frames completed' in text
+    source = write_bag(tmp_path / 'shifted', frames=9, lag_ns=60_000_000)
+    options = ('--sync-slop', '0.03')
+    text = complete(source, tmp_path / 'none', *options, exit_code=1)
+    assert 'they lie -0.040 s apart all along: --lidar-clock-offset 0.040' in text
+
+
+def test_without_a_cloud_what_the_bag_has_is_listed(tmp_path):
+    with Bag(write_bag(tmp_path / 'in')) as bag, BagWriter(tmp_path / 'less') as writer:
+        for record in bag.records():
+            if record.topic.name != '/lidar/points':
+                writer.copy(record, bag.typestore)
+    text = complete(tmp_path / 'less', tmp_path / 'out', exit_code=1)
+    assert 'expected a sensor_msgs/msg/PointCloud2 topic with messages, found none' in text
+    assert '/camera/image_rect (sensor_msgs/msg/Image, 3)' in text
+
+
+def test_a_run_that_is_terminated_leaves_nothing(tmp_path):
+    source = write_bag(tmp_path / 'in', frames=300)
+    arguments = ('complete', 'bag', source, tmp_path / 'out', '--model', 'nearest')
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'dmd3c_ros.cli', *map(str, arguments)],
+        env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob('.out.*')):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert [path.name for path in tmp_path.iterdir()] == ['in'] and 'Traceback' not in text
 
 
 def out_of_memory(monkeypatch, calls: set[int]) -> None:

@@ -399,3 +399,42 @@ def test_output_that_cannot_be_written_is_found_out_first(scene):
         options = ('--extrinsics', scene / 'T.txt', '--out', out / 'depth.png', *absent)
         output = complete_one(scene, *options, exit_code=1)
         assert 'file' in output and 'absent' not in output
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('30 0 inf 0 30 12 0 0 1', 'expected finite numbers, got inf among them'),
+        ('nan 0 20 0 30 12 0 0 1', 'expected finite numbers, got nan among them'),
+        ('30 0 1e12 0 30 12 0 0 1', 'expected numbers of pixels in P, got cx=1e+12'),
+        ('0 0 20 0 30 12 0 0 1', 'expected positive focal lengths'),
+    ],
+)
+def test_what_is_wrong_with_intrinsics_is_named(scene, text, expected):
+    (scene / 'K.txt').write_text(text)
+    assert expected in complete_one(scene, '--extrinsics', scene / 'T.txt', exit_code=1)
+
+
+def test_output_of_commands_that_take_long_is_checked_first(tmp_path):
+    (tmp_path / 'file').touch()
+    below = tmp_path / 'file' / 'below'
+    for arguments in (
+        ('odometry', '--out', below, '--model', 'absent'),
+        ('export', 'onnx', below / 'light.onnx', '--weights', 'absent.pth'),
+    ):
+        text = invoke(*arguments, exit_code=1)
+        assert 'file' in text and 'absent' not in text
+
+
+def test_help_keeps_what_stands_in_brackets():
+    assert "'dmd3c_ros[view]'" in invoke('view', '--help')
+    assert "'dmd3c_ros[simulation,slam]'" in invoke('odometry', '--help')
+
+
+def test_libraries_do_not_fill_the_screen():
+    import logging
+
+    for options, expected in (((), False), (('--verbose',), True)):
+        invoke(*options, 'weights', 'list')
+        assert logging.getLogger('onnxscript.optimizer').isEnabledFor(logging.INFO) is expected
+        assert logging.getLogger('dmd3c_ros.core.completer').isEnabledFor(logging.INFO)

@@ -97,13 +97,14 @@ class PairingReport:
             gap = _nearest_gap_s(stamp, stamps)
             if gap is None:
                 return f'nothing on {name}'
-            if gap >= self.slop_s:
+            if abs(gap) >= self.slop_s:
                 return f'no message on {name} within {self.slop_s:g} s'
         return 'another image took the partner, or it left a full queue'
 
     def to_dict(self) -> dict:
         """Everything as plain values, for a JSON file."""
-        counts, edges = self._histogram()
+        counts, edges = histogram(self.gaps_s)
+        far_counts, far_edges = histogram(self.nearest_s())
         return {
             'slop_s': self.slop_s,
             'inputs': {
@@ -116,6 +117,7 @@ class PairingReport:
             'unpaired_images': dict(self.unpaired()),
             'dropped_frames': dict(self.drops),
             'gap_histogram': {'edges_s': edges.tolist(), 'counts': counts.tolist()},
+            'nearest_histogram': {'edges_s': far_edges.tolist(), 'counts': far_counts.tolist()},
         }
 
     def to_text(self) -> str:
@@ -130,24 +132,60 @@ class PairingReport:
         ):
             lines += [f'  {number} {what}: {reason}' for reason, number in reasons.most_common()]
         if self.gaps_s:
-            lines.append('  stamp of the sweep less that of the image:')
-            counts, edges = self._histogram()
-            for number, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
-                bar = '#' * -(-int(number) * _BAR // int(counts.max()))
-                lines.append(f'  {low * 1e3:8.1f} to {high * 1e3:6.1f} ms {number:6d} {bar}')
+            lines += bars('stamp of the sweep less that of the image', self.gaps_s)
+        nearest = self.nearest_s()
+        if nearest:
+            what = 'stamp of the nearest sweep less that of the image, images unpaired'
+            lines += bars(what, nearest)
+            lines.append(f'  {self._advice(nearest)}')
         return '\n'.join(lines)
 
-    def _histogram(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ten bins over the differences; one where all are the same."""
-        gaps = np.array(self.gaps_s)
-        if not gaps.size:
-            return np.zeros(0, int), np.zeros(0)
-        if np.ptp(gaps) < 1e-6:
-            return np.array([gaps.size]), np.array([gaps.min(), gaps.max()])
-        return np.histogram(gaps, bins=10)
+    def nearest_s(self) -> list[float]:
+        """Stamp of the nearest sweep less that of the image, for each image left unpaired, s."""
+        sweeps = sorted(self.stamps[-1])
+        unpaired = [stamp for stamp in self.stamps[0] if stamp not in self.paired[0]]
+        return [_nearest_gap_s(stamp, sweeps) for stamp in unpaired] if sweeps else []
+
+    def _advice(self, nearest: list[float]) -> str:
+        """What may help where images stay alone."""
+        images, sweeps = self.stamps[0], self.stamps[-1]
+        if min(images) > max(sweeps) or min(sweeps) > max(images):
+            between = (min(sweeps) - min(images)) * 1e-9
+            return (
+                'no sweep was stamped while images were: the clocks differ by about '
+                f'{between:.3f} s; --lidar-clock-offset {-between:.3f}, or one clock for both'
+            )
+        middle = float(np.median(nearest))
+        if abs(middle) >= self.slop_s and np.ptp(np.percentile(nearest, [10, 90])) < self.slop_s:
+            return (
+                f'they lie {middle:.3f} s apart all along: --lidar-clock-offset {-middle:.3f} '
+                'moves the sweeps, if it is the clocks and not the trigger'
+            )
+        return 'a larger --sync-slop pairs them, at the price of motion in between'
+
+
+def histogram(gaps_s: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and edges of ten bins over the differences; of one where all are the same."""
+    gaps = np.array(gaps_s)
+    if not gaps.size:
+        return np.zeros(0, int), np.zeros(0)
+    if np.ptp(gaps) < 1e-6:
+        return np.array([gaps.size]), np.array([gaps.min(), gaps.max()])
+    return np.histogram(gaps, bins=10)
+
+
+def bars(title: str, gaps_s: Sequence[float]) -> list[str]:
+    """The histogram of differences as lines of text, in ms."""
+    counts, edges = histogram(gaps_s)
+    lines = [f'  {title}:']
+    for number, low, high in zip(counts, edges[:-1], edges[1:], strict=True):
+        bar = '#' * -(-int(number) * _BAR // int(counts.max()))
+        lines.append(f'  {low * 1e3:8.1f} to {high * 1e3:6.1f} ms {number:6d} {bar}')
+    return lines
 
 
 def _nearest_gap_s(stamp: int, stamps: list[int]) -> float | None:
+    """From a stamp to the nearest of some that are sorted, s; None without any."""
     place = bisect_left(stamps, stamp)
     near = stamps[max(0, place - 1) : place + 1]
-    return min(abs(other - stamp) for other in near) * 1e-9 if near else None
+    return min((other - stamp for other in near), key=abs) * 1e-9 if near else None

@@ -98,7 +98,7 @@ def _find_info(bag: Bag, image: Topic, leave: Collection[str]) -> Topic:
     if not topics:
         raise BagError(
             f'{bag.path}: expected a CameraInfo topic, found none; give a calibration file '
-            'with --camera-info'
+            f'with --camera-info. {_listed(bag)}'
         )
     return _choose(bag, topics, '--info', 'a CameraInfo')
 
@@ -110,7 +110,9 @@ def _only(bag: Bag, types: tuple[str, ...], option: str, leave: Collection[str])
 
 def _choose(bag: Bag, topics: list[Topic], option: str, what: str) -> Topic:
     if not topics:
-        raise BagError(f'{bag.path}: expected {what} topic with messages, found none')
+        raise BagError(
+            f'{bag.path}: expected {what} topic with messages, found none. {_listed(bag)}'
+        )
     if len(topics) > 1 and option == '--image':
         best = min(map(_rank, topics))
         topics = [topic for topic in topics if _rank(topic) == best]
@@ -118,6 +120,12 @@ def _choose(bag: Bag, topics: list[Topic], option: str, what: str) -> Topic:
         names = ', '.join(topic.name for topic in topics)
         raise BagError(f'{bag.path}: several topics could be meant: {names}; choose by {option}')
     return topics[0]
+
+
+def _listed(bag: Bag) -> str:
+    """What the bag has instead of what was expected."""
+    found = ', '.join(f'{topic.name} ({topic.type}, {topic.count})' for topic in bag.topics)
+    return f'It has {found or "no topics"}'
 
 
 def _rank(topic: Topic) -> int:

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command runs, so that help appears at once.
 """
 
 import logging
+import signal
 from typing import Annotated
 
 import typer
@@ -29,6 +30,7 @@ app = typer.Typer(
     help='Dense metric depth from a camera and a LiDAR.',
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
+    rich_markup_mode='markdown',
 )
 complete.app.command(name='bag')(bag.complete_bag)
 app.add_typer(complete.app, name='complete')
@@ -49,7 +51,13 @@ app.command(name='view')(view.view)
 
 def main() -> None:
     """Run the command line."""
+    # As Ctrl-C: what is half done is taken back on the way out.
+    signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _show_version(wanted: bool) -> None:
@@ -73,10 +81,11 @@ def configure(
 
     from .console import console
 
+    # What libraries tell, exporting a network for one, fills screens.
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=logging.INFO if verbose else logging.WARNING,
         format='%(message)s',
         handlers=[RichHandler(console=console(), show_path=False)],
         force=True,
     )
-    logging.getLogger('PIL').setLevel(logging.INFO)
+    logging.getLogger('dmd3c_ros').setLevel(logging.DEBUG if verbose else logging.INFO)

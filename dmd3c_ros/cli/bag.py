@@ -66,6 +66,7 @@ def complete_bag(
         output_names,
     )
     from dmd3c_ros.bags.reader import Bag
+    from dmd3c_ros.io.atomic import check_file
 
     from .console import fail, progress_bar, say, write_numbers
 
@@ -77,6 +78,8 @@ def complete_bag(
         leave = output_names(prefix, outputs).values()
         if out.exists():
             raise FileExistsError(f'{out} exists already; name a new folder for the bag')
+        if report is not None:
+            check_file(report)
         with Bag(bag) as recording:
             source = open_source(recording, options, leave=leave)
             with progress_bar() as progress:

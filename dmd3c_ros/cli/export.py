@@ -45,10 +45,12 @@ def onnx(
     from dmd3c_ros.core.completer import CompleterConfig
     from dmd3c_ros.core.loading import load_network
     from dmd3c_ros.core.runners import export_onnx
+    from dmd3c_ros.io.atomic import check_file
 
     from .console import console, fail, say
 
     try:
+        check_file(out)
         name, network = load_network(CompleterConfig(**given(model=model, weights=weights)))
         with console().status('exporting'):
             difference = export_onnx(network, name, out)

@@ -43,11 +43,13 @@ def odometry(
     from dmd3c_ros.benchmarks.odometry import compare
     from dmd3c_ros.core.baselines import BASELINES
     from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
+    from dmd3c_ros.io.atomic import check_folder
     from dmd3c_ros.slam.odometry import OdometrySettings
 
     from .console import fail, progress_bar, say
 
     try:
+        check_folder(out)
         if kitti is None:
             options = given(scene=scene, seed=seed, lidar=lidar, frames=frames)
             drive = SimulatedDrive(**options)

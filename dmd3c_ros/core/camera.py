@@ -9,6 +9,7 @@ import numpy as np
 from .transforms import transform
 
 _LARGEST = 1e9
+_ENTRIES = {(0, 0): 'fx', (1, 1): 'fy', (0, 2): 'cx', (1, 2): 'cy'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,15 @@ class Camera:
         if R.shape != (3, 3):
             raise ValueError(f'camera: expected a 3x3 rotation R, got shape {R.shape}')
         # Anything larger is no number of pixels, and overflows in float32.
-        if not ((np.abs(P) < _LARGEST).all() and P[0, 0] > 0 and P[1, 1] > 0):
+        wrong = np.argwhere(~(np.abs(P) < _LARGEST))
+        if len(wrong):
+            row, column = wrong[0]
+            name = _ENTRIES.get((row, column), f'P[{row}, {column}]')
+            raise ValueError(
+                f'camera is not calibrated: expected numbers of pixels in P, got {name}='
+                f'{P[row, column]:g}'
+            )
+        if not (P[0, 0] > 0 and P[1, 1] > 0):
             raise ValueError(
                 'camera is not calibrated: expected positive focal lengths in P, got '
                 f'fx={P[0, 0]:g}, fy={P[1, 1]:g}'

@@ -93,8 +93,11 @@ def _numbers(path: str | Path, shapes: dict[int, tuple[int, int]]) -> np.ndarray
         numbers = np.array(text.split(), dtype=np.float64)
     except ValueError as error:
         raise ValueError(f'{path}: expected {expected} numbers: {error}') from error
-    if numbers.size not in shapes or not np.isfinite(numbers).all():
-        raise ValueError(f'{path}: expected {expected} finite numbers, got {numbers.size}')
+    if numbers.size not in shapes:
+        raise ValueError(f'{path}: expected {expected} numbers, got {numbers.size}')
+    if not np.isfinite(numbers).all():
+        wrong = numbers[~np.isfinite(numbers)][0]
+        raise ValueError(f'{path}: expected finite numbers, got {wrong:g} among them')
     return numbers.reshape(shapes[numbers.size])
 
 

@@ -79,6 +79,7 @@ def _start(first: float, second: float, stamp_ns: int) -> float:
     if abs(gap) > _SAME_CLOCK_S:
         raise MessageError(
             f'points: times lie {gap:.3f} s from the stamp of the cloud: they are of another '
-            'clock; let the driver stamp both with one, or set deskew to false'
+            'clock; let the driver stamp both with one, or do without deskew (--keep-skew of a '
+            'command)'
         )
     return gap

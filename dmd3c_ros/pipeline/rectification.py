@@ -97,14 +97,14 @@ class ImageRectifier:
         self._warned = True
         if self._rectify:
             _log.warning(
-                '%s is rectified although its name says that it is already; set rectify to '
-                'false if that is so',
+                '%s is rectified although its name says that it is already; leave out rectify '
+                'if that is so',
                 self._topic,
             )
         else:
             _log.warning(
                 '%s is taken as rectified, but its camera has distortion; points will not fall '
-                'where they belong unless it is: set rectify to true for a raw image',
+                'where they belong unless it is: rectify (--rectify of a command) is for raw ones',
                 self._topic,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import pickle
+import re
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 # Where training programs put the weights inside a checkpoint; an averaged copy (EMA) comes first.
 _WRAPPERS = ('ema', 'ema_state_dict', 'net', 'model', 'state_dict', 'model_state_dict')
+# What torch.load refuses to make, as it names it.
+_GLOBAL = re.compile(r'GLOBAL ([\w.]+)')
 _PREFIXES = ('module.', '_orig_mod.', 'ema_model.', 'network.')
 # CompletionFormer's files keep their settings in one: a plain bag of attributes that runs no code.
 _HARMLESS = [argparse.Namespace]
@@ -43,9 +46,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         with torch.serialization.safe_globals(_HARMLESS):
             content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        # Not its advice, which is to run what the file holds.
+        found = _GLOBAL.search(str(error))
+        what = f'pickled objects of {found[1]}' if found else 'other pickled objects'
         raise CheckpointError(
-            f'{path}: expected tensors only; refused because the file is damaged or holds other '
-            f'pickled objects ({str(error).splitlines()[0]})'
+            f'{path}: expected tensors only; refused because the file is damaged or holds {what}'
         ) from error
     except MemoryError:
         raise
