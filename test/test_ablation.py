@@ -164,7 +164,7 @@ def test_every_part_has_scenes_of_its_own(scenes, data, tmp_path):
 def test_the_command_trains_and_scores_every_arm(scenes, data, capsys):
     arms = {
         'l1': {'loss': {'recipe': 'l1'}},
-        'pretrained_l1_ssi': {'pretrained': True, 'loss': {'recipe': 'paper'}},
+        'pretrained_l1_ssi': {'pretrained': True, 'loss': {'recipe': 'ssi'}},
     }
     settings = [
         *(f'scenes={scenes}', f'out={data}', 'seeds=[1]', f'arms={arms}', 'workers=0'),
@@ -195,4 +195,4 @@ def test_the_shipped_configuration_compares_what_table_3_compares():
     arms = load(ablation.AblationConfig, CONFIG).arms
     assert {arms[name].pretrained for name in ('l1', 'l1_ssi')} == {False}
     assert arms['pretrained_l1_ssi'].pretrained
-    assert arms['l1'].loss.recipe == 'l1' and arms['l1_ssi'].loss.recipe == 'paper'
+    assert arms['l1'].loss.recipe == 'l1' and arms['l1_ssi'].loss.recipe == 'ssi'

@@ -258,6 +258,26 @@ def test_gradient_matching_needs_both_neighbours_marked():
     assert residual.grad.isfinite().all()
 
 
+@pytest.mark.parametrize('alignment', ALIGNMENTS)
+def test_eq7_by_the_letter_falls_with_the_contrast_of_the_prediction(alignment):
+    """Its minimum is any constant; the default neither gains nor loses by contrast."""
+    depth, teacher, mask = random_pair(11)
+    middle = depth.mean()
+
+    def ssi(contrast, direction):
+        flattened = middle + contrast * (depth - middle)
+        return scale_shift_invariant_loss(flattened, teacher, mask, alignment, direction).item()
+
+    squared = 2 if alignment == 'least_squares' else 1
+    for contrast in (0.5, 0.1, 0.01):
+        letter = contrast**squared * ssi(1, 'teacher')
+        assert ssi(contrast, 'teacher') == pytest.approx(letter, rel=1e-6)
+        assert ssi(contrast, 'prediction') == pytest.approx(ssi(1, 'prediction'), rel=1e-6)
+    assert ssi(0, 'teacher') == 0
+    if alignment != 'median':  # which minimizes nothing
+        assert ssi(0, 'prediction') >= ssi(1, 'prediction') > 0
+
+
 def test_gradient_matching_ignores_a_constant_and_small_images():
     flat = torch.full((2, 1, 3, 3), 7.0)
     assert gradient_matching(flat, flat > 0, 4).item() == 0.0
@@ -353,14 +373,16 @@ def test_random_patch_gradient_matches_finite_differences():
 # Recipes
 
 
-def test_paper_recipe_sums_its_weighted_terms():
+@pytest.mark.parametrize(('recipe', 'moved'), [('ssi', 'prediction'), ('eq7', 'teacher')])
+def test_recipes_of_the_paper_sum_their_weighted_terms(recipe, moved):
     depth, disparity, mask = random_pair(9)
     target = depth.where(mask, torch.zeros((), dtype=torch.float64)) * 1.1
-    loss, terms = DepthLoss(RECIPES['paper'])(NetworkOutput(depth), target, disparity)
+    loss, terms = DepthLoss(RECIPES[recipe])(NetworkOutput(depth), target, disparity)
     everywhere = torch.ones_like(mask)
     assert set(terms) == {'supervised', 'ssi', 'gradient'}
     assert terms['supervised'] == masked_l1(depth, target, mask)
-    assert terms['ssi'] == scale_shift_invariant_loss(depth, 1 / (disparity + 0.5), everywhere)
+    teacher = 1 / (disparity + 0.5)
+    assert terms['ssi'] == scale_shift_invariant_loss(depth, teacher, everywhere, direction=moved)
     assert loss.item() == pytest.approx(
         (terms['supervised'] + terms['ssi'] + 0.5 * terms['gradient']).item()
     )
@@ -422,17 +444,17 @@ def test_only_inverse_depth_lets_the_truth_rest_where_the_teacher_is_right():
     disparity = 0.1 + 2.5 / depth
     terms = {
         name: DepthLoss(RECIPES[name])(NetworkOutput(depth), depth, disparity).terms
-        for name in ('paper', 'inverse')
+        for name in ('eq7', 'inverse')
     }
     assert terms['inverse']['ssi'] < 1e-9 and terms['inverse']['gradient'] < 1e-9
-    assert terms['paper']['ssi'] > 1
+    assert terms['eq7']['ssi'] > 1
 
 
 def test_recipe_without_teacher_does_not_ask_for_one_and_others_do():
     depth = torch.ones(1, 1, 4, 4)
     assert DepthLoss(RECIPES['l1'])(NetworkOutput(depth), depth).total.item() == 0.0
     with pytest.raises(ValueError, match='needs monocular depth'):
-        DepthLoss(RECIPES['paper'])(NetworkOutput(depth), depth)
+        DepthLoss(RECIPES['ssi'])(NetworkOutput(depth), depth)
 
 
 @pytest.mark.parametrize(

@@ -496,6 +496,6 @@ def test_every_shipped_configuration_is_one(file):
     config = load(TrainConfig, file)
     assert config.network in file.stem or config.network.startswith('lrru')
     if file.stem.startswith('stage2'):
-        assert config.iterations == 300_000 and config.loss.recipe == 'paper'
+        assert config.iterations == 300_000 and config.loss.recipe == 'ssi'
         # No gradient runs between the updates of LRRU.
         assert config.loss.earlier == (0.8 if config.network.startswith('lrru') else 0)

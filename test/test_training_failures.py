@@ -48,7 +48,7 @@ def configuration(kitti: Path, out: Path, **changes: object) -> str:
         'out': str(out),
         'network': 'light',
         'data': {'dataset': data},
-        'loss': {'recipe': 'paper'},
+        'loss': {'recipe': 'ssi'},
         'iterations': 4,
         'batch': 1,
         'precision': '32-true',

@@ -97,7 +97,7 @@ def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
                 'augment': {'crop_height': 96, 'crop_width': 192},
             }
         },
-        'loss': {'recipe': 'paper'},
+        'loss': {'recipe': 'ssi'},
         'iterations': STAGE2_ITERATIONS,
         'validate_every': STAGE2_ITERATIONS,
     }

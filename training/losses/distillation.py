@@ -49,9 +49,11 @@ def aligned_residual(
 ) -> Tensor:
     """What is left between prediction and teacher after the best scale and shift.
 
-    Eq. 7 of DMD3C moves the teacher onto the prediction. A constant prediction then has no
-    residual at all, so that such a loss needs a supervised one beside it. 'prediction' moves the
-    prediction onto the teacher instead, as MiDaS does, and has no such way out.
+    Eq. 7 of DMD3C moves the teacher onto the prediction ('teacher'). Then the residual shrinks
+    with the contrast of the prediction, and a constant one has none at all: beside a supervised
+    loss this pulls depth flat wherever there is no label. 'prediction' moves the prediction onto
+    the teacher instead, as MiDaS does (Ranftl et al., TPAMI 2022, Eq. 3 and 4). Contrast does not
+    change that residual, and a constant has the largest of all.
 
     Args:
         prediction: (B, 1, H, W).

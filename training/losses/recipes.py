@@ -48,7 +48,7 @@ class LossConfig:
     random_patch: float = 0.0
     """Normalized random windows of the released code."""
     alignment: str = 'least_absolute'
-    direction: str = 'teacher'
+    direction: str = 'prediction'
     domain: str = 'depth'
     disparity_offset: float = DISPARITY_OFFSET
     gradient_scales: int = 4
@@ -80,11 +80,15 @@ class LossConfig:
 _TERMS = ('supervised', 'squared', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
 
 RECIPES = {
-    # The paper gives no weights; 1/2 for the gradients is MiDaS's, which it follows there.
-    'paper': LossConfig(ssi=1.0, gradient=0.5),
+    # The prediction is moved onto the teacher, as MiDaS does, which the paper cites for this loss.
+    # The paper gives no weights; 1/2 for the gradients is MiDaS's.
+    'ssi': LossConfig(ssi=1.0, gradient=0.5),
+    # Eq. 7 by the letter: the teacher is moved onto the prediction. The flatter the prediction,
+    # the smaller this loss, down to zero for a constant one.
+    'eq7': LossConfig(ssi=1.0, gradient=0.5, direction='teacher'),
     # Between inverse depths, of which a monocular network is right but for scale and shift. The
     # weights bring them to the size of errors in m.
-    'inverse': LossConfig(ssi=10.0, gradient=5.0, domain='inverse'),
+    'inverse': LossConfig(ssi=10.0, gradient=5.0, domain='inverse', direction='teacher'),
     'released': LossConfig(supervised=0.0, multi_scale_mse=1.0, random_patch=1.0),
     'l1': LossConfig(),
     'bpnet': LossConfig(supervised=0.0, multi_scale_mse=1.0),
@@ -92,8 +96,8 @@ RECIPES = {
     # Of its settings for KITTI that minimize L1 alone, the row of Table 4.
     'completionformer': LossConfig(depth_limit=90.0),
 }
-"""The paper's objective, with depth and with inverse depth, the released code's, L1 alone
-(Table 3), and what the authors of each network train it with."""
+"""The paper's objective, and its letter; with inverse depth; the released code's; L1 alone
+(Table 3); what the authors of each network train it with. docs/fidelity.md compares them."""
 
 
 class LossTerms(NamedTuple):
