@@ -84,7 +84,7 @@ class CompletionNode(LifecycleNode):
         self._outputs: Outputs | None = None
         # Ends what `on_configure` and what `on_activate` have begun, in reverse order.
         self._configured, self._active = ExitStack(), ExitStack()
-        # Apart from that of the services, which a change of the model holds up while it loads.
+        # Not the services' own group: changing the model blocks that one while it loads.
         self._group = MutuallyExclusiveCallbackGroup()
         self._settings = Parameters(self, PARAMETER_GROUPS, self._change)
         self._warn = Throttle(lambda text: self.get_logger().warning(text))

@@ -93,7 +93,8 @@ def compare(
     """Track the camera with the raw sparse depth and with that of each completer.
 
     The first motion is the reference's, as wheels would tell it: a direct method that starts from
-    standstill takes the traffic ahead for the world. Raises ValueError for fewer than 3 frames.
+    standstill locks onto the traffic ahead, not onto the static scene. Raises ValueError for fewer
+    than 3 frames.
     """
     settings = settings or OdometrySettings()
     reference, stamps = Reference(), []

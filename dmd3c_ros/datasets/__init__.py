@@ -56,14 +56,11 @@ DATASETS: dict[str, tuple[Callable[..., DepthDataset], dict[str, object]]] = {
 def open_dataset(name: str, root: str | Path, **options: object) -> DepthDataset:
     """Open a data set by name.
 
-    Args:
-        name: one of DATASETS.
-        root: its folder.
-        options: settings of the class behind the name.
-
-    Raises:
-        ValueError: unknown name, or an option that this data set does not have.
-        FileNotFoundError: something is missing; the message names it.
+    name: one of DATASETS.
+    root: its folder.
+    options: settings of the class behind the name.
+    Raises ValueError: unknown name, or an option that this data set does not have.
+    Raises FileNotFoundError: something is missing; the message names it.
     """
     if name not in DATASETS:
         raise ValueError(f'dataset: expected one of {", ".join(DATASETS)}; got {name!r}')

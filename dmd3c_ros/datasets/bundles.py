@@ -20,14 +20,11 @@ _TRUTH = ('gt', 'depth')
 class Bundles(DepthDataset):
     """Frames of a folder of bundles.
 
-    Args:
-        root: folder of .npy files.
-        allow_pickle: a pickle runs code when it is opened, so that this must be asked for, and
-            only for files that are trusted.
-
-    Raises:
-        FileNotFoundError: no such folder, or no bundle in it.
-        ValueError: pickles are not allowed.
+    root: folder of .npy files.
+    allow_pickle: a pickle runs code when it is opened, so that this must be asked for, and only
+        for files that are trusted.
+    Raises FileNotFoundError: no such folder, or no bundle in it.
+    Raises ValueError: pickles are not allowed.
     """
 
     def __init__(self, root: str | Path, *, allow_pickle: bool = False) -> None:

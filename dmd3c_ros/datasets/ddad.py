@@ -44,16 +44,13 @@ class Ddad(DepthDataset):
     Image and sweep have poses of their own times, so that the vehicle's motion between them is
     accounted for.
 
-    Args:
-        root: folder with ddad.json.
-        split: 'val' or 'train'.
-        camera: such as 'CAMERA_01', the one that looks ahead.
-        share: of the points given as input, 0..1.
-        seed: of the draws.
-
-    Raises:
-        FileNotFoundError: ddad.json or a scene's file is missing.
-        ValueError: unknown split, share outside 0..1, a file without what it should hold.
+    root: folder with ddad.json.
+    split: 'val' or 'train'.
+    camera: such as 'CAMERA_01', the one that looks ahead.
+    share: of the points given as input, 0..1.
+    seed: of the draws.
+    Raises FileNotFoundError: ddad.json or a scene's file is missing.
+    Raises ValueError: unknown split, share outside 0..1, a file without what it should hold.
     """
 
     def __init__(

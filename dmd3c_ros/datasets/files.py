@@ -16,8 +16,7 @@ _NAMED_AT_MOST = 3
 def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:
     """The first of the folders below root that exists.
 
-    Raises:
-        FileNotFoundError: none does; names all that were looked for.
+    Raises FileNotFoundError: none does; names all that were looked for.
     """
     for candidate in candidates:
         if (root / candidate).is_dir():
@@ -30,8 +29,7 @@ def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:
 def files_by_name(folder: Path, pattern: str, what: str) -> dict[str, Path]:
     """Files below a folder that match a pattern, by their path in it without suffix, sorted.
 
-    Raises:
-        FileNotFoundError: no such folder, or no such file in it.
+    Raises FileNotFoundError: no such folder, or no such file in it.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'{what}: expected the folder {folder}')
@@ -59,8 +57,7 @@ def require_same(names: Iterable[str], others: dict[str, Path], folder: Path, wh
 def read_disparity(path: Path) -> np.ndarray:
     """Relative inverse depth (H, W) float32, 0 (far) to 1 (near), from an 8- or 16-bit image.
 
-    Raises:
-        FileNotFoundError, ValueError: the file is missing or no such image.
+    Raises FileNotFoundError, ValueError: the file is missing or no such image.
     """
     values = decode(path, cv2.IMREAD_UNCHANGED)
     if values.ndim == 3:

@@ -37,14 +37,11 @@ _PARENTS = ('depth_selection', 'data_depth_selection', '.')
 class KittiDrives(DepthDataset):
     """The drives of the training or validation set: full frames with raw images.
 
-    Args:
-        root: folder of the layout above.
-        split: 'train' or 'val'.
-        disparity: also read the monocular depth; it must then be there.
-
-    Raises:
-        FileNotFoundError: a folder is missing, or frames of the ground truth lack a sweep.
-        ValueError: unknown split.
+    root: folder of the layout above.
+    split: 'train' or 'val'.
+    disparity: also read the monocular depth; it must then be there.
+    Raises FileNotFoundError: a folder is missing, or frames of the ground truth lack a sweep.
+    Raises ValueError: unknown split.
     """
 
     def __init__(self, root: str | Path, split: str = 'train', *, disparity: bool = False) -> None:
@@ -104,13 +101,10 @@ class KittiDrives(DepthDataset):
 class KittiSelection(DepthDataset):
     """The 1000 cropped frames that methods are compared on, or those of the anonymous test.
 
-    Args:
-        root: folder of the layout above.
-        split: 'selection', or 'test', which has no ground truth.
-
-    Raises:
-        FileNotFoundError: a folder is missing, or frames lack a file in one of them.
-        ValueError: unknown split.
+    root: folder of the layout above.
+    split: 'selection', or 'test', which has no ground truth.
+    Raises FileNotFoundError: a folder is missing, or frames lack a file in one of them.
+    Raises ValueError: unknown split.
     """
 
     def __init__(self, root: str | Path, split: str = 'selection') -> None:

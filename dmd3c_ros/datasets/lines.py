@@ -14,16 +14,11 @@ def line_labels(sparse: np.ndarray, K: np.ndarray, lines: int = LINES) -> np.nda
     The elevations from the lowest to the highest point are divided evenly, as OMNI-DC does (Zuo
     et al., ICCV 2025); real lasers are not spaced evenly, so that a label may hold parts of two.
 
-    Args:
-        sparse: (H, W) depth in m, 0 = unknown.
-        K: (3, 3) intrinsics, pixels.
-        lines: lines of the sensor.
-
-    Returns:
-        (H, W) int, 0 at the top, -1 where unknown.
-
-    Raises:
-        ValueError: fewer than one line.
+    sparse: (H, W) depth in m, 0 = unknown.
+    K: (3, 3) intrinsics, pixels.
+    lines: lines of the sensor.
+    Returns (H, W) int, 0 at the top, -1 where unknown.
+    Raises ValueError: fewer than one line.
     """
     if lines < 1:
         raise ValueError(f'lines: expected at least 1, got {lines}')
@@ -41,17 +36,12 @@ def line_labels(sparse: np.ndarray, K: np.ndarray, lines: int = LINES) -> np.nda
 def keep_lines(sparse: np.ndarray, K: np.ndarray, keep: int, lines: int = LINES) -> np.ndarray:
     """The sparse depth of a sensor with fewer lines: every (lines / keep)-th one is kept.
 
-    Args:
-        sparse: (H, W) depth in m, 0 = unknown.
-        K: (3, 3) intrinsics, pixels.
-        keep: lines to keep, a divisor of `lines`.
-        lines: lines of the sensor.
-
-    Returns:
-        (H, W) of the same type.
-
-    Raises:
-        ValueError: `keep` does not divide `lines`.
+    sparse: (H, W) depth in m, 0 = unknown.
+    K: (3, 3) intrinsics, pixels.
+    keep: lines to keep, a divisor of `lines`.
+    lines: lines of the sensor.
+    Returns (H, W) of the same type.
+    Raises ValueError: `keep` does not divide `lines`.
     """
     if keep < 1 or lines % keep:
         raise ValueError(f'lines: expected a divisor of {lines}, got {keep}')

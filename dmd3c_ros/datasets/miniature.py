@@ -35,15 +35,12 @@ _KITTI_WIDTH = 1242
 def write_miniature(layout: str, root: str | Path, *, frames: int = 4, seed: int = 0) -> None:
     """Simulate a drive and write it in the layout of a data set.
 
-    Args:
-        layout: one of LAYOUTS.
-        root: folder to write to; made if missing.
-        frames: how many.
-        seed: of the scene.
-
-    Raises:
-        ValueError: unknown layout, or no frame.
-        OSError: the disk.
+    layout: one of LAYOUTS.
+    root: folder to write to; made if missing.
+    frames: how many.
+    seed: of the scene.
+    Raises ValueError: unknown layout, or no frame.
+    Raises OSError: the disk.
     """
     if layout not in LAYOUTS:
         raise ValueError(f'layout: expected one of {", ".join(LAYOUTS)}; got {layout!r}')

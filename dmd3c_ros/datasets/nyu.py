@@ -35,19 +35,16 @@ class Nyu(DepthDataset):
     The points of 'val' are those of BP-Net's and DMD3C's evaluation: one draw of pixels, the same
     for every image. Those of 'train' differ from image to image.
 
-    Args:
-        root: folder with train/ and val/.
-        split: 'train' or 'val'.
-        points: number of points given as input.
-        seed: of the draw.
-        whole: the frames as they were recorded, 640x480, for training that rotates, scales and
-            crops them itself.
-        disparity: also read the monocular depth; it must then be there.
-
-    Raises:
-        FileNotFoundError: a folder is missing or empty.
-        ImportError: h5py is not installed.
-        ValueError: unknown split.
+    root: folder with train/ and val/.
+    split: 'train' or 'val'.
+    points: number of points given as input.
+    seed: of the draw.
+    whole: the frames as they were recorded, 640x480, for training that rotates, scales and crops
+        them itself.
+    disparity: also read the monocular depth; it must then be there.
+    Raises FileNotFoundError: a folder is missing or empty.
+    Raises ImportError: h5py is not installed.
+    Raises ValueError: unknown split.
     """
 
     def __init__(

@@ -28,14 +28,11 @@ _LEAST_DEPTH = 1.0
 class DriveRings(DepthDataset):
     """A KITTI raw drive with a part of each sweep hidden.
 
-    Args:
-        root: folder of the drive.
-        hide: fraction of the points to hide at random; None hides every second laser ring.
-        camera: of the drive.
-        seed: of the draws.
-
-    Raises:
-        FileNotFoundError, ValueError: what KittiDrive raises, or a fraction outside 0..1.
+    root: folder of the drive.
+    hide: fraction of the points to hide at random; None hides every second laser ring.
+    camera: of the drive.
+    seed: of the draws.
+    Raises FileNotFoundError, ValueError: what KittiDrive raises, or a fraction outside 0..1.
     """
 
     def __init__(
@@ -80,16 +77,13 @@ class FolderRings(DepthDataset):
     Layout: image/NAME.png or .jpg, sparse/NAME.png (16-bit, 256 units a metre), and the
     intrinsics of all of them in K.txt or of each in intrinsics/NAME.txt.
 
-    Args:
-        root: the folder.
-        hide: fraction of the points to hide at random; None hides every second line, told apart by
-            elevation.
-        lines: lines of the sensor.
-        seed: of the draws.
-
-    Raises:
-        FileNotFoundError: a folder or a file is missing.
-        ValueError: a fraction outside 0..1.
+    root: the folder.
+    hide: fraction of the points to hide at random; None hides every second line, told apart by
+        elevation.
+    lines: lines of the sensor.
+    seed: of the draws.
+    Raises FileNotFoundError: a folder or a file is missing.
+    Raises ValueError: a fraction outside 0..1.
     """
 
     def __init__(

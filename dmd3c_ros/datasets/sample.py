@@ -62,8 +62,7 @@ class Sample:
     def cropped(self, left: int, top: int, width: int, height: int) -> Sample:
         """The window with this upper left pixel and size.
 
-        Raises:
-            ValueError: the window is empty or reaches outside.
+        Raises ValueError: the window is empty or reaches outside.
         """
         rows, columns = self.size
         inside = left >= 0 and top >= 0 and left + width <= columns and top + height <= rows

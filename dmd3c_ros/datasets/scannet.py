@@ -24,15 +24,12 @@ _MILLIMETRES = 1000.0
 class ScanNet(DepthDataset):
     """Frames at the depth camera's size with random points of its depth as input.
 
-    Args:
-        root: folder of scenes.
-        points: number of points given as input.
-        step: take every step-th frame of a scene.
-        seed: of the draws.
-
-    Raises:
-        FileNotFoundError: no scene, or depth without its image.
-        ValueError: a step below 1.
+    root: folder of scenes.
+    points: number of points given as input.
+    step: take every step-th frame of a scene.
+    seed: of the draws.
+    Raises FileNotFoundError: no scene, or depth without its image.
+    Raises ValueError: a step below 1.
     """
 
     def __init__(

@@ -27,14 +27,11 @@ _KINDS = ('image', 'sparse_depth', 'ground_truth', 'intrinsics')
 class Void(DepthDataset):
     """Indoor frames with the points of visual-inertial odometry.
 
-    Args:
-        root: void_release, or one of its densities.
-        points: the density.
-        split: 'test' or 'train'.
-
-    Raises:
-        FileNotFoundError: a list is missing.
-        ValueError: unknown density or split, or lists of different lengths.
+    root: void_release, or one of its densities.
+    points: the density.
+    split: 'test' or 'train'.
+    Raises FileNotFoundError: a list is missing.
+    Raises ValueError: unknown density or split, or lists of different lengths.
     """
 
     def __init__(self, root: str | Path, *, points: int = 1500, split: str = 'test') -> None:

@@ -58,19 +58,14 @@ def depth_metrics(
     KITTI depth completion benchmark; REL and the delta shares as on NYU Depth V2 (Ma and Karaman,
     "Sparse-to-Dense", ICRA 2018).
 
-    Args:
-        prediction: (H, W) depth in m; 0, negative or not finite means that there is none.
-        truth: (H, W) depth in m, 0 where unknown.
-        mask: (H, W) bool, restricts the pixels with ground truth that count.
-        missing: what a pixel without prediction counts as: 'background' fills it from its row
-            and column as the development kit does, 'near' takes it for an obstacle at 0.5 m,
-            'ignore' leaves it out.
-
-    Returns:
-        The errors, or None if no pixel counts.
-
-    Raises:
-        ValueError: the shapes differ, or the policy is unknown.
+    prediction: (H, W) depth in m; 0, negative or not finite means that there is none.
+    truth: (H, W) depth in m, 0 where unknown.
+    mask: (H, W) bool, restricts the pixels with ground truth that count.
+    missing: what a pixel without prediction counts as: 'background' fills it from its row and
+        column as the development kit does, 'near' takes it for an obstacle at 0.5 m, 'ignore'
+        leaves it out.
+    Returns the errors, or None if no pixel counts.
+    Raises ValueError: the shapes differ, or the policy is unknown.
     """
     prediction, truth = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
     _check(prediction, truth, mask, missing)
@@ -130,8 +125,7 @@ def _errors(p: np.ndarray, t: np.ndarray, missing: float, pixels: int) -> DepthM
 def mean_metrics(images: Iterable[DepthMetrics | None]) -> DepthMetrics | None:
     """Mean over images of equal weight; images without scored pixels (None) do not count.
 
-    Returns:
-        The mean, or None if no image counts.
+    Returns the mean, or None if no image counts.
     """
     rows = [list(image.as_dict().values()) for image in images if image is not None]
     return DepthMetrics(*(float(v) for v in np.mean(rows, axis=0))) if rows else None
@@ -146,17 +140,12 @@ def metrics_by_distance(
 ) -> dict[str, DepthMetrics | None]:
     """Errors per band of true distance.
 
-    Args:
-        prediction: (H, W) depth in m.
-        truth: (H, W) depth in m, 0 where unknown.
-        edges: increasing band limits in m, e.g. (0, 10, 20): bands (0, 10] and (10, 20].
-        missing: as in depth_metrics.
-
-    Returns:
-        'from-to m' to the errors, or to None where the band has no ground truth.
-
-    Raises:
-        ValueError: fewer than two edges, or edges that do not increase.
+    prediction: (H, W) depth in m.
+    truth: (H, W) depth in m, 0 where unknown.
+    edges: increasing band limits in m, e.g. (0, 10, 20): bands (0, 10] and (10, 20].
+    missing: as in depth_metrics.
+    Returns 'from-to m' to the errors, or to None where the band has no ground truth.
+    Raises ValueError: fewer than two edges, or edges that do not increase.
     """
     if len(edges) < 2 or any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f'edges: expected at least two increasing distances, got {tuple(edges)}')
@@ -174,11 +163,8 @@ def fill_background(depth: np.ndarray) -> np.ndarray:
     A gap inside a row takes the nearer one of its two ends; the rest of the row is extended from
     its outermost values; rows above and below all values repeat the first and the last row.
 
-    Args:
-        depth: (H, W) depth in m, 0 where missing.
-
-    Returns:
-        (H, W) depth of the same type without gaps, or all 0 if there was no value at all.
+    depth: (H, W) depth in m, 0 where missing.
+    Returns (H, W) depth of the same type without gaps, or all 0 if there was no value at all.
     """
     width = depth.shape[1]
     columns = np.arange(width)

@@ -111,8 +111,7 @@ class CompleterPredictor:
 class FolderPredictor:
     """Predictions made elsewhere: 16-bit images (256 units a metre) named like the frames.
 
-    Raises:
-        FileNotFoundError: no such folder.
+    Raises FileNotFoundError: no such folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -206,17 +205,14 @@ def evaluate(
 
     A frame that cannot be read is recorded with its reason, and the run goes on.
 
-    Args:
-        predictor: the model.
-        dataset: frames with ground truth.
-        name: of the data set, for the result.
-        scoring: settings; those of the data set's protocol where None.
-        indices: frames to score; all where None.
-        on_frame: called with each scored sample, its prediction and its result.
-        on_progress: called after each frame, scored or not.
-
-    Raises:
-        ValueError: no protocol of this name, or frames without ground truth.
+    predictor: the model.
+    dataset: frames with ground truth.
+    name: of the data set, for the result.
+    scoring: settings; those of the data set's protocol where None.
+    indices: frames to score; all where None.
+    on_frame: called with each scored sample, its prediction and its result.
+    on_progress: called after each frame, scored or not.
+    Raises ValueError: no protocol of this name, or frames without ground truth.
     """
     scoring = scoring or protocol(name)
     result = Evaluation(predictor.name, name, scoring, predictor.details)
@@ -250,8 +246,7 @@ def protocol(name: str) -> Scoring:
 def prepared(sample: Sample, scoring: Scoring) -> Sample:
     """The sample as the settings want it: fewer rows, fewer LiDAR lines.
 
-    Raises:
-        ValueError: the image has fewer rows, or the number of lines does not divide 64.
+    Raises ValueError: the image has fewer rows, or the number of lines does not divide 64.
     """
     rows, columns = sample.size
     if scoring.bottom_rows:
@@ -268,8 +263,7 @@ def score(
 ) -> FrameResult:
     """Score one prediction.
 
-    Raises:
-        ValueError: no ground truth, or a prediction of another size.
+    Raises ValueError: no ground truth, or a prediction of another size.
     """
     if sample.truth is None:
         raise ValueError(f'{sample.name}: expected ground truth, this data set has none')
@@ -301,11 +295,8 @@ def write_submission(
     Zipped without a folder inside, they are what the server takes. A frame that cannot be read is
     recorded and the run goes on.
 
-    Returns:
-        Frame to what was wrong with it.
-
-    Raises:
-        OSError: a prediction cannot be written.
+    Returns frame to what was wrong with it.
+    Raises OSError: a prediction cannot be written.
     """
     failures = {}
     for index, reading in reading_ahead(dataset.__getitem__, range(len(dataset)), ahead=1):

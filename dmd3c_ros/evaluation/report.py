@@ -55,10 +55,9 @@ _GAP = 12
 class Gallery:
     """Keeps the worst frames for a contact sheet, and writes error maps as they come.
 
-    Args:
-        worst: number of frames to keep, by RMSE.
-        error_maps: folder for the error map of every frame; None writes none.
-        unit: errors of this size or more get the last colour, m.
+    worst: number of frames to keep, by RMSE.
+    error_maps: folder for the error map of every frame; None writes none.
+    unit: errors of this size or more get the last colour, m.
     """
 
     def __init__(self, worst: int, error_maps: Path | None = None, unit: float = 2.0) -> None:
@@ -111,8 +110,7 @@ class Gallery:
 def write_results(folder: Path, evaluation: Evaluation) -> None:
     """Write frames.csv, one line a frame, and mean.json.
 
-    Raises:
-        OSError: the disk.
+    Raises OSError: the disk.
     """
     text = StringIO()
     writer = csv.writer(text, lineterminator='\n')

@@ -14,7 +14,7 @@ T = TypeVar('T')
 class NewestWins(Generic[T]):
     """A thread that handles items one at a time; while it is busy only the newest one waits.
 
-    Whoever puts items in, which is one thread, never waits for the handler. A signal may interrupt
+    Putting an item in, which one thread does, never blocks on the handler. A signal may interrupt
     it at any moment: there is no lock to be left behind, as that of a Condition would be.
     """
 
