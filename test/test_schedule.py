@@ -17,7 +17,7 @@ BASE = {'out': 'o', 'data': {'shards': {'root': 'r'}}, 'loss': {'dense': {}}}
 
 def rates(config: TrainConfig) -> tuple[list[float], list[float]]:
     """Learning rate and first momentum of every iteration."""
-    optimizer = make_optimizer(config, torch.nn.Linear(2, 2))
+    optimizer = make_optimizer(config, list(torch.nn.Linear(2, 2).parameters()))
     scheduler = make_scheduler(config, optimizer)
     rows = []
     for _ in range(config.iterations):
@@ -72,9 +72,11 @@ def test_steps_rise_and_are_cut_at_their_milestones():
 
 def test_vectors_are_decayed_unless_it_is_refused():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    decayed = make_optimizer(config(), network).param_groups
+    decayed = make_optimizer(config(), [*network.parameters()]).param_groups
     assert [group['weight_decay'] for group in decayed] == [0.05]
-    matrices, vectors = make_optimizer(config(decay_vectors=False), network).param_groups
+    matrices, vectors = make_optimizer(
+        config(decay_vectors=False), [*network.parameters()]
+    ).param_groups
     assert [p.ndim for p in matrices['params']] == [4]
     assert [p.ndim for p in vectors['params']] == [1, 1, 1]
     assert (matrices['weight_decay'], vectors['weight_decay']) == (0.05, 0.0)

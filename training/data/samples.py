@@ -64,7 +64,7 @@ def tensors(sample: Sample, convention: Convention) -> dict[str, Tensor]:
     return result
 
 
-class _Shuffle:
+class Shuffle:
     """Endless order of ``count`` items: a new permutation for each time through them."""
 
     def __init__(self, seed: int, count: int) -> None:
@@ -80,7 +80,7 @@ class _Shuffle:
         return int(self._order(epoch)[place])
 
     def __reduce__(self) -> tuple:
-        return _Shuffle, (self._seed, self._count)
+        return Shuffle, (self._seed, self._count)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ShardSamples(Samples):
         self._reader = ShardReader(config.root)
         self._config, self._seed, self._convention = config, seed, convention
         _check_held_out(config.root, config.held_out, len(self._reader))
-        self._shuffle = _Shuffle(seed, len(self._reader) - config.held_out)
+        self._shuffle = Shuffle(seed, len(self._reader) - config.held_out)
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, number])
@@ -198,7 +198,7 @@ class DatasetSamples(Samples):
         root = config.validation_root or config.root
         self._validation = open_dataset(config.validation_name, root)
         self._config, self._seed, self._convention = config, seed, convention
-        self._shuffle = _Shuffle(seed, len(self._frames))
+        self._shuffle = Shuffle(seed, len(self._frames))
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, number])

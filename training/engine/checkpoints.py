@@ -17,8 +17,6 @@ from dmd3c_ros.io.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
-WATCHED = 'validation/rmse_mm'
-
 
 def save(content: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint whole or not at all; an OSError, such as of a full disk, names it."""
@@ -59,7 +57,7 @@ class Checkpoints(pl.Callback):
     last.ckpt: everything that a resume needs, every so many iterations and at the end.
     weights.pth: the averaged weights, as ``dmd3c_ros`` loads them, after each validation and at
         the end, which need not be one.
-    best.pth: those of the lowest validation RMSE so far.
+    best.pth: those of the lowest score of validation so far, of the one that the module watches.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -90,12 +88,12 @@ class Checkpoints(pl.Callback):
             trainer.save_checkpoint(self._folder / 'last.ckpt')
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        rmse = float(trainer.callback_metrics[WATCHED])
-        better = rmse < self._best
-        self._best = min(rmse, self._best)
+        score = float(trainer.callback_metrics[f'validation/{module.watched}'])
+        better = score < self._best
+        self._best = min(score, self._best)
         if not trainer.is_global_zero:
             return
-        log.info('iteration %d: validation RMSE %.0f mm', trainer.global_step, rmse)
+        log.info('iteration %d: validation %s %.4g', trainer.global_step, module.watched, score)
         for name in ('weights.pth', 'best.pth') if better else ('weights.pth',):
             self._save_weights(module, name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +22,7 @@ from training.engine.loaders import NumberSampler, ResumableLoader, SampleLoader
 from training.engine.schedule import make_optimizer, make_scheduler
 from training.engine.settings import TrainConfig
 from training.losses.objectives import in_metres
+from training.losses.recipes import LossTerms
 from training.settings import from_dict
 
 SCORES = ('rmse_mm', 'mae_mm', 'irmse_per_km', 'imae_per_km', 'rel')
@@ -30,29 +31,54 @@ POINT_SCORES = ('points_rmse_mm', 'points_mae_mm')  # at LiDAR points that were 
 
 
 class Training(pl.LightningModule):
-    """One network, its averaged copy, and how they are trained and validated."""
+    """One network, its averaged copy, and how they are trained and validated.
+
+    Here that is depth completion. Another task has other methods ``build_network``,
+    ``build_objective``, ``open_data``, ``loss`` and ``validation_step``, and names in ``scores``
+    what it appends to ``_scores``; ``watched`` is the one of them whose least value marks the best
+    weights.
+    """
+
+    scores = SCORES + POINT_SCORES
+    watched = 'rmse_mm'
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
         torch.manual_seed(config.seed)
-        self.network = networks.build(config.network)
-        if config.initial_weights:
-            load_weights(self.network, config.initial_weights)
+        self.network = self.build_network()
         self.network.convention = config.convention.applied(self.network.convention)
         self.network.to(memory_format=torch.channels_last)
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         ).requires_grad_(False)
-        self._objective = config.loss.build()
+        self._objective = self.build_objective()
         self._samples: Samples | None = None
         self._scores: list[dict[str, float]] = []
         self._unreached = [n for n, p in self.network.named_parameters() if p.requires_grad]
         self._backward_passes = 0
 
+    def build_network(self) -> nn.Module:
+        """The network that the configuration names, with the weights that it begins from."""
+        network = networks.build(self.config.network)
+        if self.config.initial_weights:
+            load_weights(network, self.config.initial_weights)
+        return network
+
+    def build_objective(self) -> Callable[..., LossTerms]:
+        """What ``loss`` asks; where it is a module, it may have parameters of its own."""
+        return self.config.loss.build()
+
+    def open_data(self) -> Samples:
+        """The samples that the configuration names."""
+        return self.config.data.open(self.config.seed, self.network.convention)
+
+    def trained(self) -> list[nn.Parameter]:
+        """What the optimizer changes."""
+        return list(self.network.parameters())
+
     def setup(self, stage: str) -> None:
-        convention = self.network.convention
-        self._samples = self.config.data.open(self.config.seed, convention)
+        self._samples = self.open_data()
         world = self.trainer.world_size
         parts = world * self.config.accumulate
         if self.config.batch % parts:
@@ -84,7 +110,7 @@ class Training(pl.LightningModule):
         return SampleLoader(held_out, 1, sampler=numbers)
 
     def configure_optimizers(self) -> dict:
-        optimizer = make_optimizer(self.config, self.network)
+        optimizer = make_optimizer(self.config, self.trained())
         scheduler = make_scheduler(self.config, optimizer)
         if scheduler is None:
             return {'optimizer': optimizer}
@@ -108,11 +134,7 @@ class Training(pl.LightningModule):
         part = self.global_step * self.config.accumulate + index % self.config.accumulate
         step = part * self.trainer.world_size + self.global_rank
         torch.manual_seed((self.config.seed << 40) + step)
-        batch = pad(batch, self.network.convention.size_multiple)
-        output = self._complete(self.network, batch)
-        # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
-        with torch.autocast(self.device.type, enabled=False):
-            loss, terms = self._objective(output, batch)
+        loss, terms = self.loss(batch)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f'iteration {self.global_step}: expected a finite loss, got {loss.item()}; terms: '
@@ -122,6 +144,14 @@ class Training(pl.LightningModule):
         self.log_dict({f'train/{name}': term for name, term in terms.items()})
         self.log('train/learning_rate', self.optimizers().param_groups[0]['lr'])
         return loss
+
+    def loss(self, batch: Mapping[str, Tensor]) -> LossTerms:
+        """What is minimized, of a batch."""
+        batch = pad(batch, self.network.convention.size_multiple)
+        output = self._complete(self.network, batch)
+        # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
+        with torch.autocast(self.device.type, enabled=False):
+            return self._objective(output, batch)
 
     def _complete(self, network: nn.Module, batch: Mapping[str, Tensor]) -> networks.NetworkOutput:
         scale = self.network.convention.depth_scale
@@ -168,7 +198,7 @@ class Training(pl.LightningModule):
                 )
 
     def on_validation_epoch_end(self) -> None:
-        names = SCORES + POINT_SCORES
+        names = self.scores
         rows = [[row.get(name, np.nan) for name in names] for row in self._scores]
         rows = torch.tensor(rows, device=self.device).reshape(-1, len(names))
         # Processes may hold different numbers of pictures: sums are shared, not means.
@@ -180,7 +210,7 @@ class Training(pl.LightningModule):
         for name, value, pictures in zip(names, total / count, count, strict=True):
             if pictures:
                 # Equal in all processes already; Lightning wants to hear it.
-                shown = name == 'rmse_mm'
+                shown = name == self.watched
                 self.log(f'validation/{name}', value, prog_bar=shown, sync_dist=True)
         self._set_norm()
 
@@ -188,7 +218,7 @@ class Training(pl.LightningModule):
         checkpoint['config'] = self.config.content()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        content, old = self.config.content(), _completed(checkpoint['config'])
+        content, old = self.config.content(), _completed(type(self.config), checkpoint['config'])
         differing = [key for key in content if content[key] != old.get(key)]
         if differing:
             raise ValueError(
@@ -197,10 +227,10 @@ class Training(pl.LightningModule):
             )
 
 
-def _completed(content: dict[str, Any]) -> dict[str, Any]:
+def _completed(kind: type[TrainConfig], content: dict[str, Any]) -> dict[str, Any]:
     """Settings of an earlier run with the defaults of settings that have come since."""
     try:
-        return from_dict(TrainConfig, {**content, 'out': ''}).content()
+        return from_dict(kind, {**content, 'out': ''}).content()
     except ValueError:
         return content
 

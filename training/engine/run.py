@@ -21,16 +21,21 @@ from training.engine.module import Training
 from training.engine.settings import TrainConfig
 
 
-def train(config: TrainConfig, callbacks: tuple[pl.Callback, ...] = ()) -> Path:
+def train(
+    config: TrainConfig,
+    callbacks: tuple[pl.Callback, ...] = (),
+    kind: type[Training] = Training,
+) -> Path:
     """Train to the end, going on from ``out/last.ckpt`` where there is one.
 
+    kind: of the task; depth completion by default.
     Under torchrun each process calls this. Returns the file of the averaged weights. Raises
     FileNotFoundError for missing data, ValueError for a folder of another run.
     """
     out = Path(config.out)
     last = out / 'last.ckpt'
     checkpoints = Checkpoints(out, config.checkpoint_every)
-    task = Training(config)
+    task = kind(config)
     trainer = pl.Trainer(
         accelerator=config.accelerator,
         **_processes(config),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,9 @@ from training.engine.settings import TrainConfig
 _MARGIN = 1e-6  # of an iteration
 
 
-def make_optimizer(config: TrainConfig, network: nn.Module) -> torch.optim.AdamW:
+def make_optimizer(config: TrainConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.AdamW:
     """AdamW with the weight decay of the configuration."""
-    parameters = list(network.parameters())
-    groups: list[dict[str, Any]] = [{'params': parameters}]
+    groups: list[dict[str, Any]] = [{'params': list(parameters)}]
     if not config.decay_vectors:
         # Biases, and the scales and shifts of normalization.
         vectors = [p for p in parameters if p.ndim == 1]

@@ -104,7 +104,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, names in (
-            ('network', networks.names()),
+            ('network', self.network_names()),
             ('schedule', SCHEDULES),
             ('precision', PRECISIONS),
         ):
@@ -150,6 +150,11 @@ class TrainConfig:
             )
         if not self.learning_rate > 0:
             raise ValueError(f'learning_rate: expected above 0, got {self.learning_rate}')
+
+    @classmethod
+    def network_names(cls) -> tuple[str, ...]:
+        """Networks that can be trained so."""
+        return networks.names()
 
     def content(self) -> dict:
         """What decides about the result: all but where, how fast and how talkative a run is."""
