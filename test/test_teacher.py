@@ -9,8 +9,10 @@ from training.generation.sources import Picture, Prediction
 from training.generation.teacher import (
     CachedTeacher,
     ExactTeacher,
+    FileTeacher,
     HubTeacher,
     TeacherConfig,
+    TwoTeachers,
     open_teacher,
 )
 
@@ -233,3 +235,59 @@ def test_depth_limits_out_of_order_are_refused(settings):
 def test_cameras_that_cannot_be_are_refused(settings):
     with pytest.raises(ValueError, match='expected'):
         CameraDistribution(**settings)
+
+
+# Students and second teachers
+
+
+@pytest.fixture(scope='module')
+def student(tmp_path_factory):
+    """File of a light student with random weights."""
+    import torch
+
+    from dmd3c_ros.core import mono
+
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp('student') / 'weights.pth'
+    torch.save({'net': mono.build('topformer_tiny').state_dict()}, path)
+    return path
+
+
+def test_a_students_file_teaches_like_any_model(student):
+    teacher = open_teacher(TeacherConfig(model=str(student), size=64, device='cpu'))
+    assert isinstance(teacher, FileTeacher)
+    pictures = [picture(0), picture(1, 120, 60)]
+    first, second = teacher.predict(pictures)
+    assert first.values.shape == (64, 96) and second.values.shape == (128, 64)
+    # Whatever its shift, the farthest pixel counts as infinitely far.
+    assert first.values.min() == 0 and first.values.max() > 0 and not first.metric
+
+
+def test_two_teachers_share_the_pictures_by_what_is_in_them(model, student):
+    first, second = Counting('one'), Counting('two')
+    both = TwoTeachers(first, second, 0.3)
+    pictures = [picture(seed) for seed in range(60)]
+    said = both.predict(pictures)
+    assert 8 <= len(second.asked) <= 30 and len(first.asked) == 60 - len(second.asked)
+    assert not set(first.asked) & set(second.asked)
+    for one, prediction in zip(pictures, said, strict=True):
+        np.testing.assert_array_equal(prediction.values, first.predict([one])[0].values)
+    # The same ones again, in whatever company.
+    again = TwoTeachers(Counting('one'), Counting('two'), 0.3)
+    again.predict(pictures[::-1][:30])
+    assert set(again._teachers[1].asked) <= set(second.asked)
+    assert both.identity == again.identity != TwoTeachers(first, second, 0.4).identity
+
+
+def test_a_configuration_names_an_assistant(model, student, tmp_path):
+    config = settings(
+        model,
+        assistant=str(student),
+        assistant_size=64,
+        assistant_share=0.5,
+        cache=str(tmp_path),
+    )
+    shapes = {p.values.shape for p in open_teacher(config).predict([picture(i) for i in range(8)])}
+    assert shapes == {(56, 84), (64, 96)}
+    with pytest.raises(ValueError, match='assistant_share: expected 0 to 1'):
+        settings(model, assistant_share=1.5)

@@ -73,6 +73,10 @@ class GenerateConfig:
         for name in ('out', 'workers', 'backend', 'ray_address', 'teachers'):
             del content[name]
         del content['teacher_gpus'], content['teacher']['device'], content['teacher']['cache']
+        if not self.teacher.assistant:
+            # Shards made before there was such a thing are the same.
+            for name in ('assistant', 'assistant_size', 'assistant_share'):
+                del content['teacher'][name]
         return content
 
 

@@ -9,7 +9,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from dmd3c_ros.io.atomic import write_bytes
 from training.generation.sources import Picture, Prediction
 
 if TYPE_CHECKING:  # torch takes seconds to import, which workers without a model need not spend
-    from torch import nn
+    from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,12 @@ class TeacherConfig:
 
     model: 'exact', or a local folder or hub name of a depth estimation model of transformers
         (depth-anything/Depth-Anything-V2-Small-hf, -Base-hf, -Large-hf and their Metric-Indoor
-        and Metric-Outdoor variants; Distill Any Depth, Intel/dpt-large and the like work too).
+        and Metric-Outdoor variants; Distill Any Depth, Intel/dpt-large and the like work too), or
+        a file of a monocular network: a student of ``training.mono``, or the authors' own of Depth
+        Anything V2.
+    assistant: a second model, in the same terms, which teaches assistant_share of the pictures in
+        place of the first, as in Distill Any Depth; empty for none. assistant_size: its size, 0
+        for that of the first.
     size: pixels of the picture's shorter side as the model sees it.
     mean, std: of the colours (0..1) that the model expects; empty for those of ImageNet.
     device: 'auto', 'cpu', 'cuda' or 'cuda:N'. half: float16 on a GPU.
@@ -73,8 +78,13 @@ class TeacherConfig:
     device: str = 'auto'
     half: bool = True
     cache: str = ''
+    assistant: str = ''
+    assistant_size: int = 0
+    assistant_share: float = 0.3
 
     def __post_init__(self) -> None:
+        if not 0 <= self.assistant_share <= 1:
+            raise ValueError(f'assistant_share: expected 0 to 1, got {self.assistant_share}')
         if self.size < 14:
             raise ValueError(f'size: expected at least 14 pixels, got {self.size}')
         if not {len(self.mean), len(self.std)} <= {0, 3} or min(self.std, default=1) <= 0:
@@ -83,15 +93,13 @@ class TeacherConfig:
             )
 
 
-class HubTeacher(Teacher):
-    """A depth estimation model of transformers, Depth Anything V2 (NeurIPS 2024) by default.
+class ModelTeacher(Teacher):
+    """A network, what it expects of its input, and where it runs."""
 
-    Raises OSError (of transformers) where the model is neither a folder nor on the hub.
-    """
+    metric = False
 
-    def __init__(self, config: TeacherConfig) -> None:
+    def __init__(self, config: TeacherConfig, model: nn.Module, patch: int) -> None:
         import torch
-        from transformers import AutoModelForDepthEstimation
 
         from dmd3c_ros.core.networks import Convention
 
@@ -101,11 +109,7 @@ class HubTeacher(Teacher):
         if device == 'auto':
             device = 'cuda' if torch.cuda.is_available() else 'cpu'
         self._device = torch.device(device)
-        self._config = config
-        model = AutoModelForDepthEstimation.from_pretrained(config.model, dtype=torch.float32)
-        # Absent in models that are always relative, such as MiDaS.
-        self.metric = getattr(model.config, 'depth_estimation_type', 'relative') == 'metric'
-        self._patch = _patch_size(model.config)
+        self._config, self._patch = config, patch
         self.identity = _digest(model, config)
         self._dtype = torch.float32
         if config.half and self._device.type == 'cuda':
@@ -114,6 +118,10 @@ class HubTeacher(Teacher):
         log.info(
             'teacher %s on %s, %s', config.model, device, 'metric' if self.metric else 'relative'
         )
+
+    @abstractmethod
+    def _say(self, batch: Tensor) -> Tensor:
+        """What the model says, (B, h, w), of normalized pictures (B, 3, h, w)."""
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """Pictures that come to the same size go through the model together."""
@@ -129,7 +137,7 @@ class HubTeacher(Teacher):
                 self._device, self._dtype
             )
             with torch.inference_mode():
-                depth = self._model(pixel_values=batch).predicted_depth.float().cpu().numpy()
+                depth = self._say(batch).float().cpu().numpy()
             values.update(zip(indices, depth, strict=True))
         return [Prediction(values[i], self.metric) for i in range(len(pictures))]
 
@@ -142,6 +150,72 @@ class HubTeacher(Teacher):
         image = cv2.resize(rgb, size, interpolation=interpolation).astype(np.float32) / 255
         image = (image - self._mean) / self._std
         return image.transpose(2, 0, 1)
+
+
+class HubTeacher(ModelTeacher):
+    """A depth estimation model of transformers, Depth Anything V2 (NeurIPS 2024) by default.
+
+    Raises OSError (of transformers) where the model is neither a folder nor on the hub.
+    """
+
+    def __init__(self, config: TeacherConfig) -> None:
+        import torch
+        from transformers import AutoModelForDepthEstimation
+
+        model = AutoModelForDepthEstimation.from_pretrained(config.model, dtype=torch.float32)
+        # Absent in models that are always relative, such as MiDaS.
+        self.metric = getattr(model.config, 'depth_estimation_type', 'relative') == 'metric'
+        super().__init__(config, model, _patch_size(model.config))
+
+    def _say(self, batch: Tensor) -> Tensor:
+        return self._model(pixel_values=batch).predicted_depth
+
+
+class FileTeacher(ModelTeacher):
+    """A monocular network from a file. Raises as ``dmd3c_ros.core.mono.weights.load``.
+
+    A student's inverse depth has any shift: the farthest pixel of a picture counts as infinitely
+    far, as in pictures with sky.
+    """
+
+    def __init__(self, config: TeacherConfig) -> None:
+        from dmd3c_ros.core.mono.weights import load
+
+        model = load(config.model)
+        super().__init__(config, model, model.convention.size_multiple)
+
+    def _say(self, batch: Tensor) -> Tensor:
+        disparity = self._model(batch).disparity[:, 0]
+        if self._model.zero_is_far:
+            return disparity
+        return disparity - disparity.amin((1, 2), keepdim=True)
+
+
+class TwoTeachers(Teacher):
+    """Either of two teachers for each picture, drawn by the picture's content alone.
+
+    share: of the second one.
+    """
+
+    def __init__(self, first: Teacher, second: Teacher, share: float) -> None:
+        self._teachers, self._share = (first, second), share
+        parts = (first.identity, second.identity, repr(share))
+        self.identity = hashlib.sha256('/'.join(parts).encode()).hexdigest()
+
+    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
+        """Each teacher sees its own pictures together."""
+        chosen = [self._draws_second(picture) for picture in pictures]
+        made: dict[int, Prediction] = {}
+        for number, teacher in enumerate(self._teachers):
+            own = [i for i, second in enumerate(chosen) if second == number]
+            if own:
+                found = teacher.predict([pictures[i] for i in own])
+                made.update(zip(own, found, strict=True))
+        return [made[i] for i in range(len(pictures))]
+
+    def _draws_second(self, picture: Picture) -> bool:
+        digest = hashlib.sha256(np.ascontiguousarray(picture.rgb)).digest()
+        return int.from_bytes(digest[:8], 'big') < self._share * 2**64
 
 
 def _patch_size(config: object) -> int:
@@ -227,8 +301,17 @@ def _load(path: Path) -> Prediction | None:
 
 
 def open_teacher(config: TeacherConfig) -> Teacher:
-    """The teacher that a configuration names, with its cache."""
+    """The teacher, or the two, that a configuration names, with their cache."""
+    first = _open_one(config)
+    if not config.assistant:
+        return first
+    size = config.assistant_size or config.size
+    second = _open_one(replace(config, model=config.assistant, size=size))
+    return TwoTeachers(first, second, config.assistant_share)
+
+
+def _open_one(config: TeacherConfig) -> Teacher:
     if config.model == 'exact':
         return ExactTeacher()
-    teacher = HubTeacher(config)
+    teacher = FileTeacher(config) if Path(config.model).is_file() else HubTeacher(config)
     return CachedTeacher(teacher, config.cache) if config.cache else teacher
