@@ -245,7 +245,7 @@ def student(tmp_path_factory):
     """File of a light student with random weights."""
     import torch
 
-    from dmd3c_ros.core import mono
+    from dmd3c_ros.core.networks import mono
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp('student') / 'weights.pth'

@@ -172,14 +172,14 @@ class HubTeacher(ModelTeacher):
 
 
 class FileTeacher(ModelTeacher):
-    """A monocular network from a file. Raises as ``dmd3c_ros.core.mono.weights.load``.
+    """A monocular network from a file. Raises as ``dmd3c_ros.core.weights.mono.load``.
 
     A student's inverse depth has any shift: the farthest pixel of a picture counts as infinitely
     far, as in pictures with sky.
     """
 
     def __init__(self, config: TeacherConfig) -> None:
-        from dmd3c_ros.core.mono.weights import load
+        from dmd3c_ros.core.weights.mono import load
 
         model = load(config.model)
         super().__init__(config, model, model.convention.size_multiple)
