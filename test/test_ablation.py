@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip('lightning')
+pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.datasets import open_dataset

@@ -345,6 +345,34 @@ def test_random_patches_weigh_levels_and_repeat_with_their_generator():
     )
 
 
+def test_windows_together_are_what_each_is_alone():
+    """Against the definition, window by window, with values and gradients."""
+    from training.losses.distillation import _normalized, _window
+
+    prediction, teacher, mask = random_pair(3, (3, 1, 40, 60))
+    mask[1] = False
+    prediction.requires_grad_()
+    generator = torch.Generator().manual_seed(4)
+    loss = random_patch_loss([prediction], teacher, 19, (1 / 8, 1 / 2), generator, mask)
+    [gradient] = torch.autograd.grad(loss, prediction)
+
+    generator, expected = torch.Generator().manual_seed(4), 0
+    for _ in range(19):
+        window = (..., *_window((40, 60), (1 / 8, 1 / 2), generator))
+        means = []
+        for image in range(3):
+            known = mask[image][window].flatten()[None]
+            p, t = (
+                _normalized(values[image][window].flatten()[None], known)
+                for values in (prediction, teacher)
+            )
+            if known.any():
+                means.append((p - t).abs()[known].mean())
+        expected = expected + sum(means) / max(len(means), 1) / 19
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, prediction)[0])
+
+
 def test_random_patch_windows_stay_inside_and_keep_the_shares(monkeypatch):
     from training.losses import distillation as module
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
+
+import lightning.pytorch as pl
 import torch
 import yaml
 from training_data import made_sample, make_shards
-
-pytest.importorskip('lightning')
-
-import lightning.pytorch as pl
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput

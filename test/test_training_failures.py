@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
+
 import torch
 import yaml
-
-pytest.importorskip('lightning')
 
 from dmd3c_ros.datasets.miniature import DATE, DRIVE, write_miniature
 from training import stage2

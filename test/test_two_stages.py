@@ -5,11 +5,12 @@ import logging
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
+
 import torch
 import yaml
 from commands import invoke
-
-pytest.importorskip('lightning')
 
 from dmd3c_ros.core import networks
 from training import generate, stage1, stage2

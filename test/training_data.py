@@ -39,6 +39,7 @@ def make_shards(folder: Path, count: int = 12) -> Path:
 def save_teacher(folder: Path, **settings: object) -> Path:
     """A tiny Depth Anything V2 with random weights; settings: of its DepthAnythingConfig."""
     pytest.importorskip('transformers')
+    pytest.importorskip('transformers', reason='a teacher needs training/requirements.txt')
     import torch
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
