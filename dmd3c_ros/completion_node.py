@@ -20,7 +20,7 @@ from sensor_msgs.msg import PointCloud2
 
 from dmd3c_ros.core.completer import CompleterConfig
 from dmd3c_ros.core.projection import HiddenPointFilter
-from dmd3c_ros.core.transform_buffer import TransformError
+from dmd3c_ros.core.transform_buffer import LateTransformError, TransformError
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import shift_stamp
 from dmd3c_ros.messages.transforms import matrix_from_numbers
@@ -228,7 +228,7 @@ class CompletionNode(LifecycleNode):
             self._complete_and_publish(found, subscribed)
         except TransformError as error:
             self._counts.no_transform += 1
-            self._fail(str(error))
+            self._fail(str(error), self._remedy(error))
         except MessageError as error:
             self._fail(str(error))
         except _FRAME_ERRORS as error:
@@ -238,9 +238,18 @@ class CompletionNode(LifecycleNode):
         else:
             self._counts.published(time.monotonic() - found.arrival)
 
-    def _fail(self, reason: str) -> None:
+    def _remedy(self, error: TransformError) -> str:
+        if not isinstance(error, LateTransformError):
+            return ''
+        waited_s = self._settings.get(MotionSettings).transform_timeout
+        return (
+            f'; waited for {waited_s:g} s: raise transform_timeout if its publisher takes longer, '
+            'or see that its clock is that of the sensors'
+        )
+
+    def _fail(self, reason: str, remedy: str = '') -> None:
         self._counts.fail(reason)
-        self._warn(reason)
+        self._warn(f'{reason}{remedy}')
 
     def _complete_and_publish(self, found: FrameSet, subscribed: frozenset[str]) -> None:
         settings = self._settings.get(NodeSettings)
@@ -278,8 +287,10 @@ class CompletionNode(LifecycleNode):
         )
         if trouble:
             self._warn_of_trouble(trouble)
-        else:
+        elif self._reporter.changed:
             self.get_logger().info(self._reporter.line)
+        else:
+            self.get_logger().debug(self._reporter.line)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -212,6 +212,19 @@ def test_devices_that_are_not_there_are_refused(weights: Path) -> None:
             DepthCompleter(CompleterConfig(weights=str(weights), device=device))
 
 
+def test_a_baseline_is_not_given_a_device_or_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='device'):
+        DepthCompleter(CompleterConfig(model='nearest', device='cuda:7'))
+    gone = str(tmp_path / 'gone.pth')
+    with pytest.raises(FileNotFoundError, match=r'weights: no file .*gone\.pth'):
+        DepthCompleter(CompleterConfig(model='nearest', weights=gone))
+
+
+def test_weights_may_be_named_from_the_home_folder(weights: Path, monkeypatch) -> None:
+    monkeypatch.setenv('HOME', str(weights.parent))
+    assert DepthCompleter(CompleterConfig(weights=f'~/{weights.name}')).name == 'light'
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({'net': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
     for model, message in (

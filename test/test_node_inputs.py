@@ -180,11 +180,14 @@ def test_rates_and_residuals_are_reported(graph):
 
 def test_a_topic_without_publisher_is_named_with_others_of_its_type(graph):
     graph.listen()
+    # The first by its name, but what another node has computed.
+    graph.offer(PointCloud2, 'cam/depth_registered/points')
     graph.offer(PointCloud2, 'ouster/points')
+    assert graph.wait(lambda: graph.node.count_publishers('/cam/depth_registered/points'))
     text = graph.trouble('/ouster/points')
     assert (
         'no message on /points (no publisher; sensor_msgs/msg/PointCloud2 is published on '
-        '/ouster/points)' in text
+        '/ouster/points, /cam/depth_registered/points)' in text
     )
     assert 'no message on /image_rect (no publisher)' in text
 

@@ -155,4 +155,5 @@ def test_a_frame_waits_for_motion_that_is_told_late(node, probe):
 def test_motion_that_ends_before_the_image_is_stale(node, probe):
     text = "s after the last transform from 'base' to 'odom'"
     publish_sets_until(probe, 400 * S, lambda: text in node.log)
+    assert f'{text}; waited for 1 s: raise transform_timeout' in node.log
     depth_at(probe, 600 * S, motion_first=True)

@@ -503,6 +503,24 @@ def test_a_report_covers_its_period_and_keeps_totals():
     assert reporter.status('node', 'model', 'no lidar').message == 'no lidar'
 
 
+def test_a_report_is_news_once_until_something_else_happens():
+    counts = Counts()
+    reporter = Reporter(counts)
+
+    def news(trouble=None, **more: int) -> bool:
+        for name, number in more.items():
+            setattr(counts, name, getattr(counts, name) + number)
+        reporter.status('n', 'h', trouble)
+        return reporter.changed
+
+    assert news(frames_in=10, frames_out=10)
+    assert not news(frames_in=9, frames_out=8)
+    assert news(frames_in=9, frames_out=8, dropped=1)
+    assert news('nothing comes')
+    assert news(frames_in=10, frames_out=10)
+    assert not news(frames_in=10, frames_out=10)
+
+
 def test_steps_add_up_to_the_time_of_a_frame():
     steps = Steps()
     began = time.monotonic() - 0.5

@@ -26,6 +26,10 @@ class TransformError(ValueError):
     """A transform that is not known (yet); the text says which one and why."""
 
 
+class LateTransformError(TransformError):
+    """One whose publisher has not come as far as the time that was asked for."""
+
+
 class TransformBuffer:
     """Frames, each with one parent, and the transforms of the last `history_s` seconds.
 
@@ -86,7 +90,7 @@ class TransformBuffer:
             try:
                 T = self._find(target, source, times)
             except TransformError as error:
-                raise TransformError(
+                raise type(error)(
                     f'no transform from {source!r} to {target!r}: {error}'
                 ) from error
         return T[0] if np.ndim(stamps_ns) == 0 else T
@@ -214,7 +218,7 @@ class _History:
         early, late = stamps[0] - times.min(), times.max() - stamps[-1]
         if early > 0 or late > 0:
             gap, side = (late, 'after the last') if late > 0 else (early, 'before the first')
-            raise TransformError(
+            raise (LateTransformError if late > 0 else TransformError)(
                 f'{gap * 1e-9:.3f} s {side} transform from {self._child!r} to {self.parent!r}'
             )
         before = np.searchsorted(stamps, times, 'right') - 1

@@ -95,12 +95,14 @@ class Steps:
 class Reporter:
     """Turns counts into a diagnostic status and a line for the log, each covering one period.
 
-    line: the last period's counts and latency; reasons are logged when they arise.
+    line: the last period's counts and latency; reasons are logged when they arise. changed: does
+    it tell of something else than the period before, but for the numbers?
     """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self.line = ''
+        self.line, self.changed = '', False
+        self._happens: tuple[bool, ...] = ()
         self._before = counts.as_dict()
         self._last = time.monotonic()
 
@@ -125,6 +127,8 @@ class Reporter:
             status.level = DiagnosticStatus.ERROR
             trouble = trouble or f'no frame completed: {counts.last_cause}'
         self.line = _sentence(fresh, now)
+        happens = (bool(trouble), *(number > 0 for number in fresh.values()))
+        self.changed, self._happens = happens != self._happens, happens
         status.message = trouble or self.line
         values = {
             **now,
