@@ -41,8 +41,8 @@ SOURCES = (
 )
 
 # Modules whose packages have another name, for rosdep and for pip; with one name, that of a ROS
-# package, which pip_ros/ and the wheels of requirements.txt stand for. rosdep does not know those
-# with None, which only commands for a workstation use.
+# package, which pip_ros/ and the wheels of requirements.txt stand for. Those with None are for pip
+# alone: the distribution has none, or too old ones, or only commands for a workstation use them.
 PACKAGES = {
     'PIL': ('python3-pil', 'pillow'),
     'cv2': ('python3-opencv', 'opencv-python-headless'),
@@ -51,13 +51,13 @@ PACKAGES = {
     'kiss_icp': (None, 'kiss-icp'),
     'matplotlib': ('python3-matplotlib', 'matplotlib'),
     'numpy': ('python3-numpy', 'numpy'),
-    'onnxruntime': ('python3-onnxruntime-pip', 'onnxruntime'),
-    'open3d': ('python3-open3d-pip', 'open3d'),
+    'onnxruntime': (None, 'onnxruntime'),
+    'open3d': (None, 'open3d'),
     'rerun': (None, 'rerun-sdk'),
     'rich': ('python3-rich', 'rich'),
-    'rosbags': ('python3-rosbags-pip', 'rosbags'),
+    'rosbags': (None, 'rosbags'),
     'scipy': ('python3-scipy', 'scipy'),
-    'torch': ('python3-torch', 'torch'),
+    'torch': (None, 'torch'),
     'typer': ('python3-typer', 'typer'),
     'yaml': ('python3-yaml', 'pyyaml'),
 }
@@ -181,6 +181,58 @@ def test_executables_are_where_ros_or_the_shell_looks_for_them(installation):
     folder = next(place for place in places if place.is_dir())
     assert {p.name for p in folder.iterdir() if os.access(p, os.X_OK)} >= EXECUTABLES
     assert 'complete' in installation.run(sys.executable, str(folder / 'dmd3c'), '--help')
+
+
+def test_executables_run_with_the_python_that_built_them(installation):
+    """So that those of a virtual environment find its packages, whether it is active or not."""
+    for name in EXECUTABLES:
+        (path,) = (p for p in installation.prefix.glob(f'*/**/{name}') if os.access(p, os.X_OK))
+        assert path.read_text().splitlines()[0] == f'#!{sys.executable}'
+
+
+STUB = """#!/bin/sh
+echo "$(basename "$0") $*" >> "{log}"
+case "$*" in "-m venv "*) mkdir -p venv/bin && cp "$0" venv/bin/python3;; esac
+"""
+
+
+def test_the_script_for_a_ros_machine_installs_beside_the_distribution(tmp_path):
+    package, log = tmp_path / 'ws/src/dmd3c_ros', tmp_path / 'log'
+    package.mkdir(parents=True)
+    shutil.copytree(REPOSITORY / 'docs', package / 'docs')
+    for name in ('rosdep', 'python3'):
+        (tmp_path / name).write_text(STUB.format(log=log))
+        (tmp_path / name).chmod(0o755)
+    script = [package / 'docs/install_ros.sh', '--event-handlers', 'console_direct+']
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'ROS_DISTRO': 'jazzy'}
+
+    def install(cwd: Path, **changes: str) -> subprocess.CompletedProcess:
+        log.write_text('')
+        return subprocess.run(
+            script, cwd=cwd, env=environment | changes, capture_output=True, text=True, check=False
+        )
+
+    done = install(tmp_path / 'ws')
+    assert done.returncode == 0, done.stderr
+    steps = log.read_text().splitlines()
+    assert [step.split()[:3] for step in steps] == [
+        ['rosdep', 'install', '--from-paths'],
+        ['python3', '-m', 'venv'],
+        ['python3', '-m', 'pip'],
+        ['python3', '-m', 'colcon'],
+    ]
+    assert '--system-site-packages' in steps[1] and 'rosbags-image' in steps[2]
+    assert steps[3].endswith('--symlink-install --event-handlers console_direct+')
+    assert (tmp_path / 'ws/venv/COLCON_IGNORE').exists()
+    assert install(tmp_path / 'ws').returncode == 0
+    assert 'venv' not in log.read_text().partition('pip')[0], 'the environment is kept'
+    for cwd, changes, text in (
+        (tmp_path, {}, 'expected to be run in the workspace whose src/ holds'),
+        (tmp_path / 'ws', {'ROS_DISTRO': ''}, 'expected ROS 2 to be sourced'),
+    ):
+        done = install(cwd, **changes)
+        assert done.returncode == 1 and text in done.stderr
+        assert not log.read_text()
 
 
 def test_shared_files_are_installed_and_the_package_is_indexed(installation):
