@@ -51,6 +51,7 @@ setup(
     extras_require={
         'simulation': ['open3d>=0.18'],
         'nyu': ['h5py'],
+        'mono': ['safetensors'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'slam': ['evo', 'kiss-icp; python_version < "3.14"', 'matplotlib'],
         'view': ['rerun-sdk'],

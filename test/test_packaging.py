@@ -56,6 +56,7 @@ PACKAGES = {
     'rerun': (None, 'rerun-sdk'),
     'rich': ('python3-rich', 'rich'),
     'rosbags': (None, 'rosbags'),
+    'safetensors': (None, 'safetensors'),
     'scipy': ('python3-scipy', 'scipy'),
     'torch': (None, 'torch'),
     'typer': ('python3-typer', 'typer'),
