@@ -17,10 +17,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
+from dmd3c_ros.core.transforms import rotation_from_quaternion
 from dmd3c_ros.io.images import read_rgb
 
 from .sample import DepthDataset, Sample
@@ -145,7 +145,7 @@ def _pose(pose: dict) -> np.ndarray:
     """T_world_sensor (4, 4)."""
     rotation, translation = pose['rotation'], pose['translation']
     T = np.eye(4)
-    T[:3, :3] = Rotation.from_quat([rotation[q] for q in ('qx', 'qy', 'qz', 'qw')]).as_matrix()
+    T[:3, :3] = rotation_from_quaternion([rotation[q] for q in ('qx', 'qy', 'qz', 'qw')])
     T[:3, 3] = [translation[axis] for axis in 'xyz']
     return T
 
