@@ -270,14 +270,14 @@ def test_a_raw_image_of_a_camera_with_distortion_is_warned_about_once(tmp_path, 
 
 
 def test_info_says_what_is_there_and_what_would_be_completed(tmp_path):
-    text = invoke('bag-info', write_bag(tmp_path / 'in'))
+    text = invoke('bag', 'info', write_bag(tmp_path / 'in'))
     assert '40x24 rgb8' in text
     assert '135 points (x y z intensity)' in text
     # Two periods in the 203 ms from the transform to the last sweep.
     assert '9.85 Hz' in text
     assert 'takes /camera/image_rect, /camera/camera_info and /lidar/points' in text
     (tmp_path / 'notes.txt').write_text('no bag')
-    assert 'expected a bag' in invoke('bag-info', tmp_path / 'notes.txt', exit_code=1)
+    assert 'expected a bag' in invoke('bag', 'info', tmp_path / 'notes.txt', exit_code=1)
 
 
 # ---------------------------------------------------------------------------- pairing
@@ -346,7 +346,7 @@ def test_of_a_bag_that_is_cut_off_everything_readable_is_completed(tmp_path, sto
     text = complete(source, tmp_path / 'out')
     assert 'is damaged' in text
     assert len(decoded(tmp_path / 'out', DEPTH)) == len(rest['/lidar/points'])
-    assert 'damaged' in invoke('bag-info', source)
+    assert 'damaged' in invoke('bag', 'info', source)
 
 
 def test_a_bag_with_garbled_lengths_is_read_up_to_them(tmp_path):
@@ -424,7 +424,7 @@ def test_what_is_no_bag_is_refused_by_name(tmp_path):
 
 def test_a_kitti_drive_becomes_a_bag_that_needs_no_remapping(tmp_path):
     drive = make_drive(tmp_path)
-    invoke('kitti-to-bag', drive, tmp_path / 'bag', '--storage', 'sqlite3')
+    invoke('bag', 'from-kitti', drive, tmp_path / 'bag', '--storage', 'sqlite3')
     with Bag(tmp_path / 'bag') as bag:
         assert [topic.name for topic in bag.topics] == [
             '/camera_info', '/image_rect', '/points', '/tf_static',
@@ -459,7 +459,7 @@ def test_a_real_drive_pairs_in_every_frame(tmp_path, kitti_drive):
             (drive / folder / name).symlink_to(kitti_drive / folder / name)
     for file in kitti_drive.parent.glob('calib_*.txt'):
         (day / file.name).symlink_to(file)
-    invoke('kitti-to-bag', drive, tmp_path / 'bag')
+    invoke('bag', 'from-kitti', drive, tmp_path / 'bag')
     assert '2 sets, 2 frames completed' in complete(tmp_path / 'bag', tmp_path / 'out')
     depth = depth_from_image(decoded(tmp_path / 'out', DEPTH)[0])
     assert 2 < np.median(depth) < 60
@@ -476,7 +476,7 @@ def test_gps_and_imu_come_along_where_the_drive_has_them(tmp_path):
         text = ' '.join(map(str, values))
         (drive / f'oxts/data/{number:010d}.txt').write_text(text)
     (drive.parent / 'calib_imu_to_velo.txt').write_text('R: 1 0 0 0 1 0 0 0 1\nT: -0.8 0.3 -0.8\n')
-    invoke('kitti-to-bag', drive, tmp_path / 'bag')
+    invoke('bag', 'from-kitti', drive, tmp_path / 'bag')
     imu = decoded(tmp_path / 'bag', '/imu/data')[0]
     q, acceleration = imu.orientation, imu.linear_acceleration
     np.testing.assert_allclose([q.x, q.y, q.z, q.w], [0, 0, np.sqrt(0.5), np.sqrt(0.5)], atol=1e-9)
@@ -492,7 +492,7 @@ def test_gps_and_imu_come_along_where_the_drive_has_them(tmp_path):
     assert times == sorted(times)
     np.testing.assert_allclose(T_lidar_imu[:3, 3], [-0.8, 0.3, -0.8])
     (drive / 'oxts/data/0000000001.txt').write_text('1 2 3')
-    text = invoke('kitti-to-bag', drive, tmp_path / 'bad', exit_code=1)
+    text = invoke('bag', 'from-kitti', drive, tmp_path / 'bad', exit_code=1)
     assert '0000000001.txt: expected 30 numbers, got 3' in text
     assert not (tmp_path / 'bad').exists()
 
@@ -508,16 +508,16 @@ def test_points_are_timed_by_the_laser_turning_clockwise():
 
 def test_point_times_are_written_unless_kitti_has_removed_the_motion(tmp_path):
     drive = make_drive(tmp_path)
-    invoke('kitti-to-bag', drive, tmp_path / 'corrected')
+    invoke('bag', 'from-kitti', drive, tmp_path / 'corrected')
     names = [field.name for field in decoded(tmp_path / 'corrected', '/points')[0].fields]
     assert names == ['x', 'y', 'z', 'intensity']
     raw = drive.rename(drive.with_name('2011_09_26_drive_0001_extract'))
-    invoke('kitti-to-bag', raw, tmp_path / 'estimated')
+    invoke('bag', 'from-kitti', raw, tmp_path / 'estimated')
     folder = raw / 'velodyne_points'
     stamps = (folder / 'timestamps.txt').read_text()
     (folder / 'timestamps_start.txt').write_text(stamps.replace('.964', '.914'))
     (folder / 'timestamps_end.txt').write_text(stamps.replace('.964', '.984'))
-    invoke('kitti-to-bag', raw, tmp_path / 'measured')
+    invoke('bag', 'from-kitti', raw, tmp_path / 'measured')
     for name, half_s in (('estimated', 0.5), ('measured', 0.05)):
         cloud = decoded(tmp_path / name, '/points')[0]
         assert [field.name for field in cloud.fields][-1] == 'time'
@@ -532,7 +532,7 @@ def test_the_times_of_a_drive_are_read_once_however_long_it_is(tmp_path, monkeyp
         kitti_conversion, 'read_stamps', lambda *a: reads.append(a[0].name) or read_stamps(*a)
     )
     drive = make_drive(tmp_path)
-    invoke('kitti-to-bag', drive, tmp_path / 'bag', '--point-time', 'always')
+    invoke('bag', 'from-kitti', drive, tmp_path / 'bag', '--point-time', 'always')
     assert reads == ['timestamps.txt']
 
 

@@ -50,7 +50,7 @@ def test_a_topic_whose_messages_are_gone_is_named(tmp_path):
         query = "SELECT id FROM topics WHERE name='/lidar/points'"
         database.execute(f'DELETE FROM messages WHERE topic_id=({query})')
     # metadata.yaml still counts them.
-    text = invoke('bag-info', source)
+    text = invoke('bag', 'info', source)
     assert '/lidar/points: expected a message, none can be read' in text
 
 

@@ -176,7 +176,7 @@ def test_the_command_prints_a_table_and_writes_the_numbers(
     monkeypatch.setenv('COLUMNS', '300')
     arguments = ['--model', 'nearest', '--size', '32x64', '--size', '40x64', '--device', 'cpu']
     arguments += ['--seconds', '0', '--turns', '2', '--json', str(tmp_path / 'a.json')]
-    result = CliRunner().invoke(app, ['benchmark', *arguments])
+    result = CliRunner().invoke(app, ['bench', 'speed', *arguments])
     assert result.exit_code == 0, result.output
     for text in ('median ms', 'p99 ms', 'GFLOP', 'brute force', '40x64'):
         assert text in result.output
@@ -198,6 +198,6 @@ def test_the_command_prints_a_table_and_writes_the_numbers(
 )
 def test_bad_options_end_with_the_reason(arguments: list[str], message: str, monkeypatch) -> None:
     monkeypatch.setenv('COLUMNS', '300')
-    result = CliRunner().invoke(app, ['benchmark', *arguments])
+    result = CliRunner().invoke(app, ['bench', 'speed', *arguments])
     assert result.exit_code == 1
     assert message in result.output

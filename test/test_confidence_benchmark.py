@@ -48,7 +48,7 @@ def test_the_command_measures_a_simulated_drive(tmp_path, monkeypatch):
     monkeypatch.setattr('dmd3c_ros.benchmarks.confidence.Drives', small)
     path = tmp_path / 'numbers.json'
     options = ('--model', 'nearest', '--lidar', 'vlp16', '--scene', 'indoor', '--frames', '1')
-    result = CliRunner().invoke(app, ['benchmark-confidence', *options, '--json', str(path)])
+    result = CliRunner().invoke(app, ['bench', 'confidence', *options, '--json', str(path)])
     assert result.exit_code == 0, result.output
     assert 'min_confidence' in result.output
     numbers = json.loads(path.read_text())
@@ -61,6 +61,6 @@ def test_the_command_measures_a_simulated_drive(tmp_path, monkeypatch):
 
 def test_unknown_scenes_and_patterns_are_named():
     for option, text in (('--scene', "got 'moon'"), ('--lidar', "got 'moon'")):
-        result = CliRunner().invoke(app, ['benchmark-confidence', option, 'moon'])
+        result = CliRunner().invoke(app, ['bench', 'confidence', option, 'moon'])
         assert result.exit_code == 1
         assert text in result.output

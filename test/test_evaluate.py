@@ -377,7 +377,9 @@ def test_ones_own_drive_is_scored_without_ground_truth(kitti, tmp_path):
     ],
 )
 def test_indoor_protocols_run_on_miniatures_from_the_command_line(layout, options, tmp_path):
-    made = CliRunner().invoke(app, ['miniature', layout, str(tmp_path / layout), '--frames', '1'])
+    made = CliRunner().invoke(
+        app, ['export', 'miniature', layout, str(tmp_path / layout), '--frames', '1']
+    )
     assert made.exit_code == 0, made.output
     result = run(
         '--dataset', layout, '--root', tmp_path / layout, '--out', tmp_path / 'out',

@@ -132,13 +132,13 @@ def test_the_command_writes_its_table(tmp_path, monkeypatch):
 
     monkeypatch.setattr(motion, 'run', one_motion)
     options = ('--lidar', 'vlp16', '--sweeps', '1', '--json', str(tmp_path / 'errors.json'))
-    result = CliRunner().invoke(app, ['benchmark-motion', *options])
+    result = CliRunner().invoke(app, ['bench', 'motion', *options])
     assert result.exit_code == 0, result.output
     assert 'fixed_frame' in result.output
     numbers = json.loads((tmp_path / 'errors.json').read_text())
     assert numbers['whole_ms'] > 0 and numbers['deskewed_ms'] > 0
     numbers = numbers['errors']
     assert numbers['none']['15 m/s']['median_px'] > numbers['fixed_frame']['15 m/s']['median_px']
-    result = CliRunner().invoke(app, ['benchmark-motion', '--lidar', 'sonar'])
+    result = CliRunner().invoke(app, ['bench', 'motion', '--lidar', 'sonar'])
     assert result.exit_code == 1
     assert 'expected one of hdl64e' in result.output

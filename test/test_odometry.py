@@ -115,7 +115,7 @@ def test_a_recorded_drive_is_compared_by_one_command(tmp_path):
         wall(6 - 0.1 * number).tofile(drive / f'velodyne_points/data/{number:010d}.bin')
     (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 0\n')
     options = ['--kitti', str(drive), '--model', 'nearest', '--out', str(tmp_path / 'out')]
-    result = CliRunner().invoke(app, ['odometry', *options])
+    result = CliRunner().invoke(app, ['bench', 'odometry', *options])
     assert result.exit_code == 0, result.output
     assert '| nearest | 100.0% |' in result.output
     numbers = json.loads((tmp_path / 'out/odometry.json').read_text())
@@ -165,6 +165,6 @@ def test_what_cannot_be_compared_is_refused(frames, tmp_path):
         OdometrySettings(max_depth=0)
     with pytest.raises(ValueError, match="got 'sonar'"):
         next(iter(SimulatedDrive(lidar='sonar')))
-    result = CliRunner().invoke(app, ['odometry', '--kitti', str(tmp_path / 'none')])
+    result = CliRunner().invoke(app, ['bench', 'odometry', '--kitti', str(tmp_path / 'none')])
     assert result.exit_code == 1
     assert 'expected the folder of a KITTI raw drive' in ' '.join(result.output.split())

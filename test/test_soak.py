@@ -1,4 +1,4 @@
-"""A short soak of the node in a process of its own; `dmd3c soak` is the long one."""
+"""A short soak of the node in a process of its own; `dmd3c bench soak` is the long one."""
 
 import pytest
 

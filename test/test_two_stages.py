@@ -58,7 +58,7 @@ def mae(weights: Path, kitti: Path, out: Path) -> float:
 
 def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
     kitti, shards = tmp_path / 'kitti', tmp_path / 'shards'
-    invoke('miniature', 'kitti', kitti, '--frames', 4)
+    invoke('export', 'miniature', 'kitti', kitti, '--frames', 4)
     source = {'name': 'simulation', 'kind': 'street', 'count': 6, 'width': 208, 'height': 96}
     generation = {
         'out': str(shards),
@@ -120,7 +120,7 @@ def test_nyu_trains_at_its_own_size_and_unit(tmp_path):
     pytest.importorskip('h5py')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    invoke('miniature', 'nyu', tmp_path / 'nyu', '--frames', 2)
+    invoke('export', 'miniature', 'nyu', tmp_path / 'nyu', '--frames', 2)
     settings = yaml.safe_load((CONFIGS / 'stage2_bpnet_nyu.yaml').read_text())
     dataset = {**settings['data']['dataset'], 'root': str(tmp_path / 'nyu'), 'disparity': False}
     changes = {

@@ -1,4 +1,4 @@
-"""`dmd3c bag-info`: what a bag holds and what would be completed."""
+"""`dmd3c bag info`: what a bag holds and what would be completed."""
 
 from __future__ import annotations
 

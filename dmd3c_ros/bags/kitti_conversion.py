@@ -1,4 +1,4 @@
-"""`dmd3c kitti-to-bag`: a KITTI raw drive as a ROS 2 bag.
+"""`dmd3c bag from-kitti`: a KITTI raw drive as a ROS 2 bag.
 
 Topics are the node's own, so that it takes the played bag without remapping. Frames are those of
 the players: `lidar` with the children `camera` (optical, not rectified: CameraInfo.r turns it)

@@ -33,20 +33,24 @@ app = typer.Typer(
     rich_markup_mode='markdown',
 )
 complete.app.command(name='bag')(bag.complete_bag)
+export.app.command(name='miniature')(miniature.miniature)
+bench = typer.Typer(
+    help='Measure speed, confidence, motion, odometry and endurance.', no_args_is_help=True
+)
+bench.command(name='speed')(benchmark.benchmark)
+bench.command(name='confidence')(confidence.benchmark_confidence)
+bench.command(name='motion')(motion.benchmark_motion)
+bench.command(name='odometry')(odometry.odometry)
+bench.command(name='soak')(soak.soak)
+# In the order of help.
 app.add_typer(complete.app, name='complete')
+app.command(name='evaluate')(evaluate.evaluate)
+app.add_typer(bag.app, name='bag')
 app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')
-app.command(name='bag-info')(bag.bag_info)
-app.command(name='benchmark')(benchmark.benchmark)
-app.command(name='benchmark-confidence')(confidence.benchmark_confidence)
-app.command(name='benchmark-motion')(motion.benchmark_motion)
-app.command(name='demo')(demo.demo)
-app.command(name='evaluate')(evaluate.evaluate)
-app.command(name='kitti-to-bag')(bag.kitti_to_bag)
-app.command(name='miniature')(miniature.miniature)
-app.command(name='odometry')(odometry.odometry)
-app.command(name='soak')(soak.soak)
 app.command(name='view')(view.view)
+app.command(name='demo')(demo.demo)
+app.add_typer(bench, name='bench')
 
 
 def main() -> None:

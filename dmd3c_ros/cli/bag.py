@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from dmd3c_ros.bags.frames import FrameSource
     from dmd3c_ros.bags.reader import Bag
 
+app = typer.Typer(
+    help='Recordings: what is in them, and KITTI drives as such.', no_args_is_help=True
+)
+
 _OUTPUT = 'Output'
 
 BagPath = Annotated[
@@ -104,7 +108,8 @@ def complete_bag(
         write_numbers(report, source.report.to_dict())
 
 
-def bag_info(bag: BagPath) -> None:
+@app.command()
+def info(bag: BagPath) -> None:
     """Describe a recording: its topics, and what `complete bag` would take."""
     from dmd3c_ros.bags.info import describe
     from dmd3c_ros.bags.reader import Bag
@@ -118,7 +123,8 @@ def bag_info(bag: BagPath) -> None:
         raise fail(error) from error
 
 
-def kitti_to_bag(
+@app.command()
+def from_kitti(
     drive: Annotated[Path, typer.Argument(help='Folder of a KITTI raw drive (..._sync).')],
     out: Annotated[Path, typer.Argument(help='Folder of the bag to write; it must not exist.')],
     camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',

@@ -1,4 +1,4 @@
-"""`dmd3c benchmark`: latency, memory and cost of the networks on this machine."""
+"""`dmd3c bench speed`: latency, memory and cost of the networks on this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

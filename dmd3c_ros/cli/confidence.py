@@ -1,4 +1,4 @@
-"""`dmd3c benchmark-confidence`: what `min_confidence` keeps and what it costs."""
+"""`dmd3c bench confidence`: what `min_confidence` keeps and what it costs."""
 
 from pathlib import Path
 from typing import Annotated

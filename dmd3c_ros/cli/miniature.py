@@ -1,4 +1,4 @@
-"""`dmd3c miniature`: small simulated copies of the data sets, to try the commands on."""
+"""`dmd3c export miniature`: small simulated copies of the data sets, to try the commands on."""
 
 from pathlib import Path
 from typing import Annotated

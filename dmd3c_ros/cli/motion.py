@@ -1,4 +1,4 @@
-"""`dmd3c benchmark-motion`: projection errors of a simulated moving rig, by correction."""
+"""`dmd3c bench motion`: projection errors of a simulated moving rig, by correction."""
 
 from pathlib import Path
 from typing import Annotated

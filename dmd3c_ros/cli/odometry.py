@@ -1,4 +1,4 @@
-"""`dmd3c odometry`: RGB-D odometry with raw and with completed depth, compared."""
+"""`dmd3c bench odometry`: RGB-D odometry with raw and with completed depth, compared."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`dmd3c soak`: the node through thousands of frames and all that goes wrong between them."""
+"""`dmd3c bench soak`: the node through thousands of frames and all that goes wrong."""
 
 from pathlib import Path
 from typing import Annotated
