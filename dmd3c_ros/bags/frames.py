@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -92,8 +92,15 @@ class FrameSource:
         if self.rig.extrinsics_file is not None:
             self._T_camera_lidar = read_extrinsics(self.rig.extrinsics_file)
 
-    def take(self, record: Record) -> Frame | None:
-        """The frame that this record completes, or None."""
+    @property
+    def T_camera_lidar(self) -> np.ndarray | None:
+        """The extrinsics (4, 4) of the file; None where they come from the bag's transforms."""
+        return self._T_camera_lidar
+
+    def take(
+        self, record: Record, wanted: Callable[[int], bool] = lambda number: True
+    ) -> Frame | None:
+        """The frame that this record completes, or None. wanted: as of `frames`."""
         try:
             found = self._paired(record)
         except BagError as error:
@@ -102,6 +109,8 @@ class FrameSource:
         if found is None:
             return None
         self.report.add_set([self._stamp_ns(member) for member in found])
+        if not wanted(self.report.sets - 1):
+            return None
         try:
             frame = self._complete(found)
         except TransformError as error:
@@ -114,11 +123,14 @@ class FrameSource:
         self.report.completed += 1
         return frame
 
-    def frames(self) -> Iterator[Frame]:
-        """All frames of the bag."""
+    def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
+        """The frames of the bag, of those sets whose number, from 0, is wanted.
+
+        While a frame is being looked at, its set is the last one of `report`.
+        """
         topics = [topic for topic in self.inputs if topic is not None]
         for record in self.bag.records(topics):
-            frame = self.take(record)
+            frame = self.take(record, wanted)
             if frame is not None:
                 yield frame
 

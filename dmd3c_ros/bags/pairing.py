@@ -81,6 +81,11 @@ class PairingReport:
             known.add(stamp)
         self.gaps_s.append((stamps_ns[-1] - stamps_ns[0]) * 1e-9)
 
+    @property
+    def sets(self) -> int:
+        """How many sets there were."""
+        return len(self.gaps_s)
+
     def unpaired(self) -> Counter[str]:
         """Images that found no partners, by reason."""
         reasons: Counter[str] = Counter()

@@ -12,6 +12,7 @@ import typer
 from . import (
     bag,
     benchmark,
+    check,
     complete,
     confidence,
     demo,
@@ -44,6 +45,7 @@ bench.command(name='odometry')(odometry.odometry)
 bench.command(name='soak')(soak.soak)
 # In the order of help.
 app.add_typer(complete.app, name='complete')
+app.command(name='check')(check.check)
 app.command(name='evaluate')(evaluate.evaluate)
 app.add_typer(bag.app, name='bag')
 app.add_typer(export.app, name='export')
