@@ -19,6 +19,7 @@ from training_data import made_sample, make_shards
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks import NetworkOutput
 from dmd3c_ros.core.weights.checkpoint import load_weights, read_checkpoint, read_state
+from training import report
 from training.engine import module
 from training.engine import run as engine
 from training.engine.checkpoints import save, weights_content
@@ -477,6 +478,24 @@ def test_a_window_of_any_size_trains(loss, shards, tmp_path):
     config['data']['shards']['augment'] = {'crop_height': 52, 'crop_width': 72}
     task = Training(from_dict(TrainConfig, config))
     pl.Trainer(fast_dev_run=True, accelerator='cpu', logger=False).fit(task)
+
+
+def test_a_report_shows_curves_images_settings_and_the_command(shards, tmp_path):
+    pytest.importorskip('matplotlib')
+    out = tmp_path / 'run'
+    config = settings(shards, out, iterations=4, validate_every=2, pictures=1)
+    train(from_dict(TrainConfig, {**config, 'stop_at': 2}))
+    train(from_dict(TrainConfig, config))
+    report.main([str(out)])
+    page = (out / 'report.html').read_text()
+    # Losses, learning rate, scores in mm, 1/km and without unit; one image of the validation.
+    assert page.count('data:image/png;base64,') == 5 + 1
+    assert all(f'<th>{name}</th>' in page for name in module.SCORES)
+    assert 'validation/0, iteration 4' in page
+    assert 'weight_decay: 0.05' in page and f'root: {shards}' in page
+    assert load(TrainConfig, out / 'settings.yaml') == from_dict(TrainConfig, config)
+    with pytest.raises(SystemExit, match='expected a run, with its log'):
+        report.main([str(tmp_path)])
 
 
 def test_a_run_may_stop_early_and_go_on(shards, tmp_path):

@@ -116,6 +116,22 @@ def test_where_nothing_reads_a_run_ends_although_it_may_leave_samples_out(kitti,
     assert str((kitti / FRAME).parent) in message and '\n' not in message
 
 
+def test_a_dry_run_reads_everything_and_estimates(kitti, tmp_path, caplog):
+    out = tmp_path / 'run'
+    configured = configuration(kitti, out, workers=1, iterations=1000)
+    with caplog.at_level('INFO'):
+        assert train(configured, '--check') == ''
+    assert '8 samples read' in caplog.text and 'days for 1000 iterations' in caplog.text
+    assert not out.exists()
+    # Of each kind one file is damaged: of the training set, and of the selection.
+    [validation] = sorted(kitti.rglob('val_selection_cropped/image/*.png'))[:1]
+    for file in (kitti / FRAME, validation):
+        file.write_bytes(b'no image')
+    message = train(configured, '--check')
+    assert message.startswith('stage2: 2 of 8 samples do not read: ')
+    assert str(kitti / FRAME) in message and str(validation) in message
+
+
 def test_a_missing_calibration_is_named(kitti, tmp_path):
     (kitti / CALIBRATION).unlink()
     message = train(configuration(kitti, tmp_path / 'run'))

@@ -38,13 +38,27 @@ def run_command(
     action: Callable[[C], R],
     arguments: Sequence[str] | None,
     description: str | None,
-) -> R:
-    """A command of training that takes nothing but settings: read them and act on them."""
+    check: Callable[[C], object] | None = None,
+) -> R | None:
+    """A command of training that takes nothing but settings: read them and act on them.
+
+    check: what the option --check does instead, where given.
+    """
     parser = argparse.ArgumentParser(prog=f'python -m training.{name}', description=description)
     add_settings(parser, kind)
+    if check is not None:
+        parser.add_argument(
+            '--check',
+            action='store_true',
+            help='read all data, make some iterations, and estimate',
+        )
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
     # Lightning's notices repeat at every checkpoint.
     logging.getLogger('lightning.pytorch').setLevel(logging.WARNING)
     with short_errors(name):
-        return action(load(kind, args.config, args.set))
+        config = load(kind, args.config, args.set)
+        if check is not None and args.check:
+            check(config)
+            return None
+        return action(config)

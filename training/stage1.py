@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.command_line import run_command
+from training.engine.check import check
 from training.engine.run import train
 from training.engine.settings import TrainConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
-    run_command('stage1', TrainConfig, train, arguments, __doc__)
+    run_command('stage1', TrainConfig, train, arguments, __doc__, check)
 
 
 if __name__ == '__main__':

@@ -22,6 +22,7 @@ from dmd3c_ros.datasets import DepthDataset, Sample, open_dataset
 from training.data.augment import AugmentConfig, augment
 from training.generation.shards import ShardReader, StoredSample
 from training.generation.simulate import SimulationConfig, View, scan_view, sparse_depth
+from training.scenes.frames import load_frame
 from training.scenes.sampling import SamplingConfig, draw_sample
 
 _UNLIMITED = 2**40
@@ -46,6 +47,11 @@ class Samples(Dataset, ABC):
     @abstractmethod
     def held_out(self) -> Dataset:
         """Samples for validation: few, whole, not augmented."""
+
+    @property
+    def stored(self) -> Dataset:
+        """Everything that a run may read, one by one as it is stored, to see whether it reads."""
+        return self.held_out
 
 
 def tensors(sample: Sample, convention: Convention) -> dict[str, Tensor]:
@@ -119,6 +125,10 @@ class ShardSamples(Samples):
             self._convention,
         )
 
+    @property
+    def stored(self) -> Dataset:
+        return _ByIndex(self._reader.__getitem__, len(self._reader))
+
     def _sample(self, index: int, rng: np.random.Generator) -> Sample:
         stored = self._reader[index]
         sparse = self._scanned(stored, rng) if stored.sparse is None else stored.sparse
@@ -170,6 +180,10 @@ class SceneSamples(Samples):
             len(files),
         )
 
+    @property
+    def stored(self) -> Dataset:
+        return _ByIndex(lambda index: load_frame(self._files[index]), len(self._files))
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
@@ -211,6 +225,17 @@ class DatasetSamples(Samples):
         count = min(self._config.validation_limit or total, total)
         picked = np.linspace(0, total, count, endpoint=False).astype(int)
         return _HeldOut(lambda i: self._validation[int(picked[i])], count, self._convention)
+
+    @property
+    def stored(self) -> Dataset:
+        first = len(self._frames)
+
+        def get(index: int) -> Sample:
+            if index < first:
+                return self._frames[index]
+            return self._validation[index - first]
+
+        return _ByIndex(get, first + len(self._validation))
 
 
 class _ByIndex(Dataset):

@@ -8,14 +8,20 @@ processes see the same batches in smaller parts.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from dmd3c_ros.io.atomic import write_bytes
 from training.engine.checkpoints import AtomicIO, Checkpoints
 from training.engine.module import Training
 from training.engine.settings import TrainConfig
@@ -58,8 +64,17 @@ def train(
         sync_batchnorm=config.sync_norm and torch.cuda.is_available(),
         plugins=[AtomicIO()],
     )
+    if trainer.is_global_zero:
+        _note(config, out)
     trainer.fit(task, ckpt_path=last if last.is_file() else None)
     return out / 'weights.pth'
+
+
+def _note(config: TrainConfig, out: Path) -> None:
+    """Keep the settings, and the command, beside what they lead to."""
+    content = yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
+    command = shlex.join(getattr(sys, 'orig_argv', sys.argv))
+    write_bytes(out / 'settings.yaml', f'# {command}\n{content}'.encode())
 
 
 def _processes(config: TrainConfig) -> dict[str, Any]:
