@@ -19,6 +19,7 @@ from . import (
     evaluate,
     export,
     miniature,
+    mono,
     motion,
     odometry,
     soak,
@@ -47,6 +48,7 @@ bench.command(name='soak')(soak.soak)
 app.add_typer(complete.app, name='complete')
 app.command(name='check')(check.check)
 app.command(name='evaluate')(evaluate.evaluate)
+app.command(name='evaluate-mono')(mono.evaluate_mono)
 app.add_typer(bag.app, name='bag')
 app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')

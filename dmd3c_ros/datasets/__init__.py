@@ -8,7 +8,10 @@ from pathlib import Path
 
 from .bundles import Bundles
 from .ddad import Ddad
+from .diode import Diode
+from .eth3d import Eth3d
 from .kitti_depth import KittiDrives, KittiSelection
+from .kitti_eigen import KittiEigen
 from .lines import LINES, keep_lines, line_labels
 from .nyu import Nyu
 from .rings import DriveRings, FolderRings, open_rings
@@ -22,9 +25,12 @@ __all__ = [
     'Bundles',
     'Ddad',
     'DepthDataset',
+    'Diode',
     'DriveRings',
+    'Eth3d',
     'FolderRings',
     'KittiDrives',
+    'KittiEigen',
     'KittiSelection',
     'Nyu',
     'Sample',
@@ -48,6 +54,9 @@ DATASETS: dict[str, tuple[Callable[..., DepthDataset], dict[str, object]]] = {
     'scannet': (ScanNet, {}),
     'ddad': (Ddad, {}),
     'dcverse': (Bundles, {}),
+    'diode': (Diode, {}),
+    'eth3d': (Eth3d, {}),
+    'kitti-eigen': (KittiEigen, {}),
     'rings': (open_rings, {}),
 }
 """Name to class and the settings that the name stands for."""

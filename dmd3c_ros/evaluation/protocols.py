@@ -74,6 +74,8 @@ PROTOCOLS: Mapping[str, Scoring] = {
     'void': Scoring(bands=_INDOOR),
     'scannet': Scoring(bands=_INDOOR),
     'ddad': Scoring(bands=(0.0, 20.0, 40.0, 80.0, 200.0)),
+    'diode': Scoring(bands=(0.0, 5.0, 20.0, 80.0, 350.0), max_depth=350.0),
+    'eth3d': Scoring(bands=(0.0, 2.0, 5.0, 10.0, 20.0, 80.0)),
     'dcverse': Scoring(bands=(0.0, 2.0, 5.0, 10.0, 20.0, 80.0)),
     # A hole in one's own depth is dangerous: it counts as an obstacle right in front.
     'rings': Scoring(as_png=True, missing='near'),
