@@ -96,3 +96,24 @@ def test_the_completer_takes_it_like_any_network(tmp_path):
 def test_weights_of_ones_own_are_asked_for():
     with pytest.raises(FileNotFoundError, match=r'no weights come .* your own training'):
         DepthCompleter(CompleterConfig(model='two_stage', device='cpu'))
+
+
+def test_parts_trained_apart_make_one_file(tmp_path):
+    from dmd3c_ros.core.networks import mono
+    from dmd3c_ros.core.weights.checkpoint import CheckpointError, read_checkpoint
+    from training.mono.assemble import assemble, main
+
+    torch.manual_seed(5)
+    student, completion = mono.build('topformer_small'), networks.build('light')
+    torch.save({'net': student.state_dict()}, tmp_path / 'student.pth')
+    torch.save({'net': completion.state_dict()}, tmp_path / 'light.pth')
+    assemble(tmp_path / 'student.pth', tmp_path / 'two.pth', tmp_path / 'light.pth')
+    checkpoint = read_checkpoint(tmp_path / 'two.pth')
+    assert checkpoint.facts['network'] == 'two_stage'
+    for part, network in (('mono.', student), ('completion.', completion)):
+        for name, tensor in network.state_dict().items():
+            assert torch.equal(checkpoint.state[part + name], tensor)
+    with pytest.raises(CheckpointError, match=r'light.pth does not fit'):
+        assemble(tmp_path / 'light.pth', tmp_path / 'other.pth')
+    with pytest.raises(SystemExit, match='no file'):
+        main(['--student', str(tmp_path / 'none.pth'), '--out', str(tmp_path / 'x.pth')])
