@@ -1,6 +1,6 @@
 """Losses of both training stages, each one function with its equation."""
 
-from training.losses.alignment import (
+from dmd3c_ros.core.alignment.fits import (
     ALIGNMENTS,
     align,
     fit_least_absolute,

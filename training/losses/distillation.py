@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from training.losses.alignment import align
-from training.losses.masks import batch_mean, check_images, image_means, masked_median
+from dmd3c_ros.core.alignment.fits import align
+from dmd3c_ros.core.alignment.masks import batch_mean, check_images, image_means, masked_median
 from training.losses.supervised import at_size, pyramid_weights
 
 DOMAINS = ('depth', 'inverse')

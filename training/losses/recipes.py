@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dmd3c_ros.core.alignment.fits import ALIGNMENTS
 from dmd3c_ros.core.networks.base import NetworkOutput
-from training.losses.alignment import ALIGNMENTS
 from training.losses.distillation import (
     DIRECTIONS,
     DISPARITY_OFFSET,

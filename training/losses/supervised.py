@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.losses.masks import batch_mean, check_images
+from dmd3c_ros.core.alignment.masks import batch_mean, check_images
 
 _MEASURED = 1e-3
 """Depth above which BP-Net counts a pixel as measured, m."""

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmd3c_ros.core.alignment.masks import batch_mean, check_images
 from training.losses import align, gradient_matching
-from training.losses.masks import batch_mean, check_images
 
 from .normalization import NormalizationConfig, distance, normalized, residual
 from .pointnet import PointNet

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.losses.masks import batch_mean, check_images, image_means, masked_median
+from dmd3c_ros.core.alignment.masks import batch_mean, check_images, image_means, masked_median
 
 KINDS = ('global', 'hybrid', 'local', 'none')
 GROUPS = ('range', 'share')

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.losses.masks import check_images, image_means, masked_median
+from .masks import check_images, image_means, masked_median
 
 ALIGNMENTS = ('least_absolute', 'least_squares', 'median')
 _BISECTIONS = 52
