@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from .fits import fit_least_squares
 
 ALIGNMENTS = ('disparity', 'depth', 'log_depth', 'median', 'none')
 
@@ -61,18 +64,11 @@ def _aligned(
         'log_depth': (np.log, np.exp),
     }[method]
     p = np.log(p) if method == 'log_depth' else p
-    line = _line(p, to(z))
-    if line is None:
+    x, y = (torch.from_numpy(np.ascontiguousarray(v))[None] for v in (p, to(z)))
+    scale, shift = (
+        float(v) for v in fit_least_squares(x, y, torch.ones_like(x, dtype=torch.bool))
+    )
+    if scale == 0:
         return np.full(truth.shape, np.median(z))
     whole = np.log(np.maximum(prediction, 1e-12)) if method == 'log_depth' else prediction
-    return back(line[0] * whole + line[1])
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
-    """Scale and shift of least squares; None where x does not vary."""
-    centre = x.mean()
-    variance = ((x - centre) ** 2).sum()
-    if variance <= 1e-24 * max(centre**2, 1e-12) * len(x):
-        return None
-    scale = ((x - centre) * y).sum() / variance
-    return scale, y.mean() - scale * centre
+    return back(scale * whole + shift)
