@@ -143,8 +143,9 @@ class CompletionNode(LifecycleNode):
             timer = self.create_timer(settings.report_period, self._report, self._group, clock)
             begun.callback(self.destroy_timer, timer)
             self._active = begun.pop_all()
-        for name in unused_overrides(self, OUTPUTS, [*self._inputs.topics, '/tf', '/tf_static']):
-            self.get_logger().warning(f'{name} names no topic of this node: it is left out')
+        heard = [*self._inputs.topics, *(self._tf.topics if self._tf else ())]
+        for name in unused_overrides(self, OUTPUTS, heard):
+            self.get_logger().warning(f'{name} is left out: it names no topic of this node')
         completer = self._model.completer
         self.get_logger().info(
             f'active: {completer.name} on {completer.device} in {completer.precision}'

@@ -454,20 +454,52 @@ def test_a_listener_hears_moving_and_latched_transforms(make_node, context):
     executor.shutdown()
 
 
-def test_bytes_that_are_no_transform_are_left_out(make_node, caplog):
+def test_where_tf2_ros_is_installed_its_listener_fills_our_buffer(make_node, monkeypatch):
+    class TransformListener:
+        """As far as upstream's goes without a message."""
+
+        ended = False
+
+        def __init__(self, buffer, node, *, spin_thread=False, qos=None, static_qos=None):
+            self.buffer, self.node = buffer, node
+            heard.append(self)
+
+        def unregister(self):
+            self.ended = True
+
+    heard = []
+    module = types.ModuleType('tf2_ros')
+    module.TransformListener = TransformListener
+    monkeypatch.setitem(sys.modules, 'tf2_ros', module)
+    node = make_node()
+    listener = TfListener(node)
+    (upstream,) = heard
+    assert upstream.node is node
+    upstream.buffer.set_transform_static(stamped('base', 'lidar', 0, 2.0), 'default_authority')
+    for second in (10, 20):
+        upstream.buffer.set_transform(stamped('odom', 'base', second, second), 'default_authority')
+    T = listener.buffer.lookup('odom', 'lidar', 15 * 10**9)
+    np.testing.assert_allclose(T[:3, 3], [17.0, 0, 0], atol=1e-9)
+    listener.close()
+    assert upstream.ended
+
+
+def test_bytes_that_are_no_transform_are_left_out(make_node, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     listener = TfListener(make_node())
     good = encode_transforms([stamped('a', 'b', 0, 1.0)])
     broken = stamped('a', 'c', 0, 1.0)
     broken.transform.rotation.w = 0.0
     with caplog.at_level(logging.WARNING):
         for data in (good[:-30], b'', encode_transforms([broken]), good):
-            listener._take(data, fixed=True)
+            listener._subscriptions._take(data, fixed=True)
     assert len(caplog.records) == 3
     assert listener.buffer.lookup('a', 'b', 0)[0, 3] == 1.0
     listener.close()
 
 
 def test_without_the_message_package_of_tf_the_node_says_what_to_do(make_node, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     monkeypatch.setitem(sys.modules, 'tf2_msgs.msg', None)
     with pytest.raises(ValueError, match='expected T_camera_lidar without fixed_frame, or tf2'):
         TfListener(make_node())

@@ -192,7 +192,7 @@ def test_overrides_of_qos_reach_subscriptions_and_publishers(folder, probe):
         assert [i.qos_profile.reliability.name for i in of_images] == ['RELIABLE']
         assert [i.qos_profile.reliability.name for i in made] == ['BEST_EFFORT']
         assert dump(probe)['qos_overrides./confidence.publisher.depth'] == 7
-        assert 'qos_overrides./lidar.subscription.depth names no topic of this' in process.log
+        assert 'qos_overrides./lidar.subscription.depth is left out' in process.log
     finally:
         assert process.stop() == 0, process.log
 

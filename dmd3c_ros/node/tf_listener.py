@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import struct
+from collections.abc import Callable
+from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import JumpThreshold
@@ -28,13 +30,57 @@ _QOS = {
 
 
 class TfListener:
-    """Hears TF from now on; raises ValueError where its message package is not installed.
+    """Hears TF from now on, into the buffer that bags fill too; by tf2_ros where it is installed.
+
+    topics: those that it subscribes to itself, whose QoS parameters may override. Raises
+    ValueError where not even the message package is there.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.buffer = TransformBuffer()
+        try:
+            from tf2_ros import TransformListener
+        except ImportError:
+            self.topics = tuple(_QOS)
+            self._subscriptions = _Subscriptions(node, self.buffer)
+            self._end: Callable[[], None] = self._subscriptions.close
+        else:
+            self.topics = ()
+            self._end = TransformListener(_Sink(self.buffer), node).unregister
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        self._jumps = node.get_clock().create_jump_callback(
+            threshold, post_callback=lambda _: self.buffer.clear()
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._jumps.unregister()
+        self._end()
+
+
+class _Sink:
+    """What tf2_ros's listener takes for a buffer of its own kind."""
+
+    def __init__(self, buffer: TransformBuffer) -> None:
+        self._buffer = buffer
+
+    def set_transform(self, transform: Any, authority: str) -> None:
+        add_transforms(self._buffer, [transform], fixed=False)
+
+    def set_transform_static(self, transform: Any, authority: str) -> None:
+        add_transforms(self._buffer, [transform], fixed=True)
+
+
+class _Subscriptions:
+    """Listens where tf2_ros is not installed.
 
     Messages are taken as bytes and read here: rclpy would make a dozen objects of every
     transform, with a check of every number.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, buffer: TransformBuffer) -> None:
         try:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
@@ -42,8 +88,7 @@ class TfListener:
                 'extrinsics: expected T_camera_lidar without fixed_frame, or tf2_msgs to hear TF; '
                 f'set the parameter, or install tf2_msgs ({error})'
             ) from error
-        self.buffer = TransformBuffer()
-        self._node = node
+        self._node, self._buffer = node, buffer
         # One of its own: that of the node's services is held up while they change the model.
         group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [
@@ -58,16 +103,9 @@ class TfListener:
             )
             for topic, qos in _QOS.items()
         ]
-        threshold = JumpThreshold(
-            min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
-        )
-        self._jumps = node.get_clock().create_jump_callback(
-            threshold, post_callback=lambda _: self.buffer.clear()
-        )
 
     def close(self) -> None:
-        """Stop listening."""
-        self._jumps.unregister()
+        """End the subscriptions."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -77,4 +115,4 @@ class TfListener:
         except (SerdeError, struct.error, ValueError, IndexError) as error:
             _log.warning('a message of TF does not parse: %s', error)
             return
-        add_transforms(self.buffer, transforms, fixed=fixed)
+        add_transforms(self._buffer, transforms, fixed=fixed)
