@@ -288,7 +288,7 @@ class CompletionNode(LifecycleNode):
         )
         if trouble:
             self._warn_of_trouble(trouble)
-        elif self._reporter.changed:
+        elif self._reporter.news:
             self.get_logger().info(self._reporter.line)
         else:
             self.get_logger().debug(self._reporter.line)

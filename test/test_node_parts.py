@@ -543,11 +543,12 @@ def test_a_report_is_news_once_until_something_else_happens():
         for name, number in more.items():
             setattr(counts, name, getattr(counts, name) + number)
         reporter.status('n', 'h', trouble)
-        return reporter.changed
+        return reporter.news
 
     assert news(frames_in=10, frames_out=10)
     assert not news(frames_in=9, frames_out=8)
     assert news(frames_in=9, frames_out=8, dropped=1)
+    assert not news(frames_in=9, frames_out=9)
     assert news('nothing comes')
     assert news(frames_in=10, frames_out=10)
     assert not news(frames_in=10, frames_out=10)

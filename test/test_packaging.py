@@ -41,9 +41,9 @@ SOURCES = (
 )
 
 # Modules whose packages have another name, for rosdep and for pip; with one name, that of a ROS
-# package, which pip_ros/ and the wheels of requirements.txt stand for or do without. Those with None
-# are for pip alone: the distribution has none, or too old ones, or only commands for a workstation
-# use them.
+# package, which pip_ros/ and the wheels of requirements.txt stand for or do without. Those with
+# None are for pip alone: the distribution has none, or too old ones, or only commands for a
+# workstation use them.
 PACKAGES = {
     'PIL': ('python3-pil', 'pillow'),
     'cv2': ('python3-opencv', 'opencv-python-headless'),

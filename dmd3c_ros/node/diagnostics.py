@@ -95,14 +95,14 @@ class Steps:
 class Reporter:
     """Turns counts into a diagnostic status and a line for the log, each covering one period.
 
-    line: the last period's counts and latency; reasons are logged when they arise. changed: does
-    it tell of something else than the period before, but for the numbers?
+    line: the last period's counts and latency; reasons are logged when they arise. news: does it
+    tell, but for the numbers, of what no period has told since the start or the last trouble?
     """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self.line, self.changed = '', False
-        self._happens: tuple[bool, ...] = ()
+        self.line, self.news = '', False
+        self._told: set[tuple[bool, ...]] = set()
         self._before = counts.as_dict()
         self._last = time.monotonic()
 
@@ -127,8 +127,11 @@ class Reporter:
             status.level = DiagnosticStatus.ERROR
             trouble = trouble or f'no frame completed: {counts.last_cause}'
         self.line = _sentence(fresh, now)
+        if trouble:
+            self._told.clear()
         happens = (bool(trouble), *(number > 0 for number in fresh.values()))
-        self.changed, self._happens = happens != self._happens, happens
+        self.news = happens not in self._told
+        self._told.add(happens)
         status.message = trouble or self.line
         values = {
             **now,
