@@ -57,6 +57,7 @@ class FrameFinder(Node):
         self.topic = self.resolve_topic_name('camera_info')
         for qos in _QOS:
             self.create_subscription(CameraInfo, 'camera_info', self._take, qos)
+        self._remind()
         self.create_timer(_REMINDER_S, self._remind)
 
     def close(self) -> None:
