@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.datasets import (
     DATASETS,
     DepthDataset,
@@ -21,6 +22,7 @@ from dmd3c_ros.datasets import (
     Sample,
     keep_lines,
     miniature,
+    open_dataset,
 )
 from dmd3c_ros.evaluation.protocols import (
     PROTOCOLS,
@@ -33,7 +35,7 @@ from dmd3c_ros.evaluation.protocols import (
 )
 from dmd3c_ros.evaluation.report import Gallery, write_results
 from dmd3c_ros.io.depth_png import read_depth_png, write_depth_png
-from dmd3c_ros.io.images import read_rgb
+from dmd3c_ros.io.images import read_rgb, write_rgb
 
 K = np.array([[40.0, 0, 15.5], [0, 40.0, 11.5], [0, 0, 1]])
 
@@ -308,7 +310,7 @@ def test_the_command_scores_as_by_hand(kitti, tmp_path):
     squares, folder = [], kitti / 'depth_selection' / 'val_selection_cropped'
     for truth_file in sorted((folder / 'groundtruth_depth').iterdir()):
         name = truth_file.name.replace('groundtruth_depth', 'velodyne_raw')
-        sparse = read_depth_png(folder / 'velodyne_raw' / name)
+        sparse = remove_hidden_points(read_depth_png(folder / 'velodyne_raw' / name))
         truth = read_depth_png(truth_file)
         rows, columns = np.nonzero(sparse)
         errors = []
@@ -436,3 +438,65 @@ def test_an_output_that_cannot_be_written_is_found_before_the_run(kitti, tmp_pat
     )  # fmt: skip
     assert result.exit_code == 1
     assert 'out' in result.text and 'nearest ' not in result.text
+
+
+def make_sets(root):
+    """Two sets of a wall with a box before it; the second one's input has its truth everywhere."""
+    for name, step in (('far', 8), ('near', 1)):
+        truth = np.full((48, 64), 20 if name == 'far' else 4, np.float32)
+        truth[10:30, 20:40] /= 2
+        sparse = np.zeros_like(truth)
+        sparse[::step, ::step] = truth[::step, ::step]
+        rgb = np.full((48, 64, 3), 60, np.uint8)
+        rgb[10:30, 20:40] = 200
+        write_rgb(root / name / 'image/0.png', rgb)
+        write_depth_png(root / name / 'sparse/0.png', sparse)
+        write_depth_png(root / name / 'truth/0.png', truth)
+        (root / name / 'K').mkdir()
+        np.savetxt(root / name / 'K/0.txt', np.array([[60, 0, 32], [0, 60, 24], [0, 0, 1.0]]))
+    return root
+
+
+def test_sets_are_scored_beside_grey_image_and_classical_methods(tmp_path):
+    root = make_sets(tmp_path / 'sets')
+    result = run('--dataset', 'folder', '--root', root, '--out', tmp_path / 'out', '--worst', 0)
+    assert result.exit_code == 0, result.text
+    found = json.loads((tmp_path / 'out/sets.json').read_text())
+    classical = ('nearest', 'interpolation', 'ip_basic')
+    assert list(found) == ['light', 'light, grey image', *classical]
+    errors = {
+        model: np.array([result['sets'][name]['mae_mm'] for name in ('far', 'near')])
+        for model, result in found.items()
+    }
+    best = np.min([errors[model] for model in classical], axis=0)
+    for model, values in found.items():
+        ratios = errors[model] / best
+        np.testing.assert_allclose(list(values['ratios']['mae_mm'].values()), ratios)
+        assert values['geometric_mean']['mae_mm'] == pytest.approx(np.sqrt(ratios.prod()))
+    light, grey = found['light'], found['light, grey image']
+    assert light['sets']['far']['mae_mm'] != grey['sets']['far']['mae_mm']
+    for values in light['confidence'].values():
+        assert 0 <= values['calibration_error'] <= 1 and 0 <= values['sure'] <= 1
+    assert found['nearest']['confidence'] is None
+    assert 'geometric mean, MAE' in result.text
+
+
+def test_classical_methods_get_no_hidden_points_as_in_complete(tmp_path):
+    root = make_sets(tmp_path)
+    # A far point among near ones of the wall, as a LiDAR beside the camera sees past its edge.
+    sparse = read_depth_png(root / 'near/sparse/0.png')
+    sparse[40, 30] = 60
+    write_depth_png(root / 'near/sparse/0.png', sparse)
+    sample = next(s for s in open_dataset('folder', root) if s.name == 'near/0')
+    completer = DepthCompleter(CompleterConfig(model='nearest'))
+    assert completer.complete(sample.rgb, sample.sparse, sample.K).depth[40, 30] == 60
+    assert CompleterPredictor(completer)(sample)[40, 30] == 4
+
+
+def test_a_set_that_lacks_a_file_is_named(tmp_path):
+    root = make_sets(tmp_path)
+    (root / 'far/K/0.txt').rename(root / 'far/K/1.txt')
+    with pytest.raises(FileNotFoundError, match=r'1 of 1 frames have no file in .*far/K: 0'):
+        open_dataset('folder', root)
+    with pytest.raises(FileNotFoundError, match='SET/truth'):
+        open_dataset('folder', root / 'near/image')

@@ -11,12 +11,16 @@ import typer
 from .options import Device, Model, Precision, Weights, given, make_completer, memory_explained
 
 if TYPE_CHECKING:
-    from dmd3c_ros.datasets import DepthDataset
-    from dmd3c_ros.evaluation.protocols import Evaluation, Predictor, Scoring
+    import numpy as np
+
+    from dmd3c_ros.datasets import DepthDataset, Sample
+    from dmd3c_ros.evaluation.protocols import Evaluation, FrameResult, Predictor, Scoring
+    from dmd3c_ros.evaluation.sets import Reliability
 
 _DATA = 'Data'
 _SCORE = 'Scoring'
 _TEST_SET = 'kitti-test'
+_SETS = 'folder'
 
 
 @memory_explained()
@@ -24,8 +28,9 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Option(
-            help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse, or rings for '
-            'a KITTI raw drive or a folder of your own.',
+            help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse; folder for sets '
+            'SET/{image,sparse,truth}/NAME.png with K/NAME.txt, beside the classical methods and '
+            'a grey image; or rings for a KITTI raw drive or a folder of your own without truth.',
             rich_help_panel=_DATA,
         ),
     ],
@@ -128,17 +133,19 @@ def evaluate(
     if model or weights or specs or not folders:
         specs.insert(0, (model, weights))
     predictors = [_completer(*spec, device, precision) for spec in specs] + folders
+    if dataset == _SETS:
+        predictors += _beside(predictors, device, precision)
     names = [predictor.name for predictor in predictors]
     if len(set(names)) < len(names):
         raise fail(f'expected models of different names, got {", ".join(names)}')
     if submission:
         _submit(predictors, frames, submission)
         return
-    settings = _Run(frames, dataset, out, limit, worst, error_maps)
+    settings = _Run(frames, dataset, out, limit, worst, error_maps, {})
     results = [
         _run(settings, predictor, scoring) for predictor in predictors for scoring in scorings
     ]
-    _report(results, out)
+    _report(results, out, settings.reliability if dataset == _SETS else None)
 
 
 class _Run(NamedTuple):
@@ -150,6 +157,8 @@ class _Run(NamedTuple):
     limit: int | None
     worst: int
     error_maps: bool
+    reliability: 'dict[str, Reliability]'
+    """Of the confidence, by the label of the model; filled on the way."""
 
 
 def _open(name: str, root: Path, options: dict[str, object]) -> 'DepthDataset':
@@ -197,6 +206,38 @@ def _completer(
     return CompleterPredictor(completer, label)
 
 
+def _beside(
+    predictors: 'Sequence[Predictor]', device: str | None, precision: str | None
+) -> 'list[Predictor]':
+    """What shows how good models are: themselves without an image, and the classical methods."""
+    from dmd3c_ros.core.baselines import BASELINES
+    from dmd3c_ros.evaluation.protocols import CompleterPredictor
+
+    networks = [p for p in predictors if _is_network(p)]
+    grey = [
+        CompleterPredictor(model.completer, f'{model.name}, grey image', grey=True)
+        for model in networks
+    ]
+    names = {predictor.name for predictor in predictors}
+    missing = [name for name in BASELINES if name not in names]
+    return grey + [_completer(name, None, device, precision) for name in missing]
+
+
+def _is_network(predictor: 'Predictor') -> bool:
+    from dmd3c_ros.core.baselines import BASELINES
+
+    return predictor.details.get('network', '') not in ('', *BASELINES)
+
+
+def _reliability(settings: _Run, predictor: 'Predictor', label: str) -> 'Reliability | None':
+    """Of a network's confidence, where sets are told apart; classical methods have none."""
+    from dmd3c_ros.evaluation.sets import Reliability
+
+    if settings.dataset != _SETS or not _is_network(predictor):
+        return None
+    return settings.reliability.setdefault(label, Reliability())
+
+
 def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluation':
     """Evaluate one model with one scoring, and write what belongs to it."""
     from dmd3c_ros.evaluation.protocols import Evaluation, evaluate
@@ -207,7 +248,14 @@ def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluat
     label = Evaluation(predictor.name, settings.dataset, scoring).label
     folder = settings.out / re.sub(r'[^\w.-]+', '_', label)
     gallery = Gallery(settings.worst, folder / 'errors' if settings.error_maps else None)
+    reliability = _reliability(settings, predictor, label)
     indices = _spread(len(settings.frames), settings.limit)
+
+    def on_frame(sample: 'Sample', depth: 'np.ndarray', frame: 'FrameResult') -> None:
+        gallery(sample, depth, frame)
+        if reliability is not None:
+            reliability.add(sample, depth, predictor.confidence)
+
     try:
         with progress_bar() as progress:
             task = progress.add_task(label, total=len(indices))
@@ -217,7 +265,7 @@ def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluat
                 settings.dataset,
                 scoring,
                 indices=indices,
-                on_frame=gallery,
+                on_frame=on_frame,
                 on_progress=lambda: progress.advance(task),
             )
         write_results(folder, result)
@@ -233,9 +281,13 @@ def _spread(count: int, limit: int | None) -> list[int]:
     return [index * count // kept for index in range(kept)]
 
 
-def _report(results: 'list[Evaluation]', out: Path) -> None:
+def _report(
+    results: 'list[Evaluation]', out: Path, reliability: 'dict[str, Reliability] | None'
+) -> None:
     """Print the tables; ends the command with code 1 if a frame failed or nothing was scored."""
+    from dmd3c_ros.core.baselines import BASELINES
     from dmd3c_ros.evaluation.report import band_table, result_table
+    from dmd3c_ros.evaluation.sets import set_summary, set_table
     from dmd3c_ros.io.atomic import write_json
 
     from .console import fail, result_console, say
@@ -244,6 +296,10 @@ def _report(results: 'list[Evaluation]', out: Path) -> None:
     console.print(result_table(results))
     console.print(band_table(results))
     try:
+        if reliability is not None:
+            classical = [result for result in results if result.model in BASELINES]
+            console.print(set_table(results, classical, reliability))
+            write_json(out / 'sets.json', set_summary(results, classical, reliability))
         write_json(out / 'summary.json', [result.as_dict() for result in results])
     except OSError as error:
         raise fail(error) from error

@@ -17,6 +17,7 @@ from .nyu import Nyu
 from .rings import DriveRings, FolderRings, open_rings
 from .sample import DepthDataset, Sample
 from .scannet import ScanNet
+from .sets import SetFolders
 from .void import Void
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     'Nyu',
     'Sample',
     'ScanNet',
+    'SetFolders',
     'Void',
     'keep_lines',
     'line_labels',
@@ -58,6 +60,7 @@ DATASETS: dict[str, tuple[Callable[..., DepthDataset], dict[str, object]]] = {
     'eth3d': (Eth3d, {}),
     'kitti-eigen': (KittiEigen, {}),
     'rings': (open_rings, {}),
+    'folder': (SetFolders, {}),
 }
 """Name to class and the settings that the name stands for."""
 

@@ -29,6 +29,7 @@ _INDOOR = (0.0, 1.0, 2.0, 4.0, 10.0)
 # What a bad file raises. Anything else is a fault of the program and ends the run.
 _BAD_FILE = (OSError, ValueError)
 _log = logging.getLogger(__name__)
+_GREY = 127
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ PROTOCOLS: Mapping[str, Scoring] = {
     'dcverse': Scoring(bands=(0.0, 2.0, 5.0, 10.0, 20.0, 80.0)),
     # A hole in one's own depth is dangerous: it counts as an obstacle right in front.
     'rings': Scoring(as_png=True, missing='near'),
+    'folder': Scoring(as_png=True, missing='near'),
 }
 """Data set to the way its benchmark scores."""
 
@@ -94,11 +96,18 @@ class Predictor(Protocol):
 
 
 class CompleterPredictor:
-    """A network or a classical baseline."""
+    """A network or a classical baseline; these get no points that a nearer surface hides.
 
-    def __init__(self, completer: DepthCompleter, name: str | None = None) -> None:
+    grey: show it a flat grey image instead, which tells what the image is worth to it.
+    confidence: (H, W) float32, 0 to 1, of the depth that was predicted last.
+    """
+
+    def __init__(
+        self, completer: DepthCompleter, name: str | None = None, *, grey: bool = False
+    ) -> None:
         self.name = name or completer.name
-        self._completer = completer
+        self.completer, self._grey = completer, grey
+        self.confidence: np.ndarray | None = None
         self.details = {
             'network': completer.name,
             'weights': completer.config.weights,
@@ -107,7 +116,10 @@ class CompleterPredictor:
         }
 
     def __call__(self, sample: Sample) -> np.ndarray:
-        return self._completer.complete(sample.rgb, sample.sparse, sample.K).depth
+        rgb = np.full_like(sample.rgb, _GREY) if self._grey else sample.rgb
+        sparse = self.completer.filter_hidden(sample.sparse)
+        depth, self.confidence = self.completer.complete(rgb, sparse, sample.K)
+        return depth
 
 
 class FolderPredictor:
