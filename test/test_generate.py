@@ -20,6 +20,7 @@ from training_data import made_sample, make_shards, save_teacher
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.projection import project_points
 from training.generate import generate, main
+from training.generation.backends import _TeacherActor
 from training.generation.casting import HeightField
 from training.generation.maker import GenerateConfig
 from training.generation.mesh import GridSurface
@@ -139,6 +140,21 @@ def test_a_sample_holds_picture_depth_camera_and_what_its_sensor_saw(reference):
 def test_any_number_of_workers_makes_the_same_bytes(reference, photographs, model, tmp_path):
     generate(from_dict(GenerateConfig, settings(tmp_path, photographs, model, workers=3)))
     assert content(tmp_path) == content(reference)
+
+
+def test_a_teacher_on_ray_counts_with_as_many_threads_as_one_here(tmp_path):
+    """Another number of threads changes the last digits of its depth, and so bytes of samples."""
+    before = torch.get_num_threads()
+    source = {'name': 'simulation', 'count': 1}
+    config = from_dict(
+        GenerateConfig, {'out': 'x', 'sources': [source], 'teacher': {'model': 'exact'}}
+    )
+    try:
+        torch.set_num_threads(1)
+        _TeacherActor(config, 3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_ray_makes_the_same_bytes(reference, photographs, model, tmp_path):

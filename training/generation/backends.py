@@ -92,9 +92,16 @@ class _Processes(_Local):
 
 
 class _TeacherActor:
-    """Holds a teacher on one machine of the cluster."""
+    """Holds a teacher on one machine of the cluster.
 
-    def __init__(self, config: GenerateConfig) -> None:
+    threads: of torch, as in the process that asks. Ray gives an actor one; sums over another
+    number of threads end in other digits, and a sample would depend on where it was made.
+    """
+
+    def __init__(self, config: GenerateConfig, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
         self._teacher = open_teacher(config.teacher)
 
     def teach(self, pictures: list) -> list:
@@ -106,6 +113,7 @@ class _Ray(Stages):
 
     def __init__(self, config: GenerateConfig, workers: int) -> None:
         import ray
+        import torch
 
         self._ray = ray
         self._started = not ray.is_initialized()
@@ -117,7 +125,9 @@ class _Ray(Stages):
         self._read = ray.remote(read_pictures)
         self._simulate = ray.remote(make_samples)
         actor = ray.remote(num_gpus=config.teacher_gpus, num_cpus=0)(_TeacherActor)
-        self._teachers = [actor.remote(config) for _ in range(config.teachers)]
+        self._teachers = [
+            actor.remote(config, torch.get_num_threads()) for _ in range(config.teachers)
+        ]
         self._turn = 0
         self._lock = Lock()
         self.window = 2 * workers + 2 * config.teachers
