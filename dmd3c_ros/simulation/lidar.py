@@ -141,13 +141,33 @@ def _hdl64e() -> tuple[float, ...]:
 # The two blocks of lasers stand one above the other (vertical offsets of the unit's calibration).
 _HDL64E_HEIGHTS = ((-25.0, 0.116), (-8.9, 0.126), (-8.8, 0.198), (2.0, 0.209))
 
+# The Velodyne VLP-32C's lines: close together around the horizon (its manual's table).
+_VLP32C = (
+    15.0, 10.333, 7.0, 4.667, 3.333, 2.333, 1.667, 1.333, 1.0, 0.667, 0.333, 0.0, -0.333, -0.667,
+    -1.0, -1.333, -1.667, -2.0, -2.333, -2.667, -3.0, -3.333, -3.667, -4.0, -4.667, -5.333,
+    -6.148, -7.254, -8.843, -11.31, -15.639, -25.0,
+)  # fmt: skip
+
 PATTERNS: dict[str, Pattern] = {
     'hdl64e': Spinning('hdl64e', _hdl64e(), 0.1728, 1.5, 80.0, laser_heights=_HDL64E_HEIGHTS),
+    'hdl32e': Spinning(
+        'hdl32e', tuple(np.linspace(10.67, -30.67, 32).round(2).tolist()), 0.166, 1.0, 80.0
+    ),
+    'vlp32': Spinning('vlp32', _VLP32C, 0.2, 0.5, 100.0),
     'vlp16': Spinning('vlp16', tuple(np.linspace(15, -15, 16).tolist()), 0.2, 0.5, 100.0),
     'os1_128': Spinning(
         'os1_128', tuple(np.linspace(22.5, -22.5, 128).round(3).tolist()), 360 / 1024, 0.5, 90.0
     ),
     'solid_state': Rosette('solid_state', 35.2, 24000, 0.3, 90.0),
+    # A scanning solid-state sensor: a dense raster over a part of the view (RoboSense M1).
+    'raster': Spinning(
+        'raster',
+        tuple(np.linspace(12.5, -12.5, 126).round(2).tolist()),
+        0.2,
+        0.5,
+        90.0,
+        sector_deg=(-60.0, 60.0),
+    ),
     'line_scan': Spinning(
         'line_scan', (0.0,), 0.25, 0.1, 30.0, period_s=0.025, sector_deg=(-135.0, 135.0)
     ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from .clutter import clutter
 from .indoor import indoor
 from .scene import Scene
 from .street import street
 
-KINDS = {'street': street, 'indoor': indoor}
+KINDS = {'street': street, 'indoor': indoor, 'clutter': clutter}
 
 
 def build(kind: str, seed: int) -> Scene:

@@ -29,25 +29,29 @@ from dmd3c_ros.simulation import (
     LidarNoise,
     Rig,
     Rosette,
+    Scene,
     build,
     camera_mount,
     capture,
     lidar_mount,
+    render,
 )
 
 log = logging.getLogger(__name__)
 
 DEPTH_SCALE = 256.0  # stored depth is uint16 in 1/256 m; beyond 255 m counts as sky
 FRAMES_PER_SCENE = 3
+_SIZES = ((640, 480), (640, 480), (768, 432), (848, 480), (480, 640), (896, 384))
 
 
 @dataclass(frozen=True)
-class SensorShare:
-    """How often each kind of rig is drawn; the shares add up to 1."""
+class SceneShares:
+    """How often each kind of rig and scene is drawn; the shares add up to 1."""
 
-    kitti: float = 0.75  # 1216x352 on a street, 64 lines
-    indoor: float = 0.10  # 640x480 in rooms, any pattern
-    other: float = 0.15  # other cameras on a street, any pattern but the single line
+    kitti: float = 0.3  # 1216x352 on a street, 64 lines
+    street: float = 0.25  # any camera on a street, looking anywhere, any pattern
+    indoor: float = 0.22  # furnished rooms, any camera and pattern
+    clutter: float = 0.23  # halls, corridors and yards full of things, any camera and pattern
 
 
 class StoredFrame(NamedTuple):
@@ -72,26 +76,38 @@ class StoredFrame(NamedTuple):
         return project_points(self.points, self.T_camera_lidar, camera)
 
 
-def random_rig(rng: np.random.Generator, shares: SensorShare) -> tuple[str, Rig]:
+def random_rig(rng: np.random.Generator, shares: SceneShares) -> tuple[str, Rig]:
     """A kind of scene and a rig for it."""
-    draw = rng.random()
-    if draw < shares.kitti:
+    kinds = ('kitti', 'street', 'indoor', 'clutter')
+    kind = kinds[rng.choice(4, p=[getattr(shares, name) for name in kinds])]
+    if kind == 'kitti':
         return 'street', _kitti_rig(rng)
-    kind = 'indoor' if draw < shares.kitti + shares.indoor else 'street'
-    names = [n for n in PATTERNS if n != 'line_scan' or (kind == 'indoor' and rng.random() < 0.3)]
+    names = [n for n in PATTERNS if n != 'line_scan' or (kind != 'street' and rng.random() < 0.3)]
     pattern = PATTERNS[names[rng.integers(len(names))]]
     if isinstance(pattern, Rosette) and rng.random() < 0.6:
         pattern = replace(pattern, points=96000)  # several frames' worth of the figure
-    width, height = ((640, 480), (848, 480), (1024, 448), (1216, 352))[
-        0 if kind == 'indoor' else rng.integers(4)
-    ]
-    K = _intrinsics(rng, width, height, width * rng.uniform(0.45, 0.95))
-    camera = Camera.from_K(K, width, height)
-    top = 1.5 if kind == 'indoor' else 2.4
-    mount = camera_mount(rng.uniform(0.5, top), rng.normal(0, 0.06), 0.0, rng.normal(0, 0.02))
-    offset = rng.normal(0, [0.1, 0.1, 0.1])
-    T_camera_lidar = lidar_mount(*offset, yaw_rad=rng.normal(0, 0.03))
-    return kind, Rig(camera, T_camera_lidar, pattern, mount, _noise(rng))
+    width, height = _SIZES[rng.integers(len(_SIZES))]
+    # Fields of view of 35 to 110 degrees across the longer side.
+    focal = max(width, height) / 2 / np.tan(np.radians(rng.uniform(35, 110)) / 2)
+    camera = Camera.from_K(_intrinsics(rng, width, height, focal), width, height)
+    return kind, Rig(camera, _any_mount(rng), pattern, _any_view(rng, kind), _noise(rng))
+
+
+def _any_mount(rng: np.random.Generator) -> np.ndarray:
+    """T_camera_lidar (4, 4) of a LiDAR that sits within some decimetres of the camera."""
+    return lidar_mount(*rng.normal(0, [0.1, 0.1, 0.1]), yaw_rad=rng.normal(0, 0.03))
+
+
+def _any_view(rng: np.random.Generator, kind: str) -> np.ndarray:
+    """T_body_camera (4, 4): held by a hand or a robot indoors, mostly looking ahead on streets."""
+    if kind == 'street':
+        yaw = rng.normal(0, 0.05) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
+        return camera_mount(
+            rng.uniform(0.4, 2.6), rng.normal(0.03, 0.08), yaw, rng.normal(0, 0.02)
+        )
+    yaw = rng.normal(0, 0.5) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
+    pitch, roll = rng.normal(0.12, 0.25), rng.normal(0, 0.08)
+    return camera_mount(rng.uniform(0.25, 1.9), pitch, yaw, roll)
 
 
 def _kitti_rig(rng: np.random.Generator) -> Rig:
@@ -136,7 +152,7 @@ def _miscalibrate(rng: np.random.Generator, T: np.ndarray) -> np.ndarray:
 
 
 def make_scene_frames(
-    seed: int, scene_index: int, shares: SensorShare = SensorShare()
+    seed: int, scene_index: int, shares: SceneShares = SceneShares()
 ) -> list[StoredFrame]:
     """The FRAMES_PER_SCENE frames of one scene, some seconds apart."""
     rng = np.random.default_rng([seed, scene_index])
@@ -144,21 +160,49 @@ def make_scene_frames(
     scene = build(kind, int(rng.integers(2**31)))
     frames = []
     for index in range(FRAMES_PER_SCENE):
-        time_s = (index + rng.uniform(0, 0.6)) * (4.0 if kind == 'indoor' else 2.0)
+        time_s = (index + rng.uniform(0, 0.6)) * (2.0 if kind == 'street' else 4.0)
+        if kind != 'street':
+            rig = replace(rig, T_body_camera=_worth_seeing(scene, rig, kind, time_s, rng))
         true = replace(rig, T_camera_lidar=_miscalibrate(rng, rig.T_camera_lidar))
         frame = capture(scene, true, time_s, index, threads=1)
+        seen = _in_view(frame.points, rig)
         frames.append(
             StoredFrame(
                 frame.rgb,
                 frame.depth,
-                frame.points,
-                frame.ring.astype(np.uint8),
+                frame.points[seen],
+                frame.ring[seen].astype(np.uint8),
                 rig.camera.K,
                 rig.T_camera_lidar,
                 rig.pattern.name,
             )
         )
     return frames
+
+
+def _in_view(points: np.ndarray, rig: Rig) -> np.ndarray:
+    """(N,) bool: points in the image or a fifth of its size beside it, wherever they move to."""
+    camera, T = rig.camera, rig.T_camera_lidar
+    x, y, z = (points @ T[:3, :3].T + T[:3, 3]).T
+    z = np.maximum(z, 1e-3)
+    beside_x = np.abs(camera.fx * x / z + camera.cx - camera.width / 2) < 0.7 * camera.width
+    beside_y = np.abs(camera.fy * y / z + camera.cy - camera.height / 2) < 0.7 * camera.height
+    return beside_x & beside_y & (z > 1e-3)
+
+
+def _worth_seeing(
+    scene: Scene, rig: Rig, kind: str, time_s: float, rng: np.random.Generator
+) -> np.ndarray:
+    """T_body_camera (4, 4) of a view with some depth to it, not of a bare wall at the nose."""
+    small = rig.camera.scaled(96, 72)
+    now = scene.at(time_s)
+    for _ in range(8):
+        T_body_camera = _any_view(rng, kind)
+        depth = render(now, now.ground_pose(time_s) @ T_body_camera, small, 1).depth
+        log = np.log(depth[depth > 0])
+        if len(log) > depth.size / 2 and np.median(log) > np.log(0.5) and log.std() > 0.2:
+            break
+    return T_body_camera
 
 
 def save_frame(path: Path, frame: StoredFrame) -> None:
