@@ -15,6 +15,7 @@ from training.losses import (
     RECIPES,
     DepthLoss,
     LossConfig,
+    gradient_matching,
     masked_l1,
     random_patch_loss,
     scale_shift_invariant_loss,
@@ -97,6 +98,8 @@ class RelativeLossConfig:
         sweep, 1 near them. returns: of the error at those points of the sweep that are not in the
         input: what a LiDAR says, where its calibration and motion disagree with the exact depth;
         returns_l2: of its squared part, which tells how much to hedge where that is undecided.
+        gradient: of the differences of log depth between neighbours at four scales: edges where
+        the image has them, and flat surfaces between.
         max_depth: deeper pixels do not count, m.
     """
 
@@ -106,6 +109,7 @@ class RelativeLossConfig:
     far: float = 0.3
     returns: float = 0.0
     returns_l2: float = 4.0
+    gradient: float = 0.0
     max_depth: float = 100.0
 
 
@@ -137,6 +141,11 @@ class RelativeLoss:
             returns = _mean(error, valid_returns).squeeze()
             terms['returns'] = returns.detach()
             total = total + c.returns * returns
+        if c.gradient:
+            residual = output.depth.clamp(min=0.05).log() - truth.clamp(min=0.05).log()
+            gradient = gradient_matching(residual, valid > 0)
+            terms['gradient'] = gradient.detach()
+            total = total + c.gradient * gradient
         if c.confidence and output.confidence is not None:
             trust = _trust(output, truth, valid)
             terms['confidence'] = trust.detach()

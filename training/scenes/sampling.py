@@ -1,10 +1,11 @@
-"""From one simulated frame to one training sample: sensor, crop and colours drawn at random."""
+"""From one simulated frame to one training sample: sensor, size, crop and colours at random."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,43 +14,81 @@ from torch import Tensor
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from training.scenes.frames import load_frame
+from training.scenes.frames import StoredFrame, load_frame
+
+PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """How a frame becomes a sample.
 
-    height, width: crop, pixels. ring_steps: one is drawn; of the sweep every n-th ring stays.
-    point_drop: largest share of points dropped at random. tilt: standard deviation, in rad, of a
-    calibration error that tilt_share of the samples have. speed: largest, m/s, that a spinning
-    LiDAR moves at while it turns, in skew_share of the samples. filter_share: of the samples whose
-    input lacks hidden points, as the node's does by default. colour: strength of colour changes.
+    height, width: crop, pixels; 0 for whole frames. scale_min: the frame is reduced by a factor
+    from this to 1 (log-uniform; no smaller than the crop) in scaled_fraction of the samples, as
+    images are whose points lie far apart.
+    patterns: share of each kind of input: 'sweep', the frame's LiDAR; 'pixels', random ones;
+    'corners', what visual odometry tracks; 'grid', a coarse ToF sensor; 'dense', a depth camera
+    with holes. ring_steps: one is drawn; of a sweep every n-th ring stays. point_drop: largest
+    share of points dropped at random. spacing: of single points, bounds in pixels (log-uniform).
+    holes: share of samples that lose whole parts: sectors, the upper half, objects.
+    outliers: largest share of points of a sample that are no surface at all: rain, fog, mirrors.
+    tilt: standard deviation, in rad, of a calibration error; tilt_fraction of the samples have
+    one. speed: largest, m/s, that a spinning LiDAR moves at while it turns, in skew_fraction of
+    the samples. filter_fraction: of the samples whose input lacks hidden points, as the node's
+    may. colour: strength of colour changes.
     """
 
-    height: int = 288
-    width: int = 640
-    ring_steps: tuple[int, ...] = (1, 1, 2, 2, 2, 3, 4)
+    height: int = 192
+    width: int = 320
+    scale_min: float = 0.25
+    scaled_fraction: float = 0.5
+    patterns: dict[str, float] = field(
+        default_factory=lambda: {
+            'sweep': 0.65,
+            'pixels': 0.18,
+            'corners': 0.07,
+            'grid': 0.05,
+            'dense': 0.05,
+        }
+    )
+    ring_steps: tuple[int, ...] = (1, 1, 2, 2, 2, 3, 4, 6, 8)
     point_drop: float = 0.3
+    spacing: tuple[float, float] = (3.0, 50.0)
+    holes: float = 0.3
+    outliers: float = 0.01
     tilt: float = 1.5e-3
-    tilt_share: float = 0.5
+    tilt_fraction: float = 0.5
     speed: float = 15.0
-    skew_share: float = 0.5
-    filter_share: float = 0.7
+    skew_fraction: float = 0.5
+    filter_fraction: float = 0.3
     colour: float = 1.0
+    texture: float = 0.5
+    displaced: float = 1.0
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.patterns.keys() - set(PATTERNS))
+        if unknown:
+            raise ValueError(f'patterns: expected some of {PATTERNS}, got {unknown}')
 
     def for_validation(self) -> SamplingConfig:
-        """Whole frames, half of the rings, nothing else changed."""
+        """Whole frames, half of the rings or 500 pixels, nothing else changed."""
         return replace(
             self,
             height=0,
             width=0,
+            scaled_fraction=0.0,
+            patterns={'sweep': 0.6, 'pixels': 0.4},
             ring_steps=(2,),
             point_drop=0.0,
-            tilt_share=0.0,
-            skew_share=0.0,
-            filter_share=1.0,
+            spacing=(25.0, 25.0),
+            holes=0.0,
+            outliers=0.0,
+            tilt_fraction=0.0,
+            skew_fraction=0.0,
+            filter_fraction=1.0,
             colour=0.0,
+            texture=0.0,
+            displaced=0.0,
         )
 
 
@@ -62,40 +101,152 @@ def draw_sample(
     """One sample as tensors, depths in m, 0 = unknown.
 
     image (3, h, w), normalized by the network's convention; sparse (1, h, w), the network's input;
-    sweep (1, h, w), all rings as the same sensor saw them, without hidden points; depth
-    (1, h, w), exact; K (3, 3), pixels. Raises as load_frame.
+    sweep (1, h, w), all that the same sensor could see, without hidden points: a LiDAR's other
+    rings, or the exact depth where the input was taken from that; depth (1, h, w), exact;
+    K (3, 3), pixels. Raises as load_frame.
     """
-    rgb, depth, points, ring, K, T_camera_lidar, _ = load_frame(file)
-    height, width = depth.shape
-    camera = Camera.from_K(K, width, height)
-    kept = _kept(points, ring, rng, config)
-    points, T_camera_lidar = _as_seen(points, T_camera_lidar, rng, config)
-    sparse = project_points(points[kept], T_camera_lidar, camera)
-    sweep = remove_hidden_points(project_points(points, T_camera_lidar, camera))
-    if rng.random() < config.filter_share:
-        sparse = remove_hidden_points(sparse)
-    h, w = (config.height or height), (config.width or width)
-    h, w = min(h, height) // 4 * 4, min(w, width) // 4 * 4
+    frame = load_frame(file)
+    height, width = frame.depth.shape
+    factor, (h, w) = _size(rng, height, width, config)
+    camera = Camera.from_K(frame.K, width, height).scaled(*factor)
+    frame = frame._replace(K=camera.K, **_resized(frame, camera.width, camera.height))
     # The lower part holds what a LiDAR sees; the sky needs fewer looks.
-    top = int((height - h) * rng.beta(2.0, 1.0)) if config.height else height - h
-    left = int(rng.integers(width - w + 1))
+    top = int((camera.height - h) * rng.beta(2.0, 1.0)) if config.height else camera.height - h
+    left = int(rng.integers(camera.width - w + 1))
     window = (slice(top, top + h), slice(left, left + w))
+    names = sorted(config.patterns)
+    shares = np.array([config.patterns[name] for name in names])
+    pattern = names[rng.choice(len(names), p=shares / shares.sum())]
+    if pattern == 'sweep':
+        sparse, sweep = _sweep(frame, camera, rng, config)
+        sparse, sweep, depth = sparse[window], sweep[window], frame.depth[window]
+        pattern = pattern if np.count_nonzero(sparse) >= 5 else 'pixels'
+    if pattern != 'sweep':
+        depth = sweep = frame.depth[window]
+        sparse = _from_depth(pattern, frame.rgb[window], depth, rng, config)
+    sparse = _with_faults(sparse, depth, rng, config)
     K = camera.crop(left, top, w, h).K
-    image = torch.from_numpy(rgb[window].copy()).permute(2, 0, 1).float() / 255
+    rgb = _displaced(frame.rgb[window], rng, config.displaced)
+    if rng.random() < config.texture:
+        rgb = _textured(rgb, rng)
+    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
     if config.colour:
         image = _recolour(image, rng, config.colour)
     convention = convention or Convention()
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (convention.mean, convention.std))
-    sample = {
-        'image': (image - mean) / std,
-        'sparse': torch.from_numpy(sparse[window].copy())[None],
-        'sweep': torch.from_numpy(sweep[window].copy())[None],
-        'depth': torch.from_numpy(depth[window].copy())[None],
-    }
+    maps = {'sparse': sparse, 'sweep': sweep, 'depth': depth}
+    sample = {name: torch.from_numpy(np.array(value))[None] for name, value in maps.items()}
+    sample = {'image': (image - mean) / std, **sample}
     if config.height and rng.random() < 0.5:
         sample = {name: value.flip(-1) for name, value in sample.items()}
         K[0, 2] = w - 1 - K[0, 2]
     return {**sample, 'K': torch.from_numpy(K.astype(np.float32))}
+
+
+def _size(
+    rng: np.random.Generator, height: int, width: int, config: SamplingConfig
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size (width, height) that the frame is brought to, and that of the crop (h, w)."""
+    h, w = (config.height or height), (config.width or width)
+    least = max(h / height, w / width)
+    factor = 1.0
+    if least > 1:
+        factor = least
+    elif rng.random() < config.scaled_fraction:
+        factor = float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
+    size = max(w, round(width * factor)), max(h, round(height * factor))
+    return size, (h // 32 * 32, w // 32 * 32)
+
+
+def _resized(frame: StoredFrame, width: int, height: int) -> dict[str, np.ndarray]:
+    if frame.depth.shape == (height, width):
+        return {}
+    size = (width, height)
+    shrinks = width < frame.depth.shape[1]
+    rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return {'rgb': rgb, 'depth': depth}
+
+
+def _sweep(
+    frame: StoredFrame, camera: Camera, rng: np.random.Generator, config: SamplingConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sparse depth of some rings, and of the whole sweep without hidden points."""
+    kept = _kept(frame.points, frame.ring, rng, config)
+    points, T_camera_lidar = _as_seen(frame.points, frame.T_camera_lidar, rng, config)
+    sparse = project_points(points[kept], T_camera_lidar, camera)
+    sweep = remove_hidden_points(project_points(points, T_camera_lidar, camera))
+    if rng.random() < config.filter_fraction:
+        sparse = remove_hidden_points(sparse)
+    return sparse, sweep
+
+
+def _from_depth(
+    pattern: str,
+    rgb: np.ndarray,
+    depth: np.ndarray,
+    rng: np.random.Generator,
+    config: SamplingConfig,
+) -> np.ndarray:
+    """Sparse depth as a sensor at the camera's own place measures it."""
+    h, w = depth.shape
+    low, high = np.log(config.spacing)
+    spacing = float(np.exp(rng.uniform(low, high)))
+    chosen = np.zeros((h, w), bool)
+    if pattern == 'pixels':
+        chosen.flat[rng.choice(h * w, max(5, round(h * w / spacing**2)), replace=False)] = True
+    elif pattern == 'corners':
+        count = max(8, round(h * w / spacing**2))
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        corners = cv2.goodFeaturesToTrack(grey, count, qualityLevel=1e-3, minDistance=3)
+        if corners is not None:
+            u, v = corners.reshape(-1, 2).round().astype(int).T
+            chosen[v, u] = True
+    elif pattern == 'grid':
+        step = float(np.clip(spacing, 3, 24))
+        v, u = np.mgrid[rng.uniform(0, step) : h : step, rng.uniform(0, step) : w : step]
+        chosen[v.astype(int), u.astype(int)] = True
+    else:
+        chosen = rng.random((h, w)) < rng.uniform(0.15, 1.0)
+        # A depth camera's shadows and dark or glancing surfaces: blobs without any return.
+        field_ = rng.standard_normal((h // 16 + 2, w // 16 + 2)).astype(np.float32)
+        blobs = cv2.resize(field_, (w, h), interpolation=cv2.INTER_CUBIC)
+        chosen &= blobs < rng.uniform(0, 1.5)
+    # Sensors of this kind have an end; beyond it they are silent.
+    reach = np.exp(rng.uniform(np.log(4), np.log(120))) if rng.random() < 0.5 else np.inf
+    if (seen := chosen & (depth > 0) & (depth < reach)).sum() < 5:
+        seen = chosen & (depth > 0)
+    sigma = float(np.exp(rng.uniform(np.log(5e-4), np.log(0.02))))
+    noise = 1 + sigma * rng.standard_normal((h, w))
+    return np.where(seen, depth * noise, 0).astype(np.float32)
+
+
+def _with_faults(
+    sparse: np.ndarray, depth: np.ndarray, rng: np.random.Generator, config: SamplingConfig
+) -> np.ndarray:
+    """Sparse depth without whole parts of the view, and with some points that are no surface."""
+    h, w = sparse.shape
+    result = sparse.copy()
+    if rng.random() < config.holes:
+        kind = rng.integers(4)
+        if kind == 0:
+            result[: int(h * rng.uniform(0.2, 0.7))] = 0
+        elif kind == 1:
+            start, part = rng.uniform(-0.2, 0.9) * w, rng.uniform(0.1, 0.5) * w
+            result[:, max(0, int(start)) : max(0, int(start + part))] = 0
+        else:
+            # Everything about as far as some place, around it: an object without returns.
+            v, u = int(rng.integers(h)), int(rng.integers(w))
+            box = np.s_[max(0, v - h // 3) : v + h // 3, max(0, u - w // 4) : u + w // 4]
+            alike = np.abs(np.log(np.maximum(depth[box], 0.1) / max(depth[v, u], 0.1))) < 0.15
+            result[box] = np.where(alike, 0, result[box])
+        if np.count_nonzero(result) < 5:
+            result = sparse.copy()
+    if config.outliers and rng.random() < 0.3:
+        wrong = (result > 0) & (rng.random((h, w)) < rng.uniform(0, config.outliers))
+        factor = np.exp(rng.uniform(np.log(0.3), np.log(1.3), (h, w)))
+        result = np.where(wrong, result * factor, result).astype(np.float32)
+    return result
 
 
 def _kept(
@@ -104,7 +255,7 @@ def _kept(
     """(N,) bool: the points of a sparser sensor."""
     step = config.ring_steps[rng.integers(len(config.ring_steps))]
     # A sensor with few lines loses points instead: one line in a street tells too little.
-    if ring.max(initial=0) >= 8 * step:
+    if ring.max(initial=0) >= 4 * step:
         keep = ring % step == rng.integers(step)
     else:
         keep = rng.random(len(points)) < 1 / step
@@ -122,10 +273,10 @@ def _as_seen(
     A turn takes 0.1 s, and points ahead are measured when the image is taken.
     """
     T = np.asarray(T_camera_lidar, np.float64)
-    if rng.random() < config.tilt_share:
+    if rng.random() < config.tilt_fraction:
         x, y, z = rng.normal(0, config.tilt, 3)
         T = np.array([[1, -z, y, 0], [z, 1, -x, 0], [-y, x, 1, 0], [0, 0, 0, 1]]) @ T
-    if rng.random() < config.skew_share:
+    if rng.random() < config.skew_fraction:
         speed, yaw_rate = rng.uniform(0, config.speed), rng.normal(0, 0.1)
         x, y = points[:, 0], points[:, 1]
         time = np.arctan2(y, x) * np.float32(rng.choice([-1, 1]) * 0.1 / (2 * np.pi))
@@ -134,6 +285,54 @@ def _as_seen(
         points[:, 0] = x - np.float32(speed) * time + turn * y
         points[:, 1] = y - turn * x
     return points, T
+
+
+def _displaced(rgb: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """The image moved, turned and enlarged by what a calibration in the field is off by."""
+    if not sigma:
+        return rgb
+    height, width = rgb.shape[:2]
+    angle, enlarged = rng.normal(0, 0.2 * sigma), 1 + rng.normal(0, 0.002 * sigma)
+    M = cv2.getRotationMatrix2D((width / 2, height / 2), angle, enlarged)
+    M[:, 2] += rng.normal(0, sigma, 2)
+    return cv2.warpAffine(rgb, M, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _textured(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image with brightness that has nothing to do with depth, (H, W, 3) float32 in 0..255."""
+    height, width = rgb.shape[:2]
+    image = rgb.astype(np.float32)
+    kind = rng.integers(4)
+    if kind == 0:
+        # Fractal clouds: dirt, foliage, clouds on glass.
+        layer = np.zeros((height, width), np.float32)
+        for cells in (3, 6, 12, 24, 48):
+            coarse = rng.standard_normal((cells, cells)).astype(np.float32)
+            layer += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / cells
+        image *= np.exp(rng.uniform(0.3, 1.5) * layer)[..., None]
+    elif kind == 1:
+        # Stripes, tiles or checks of any size and direction.
+        v, u = np.mgrid[:height, :width].astype(np.float32)
+        angle, period = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(4), np.log(80)))
+        along = (u * np.cos(angle) + v * np.sin(angle)) / period
+        across = (v * np.cos(angle) - u * np.sin(angle)) / period
+        dark = np.mod(along, 1) < rng.uniform(0.1, 0.6)
+        if rng.random() < 0.6:
+            dark ^= np.mod(across, 1) < rng.uniform(0.1, 0.6)
+        image[dark] *= rng.uniform(0.4, 0.9, 3).astype(np.float32)
+    elif kind == 2:
+        # What a pane or a wet floor mirrors: another part of the same world.
+        other = image[:: rng.choice([-1, 1]), ::-1]
+        weight = np.float32(rng.uniform(0.1, 0.4))
+        image = (1 - weight) * image + weight * np.roll(other, rng.integers(width), 1)
+    else:
+        # Shadows with straight edges.
+        for _ in range(rng.integers(1, 4)):
+            corners = rng.uniform(-0.3, 1.3, (4, 2)) * (width, height)
+            mask = np.zeros((height, width), np.uint8)
+            cv2.fillConvexPoly(mask, cv2.convexHull(corners.astype(np.int32)), 1)
+            image[mask > 0] *= np.float32(rng.uniform(0.3, 0.8))
+    return image.clip(0, 255)
 
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
