@@ -238,7 +238,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def stated(weights: Path, path: Path, **convention: object) -> DepthCompleter:
     """A completer of the same weights whose file states another convention."""
     state = torch.load(weights, weights_only=True)['net']
-    torch.save({'net': state, 'convention': {'size_multiple': 4, **convention}}, path)
+    torch.save({'net': state, 'convention': {'size_multiple': 32, **convention}}, path)
     return DepthCompleter(CompleterConfig(weights=str(path), device='cpu'))
 
 
@@ -299,3 +299,35 @@ def test_a_closed_completer_says_so(weights: Path) -> None:
     completer.close()
     with pytest.raises(RuntimeError, match='closed'):
         completer.complete(*scene(), K)
+
+
+def test_few_measurements_are_warned_of_once(weights: Path, caplog) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    completer.complete(rgb, sparse, K)
+    assert not caplog.messages
+    few = np.zeros_like(sparse)
+    few[::30, ::40] = 5.0
+    for _ in range(2):
+        completer.complete(rgb, few, K)
+    told = [m for m in caplog.messages if 'measurements in an image' in m]
+    assert len(told) == 1 and told[0].startswith(f'{np.count_nonzero(few)} measurements')
+
+
+def test_points_far_apart_make_the_image_smaller(weights: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def scale_at(step: int, **settings) -> float:
+        config = CompleterConfig(weights=str(weights), device='cpu', **settings)
+        sparse = np.zeros((480, 640), np.float32)
+        sparse[::step, ::step] = rng.uniform(2, 9, sparse[::step, ::step].shape)
+        completer = DepthCompleter(config)
+        depth = completer.complete(np.zeros((480, 640, 3), np.uint8), sparse, K).depth
+        assert depth.shape == (480, 640) and (depth > 0).all()
+        return completer.scale(sparse)
+
+    sizes = [scale_at(step) for step in (4, 32, 64)]
+    assert sizes[0] == 1 and sizes[0] > sizes[1] > sizes[2] >= 112 / 480
+    assert scale_at(64, adapt_scale=False) == 1
+    assert scale_at(4, inference_scale=0.5) == 0.5
+    assert scale_at(64, inference_scale=0.9) == sizes[2]

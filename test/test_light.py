@@ -40,7 +40,7 @@ def test_budget_of_a_machine_without_a_gpu() -> None:
     assert sum(p.numel() for p in network.parameters()) <= 2e6
 
 
-@pytest.mark.parametrize('size', [(64, 96), (68, 100), (120, 52)])
+@pytest.mark.parametrize('size', [(64, 96), (96, 32), (32, 160)])
 def test_output_has_the_size_of_the_input(size: tuple[int, int]) -> None:
     output = _network()(*_inputs(*size))
     assert output.depth.shape == output.confidence.shape == (1, 1, *size)

@@ -63,6 +63,12 @@ COMPLETION = {
         float,
         'Run the model at this share of the size, 0.1 to 1; depth has the full size.',
     ),
+    'adapt_scale': _option(
+        _COMPLETION,
+        bool,
+        'Reduce images whose points lie farther apart than the model was trained for.',
+        '--adapt-scale/--keep-scale',
+    ),
     'preserve_lidar': _option(
         _COMPLETION,
         bool,

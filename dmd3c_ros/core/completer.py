@@ -16,7 +16,7 @@ from . import networks
 from .baselines import BASELINES
 from .loading import PRECISIONS, WEIGHTS_FOLDER, check_choice, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
-from .resizing import enlarge_confidence, enlarge_depth, shrink
+from .resizing import enlarge_confidence, enlarge_depth, shrink, suitable_scale
 from .runners import BACKENDS, Runner
 
 __all__ = [
@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+# Measurements in an image, below which networks were hardly trained.
+FEWEST_POINTS = 20
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,14 @@ class CompleterConfig:
     precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
         'bfloat16' or 'float16'; depth itself is always kept in float32.
     backend: what runs the network: 'eager' (PyTorch), 'compile' (torch.compile: quicker frames
-        after a minute at the first image of a size) or 'onnx' (ONNX Runtime, light network only,
-        float32).
+        after a minute at the first image of a size), 'onnx' (ONNX Runtime) or 'openvino'
+        (OpenVINO, steady on a CPU that other programs use); the last two for the light network,
+        in float32.
     max_depth: larger depths are cut to it, m.
     inference_scale: the model runs on an image of this fraction of the size, 0.1 to 1, and depth
         comes back at the full size: quicker, and sparse points lie denser.
+    adapt_scale: images whose points lie farther apart than the network was trained for are
+        reduced until they do not; inference_scale is then the largest fraction.
     preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, but for points
         that a nearer surface hides from the camera; otherwise the model may correct it.
     """
@@ -59,6 +65,7 @@ class CompleterConfig:
     backend: str = 'eager'
     max_depth: float = 200.0
     inference_scale: float = field(default=1.0, metadata={'range': (0.1, 1.0)})
+    adapt_scale: bool = True
     preserve_lidar: bool = False
 
     def __post_init__(self) -> None:
@@ -115,6 +122,7 @@ class DepthCompleter:
         """
         self.config = config or CompleterConfig()
         self._runner: Runner | None = None
+        self._warned = False
         self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
         if self.name in BASELINES:
@@ -140,10 +148,12 @@ class DepthCompleter:
         if not known.any():
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
-        if self.config.inference_scale == 1:
+        self._warn_of_few(int(known.sum()))
+        scale = self.scale(sparse)
+        if scale == 1:
             completion = self._run(rgb, sparse, K)
         else:
-            small = self._run(*shrink(rgb, sparse, K, self.config.inference_scale))
+            small = self._run(*shrink(rgb, sparse, K, scale))
             completion = Completion(
                 enlarge_depth(small.depth, sparse.shape),
                 enlarge_confidence(small.confidence, sparse.shape),
@@ -155,6 +165,28 @@ class DepthCompleter:
             np.where(kept, sparse, completion.depth),
             np.where(kept, np.float32(1), completion.confidence),
         )
+
+    def _warn_of_few(self, count: int) -> None:
+        """Say once that so few measurements are fewer than networks are trained for."""
+        if count < FEWEST_POINTS and self._runner is not None and not self._warned:
+            self._warned = True
+            _log.warning(
+                '%d measurements in an image: %s was trained for %d or more, and what lies '
+                'between them is a guess',
+                count,
+                self.name,
+                FEWEST_POINTS,
+            )
+
+    def scale(self, sparse: np.ndarray) -> float:
+        """The share of the image's size that the model runs at.
+
+        sparse: (H, W) float32, m, 0 = unknown, with a known pixel at least.
+        """
+        distance = self._runner.convention.point_distance if self._runner else 0.0
+        if not (distance and self.config.adapt_scale):
+            return self.config.inference_scale
+        return min(self.config.inference_scale, suitable_scale(sparse, distance))
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """The model on inputs that are valid, at the size they have."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 # Neighbours that differ by more than this fraction of their depth lie on two surfaces.
 _EDGE_RATIO = 0.05
+_SHORTEST_SIDE = 112  # pixels that a small image keeps, whatever its points
 
 
 def shrink(
@@ -32,6 +35,40 @@ def shrink(
     depth[np.isinf(depth)] = 0
     resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
     return np.ascontiguousarray(small.numpy()), depth, resize @ K
+
+
+def mean_distance(sparse: np.ndarray) -> float:
+    """About how far the pixels around measurements are from the nearest of them, px.
+
+    sparse: (H, W) float32, 0 = unknown, with a measurement at least. From the share of cells of
+    1, 2, 4 ... pixels that are empty: a pixel in an empty cell is about a quarter of the cell's
+    edge farther away than one in a full cell. Every measurement speaks for its part of the image
+    (a sixth of it, or 64 pixels), so that the empty sky does not count, and the dense part of a
+    scan counts most.
+    """
+    height, width = sparse.shape
+    levels = max(6, int(math.log2(min(sparse.shape) / 6 + 1)))
+    part = 2**levels
+    full = torch.from_numpy((sparse > 0).astype(np.float32))[None, None]
+    full = F.pad(full, (0, -width % part, 0, -height % part))
+    weight = F.avg_pool2d(full, part)
+    weight = weight / weight.sum()
+    distance = 0.0
+    for level in range(levels):
+        empty = 1 - F.avg_pool2d(full, part >> level)
+        distance += float((weight * empty).sum()) * 2**level / 4
+        full = F.max_pool2d(full, 2)
+    return distance
+
+
+def suitable_scale(sparse: np.ndarray, distance: float) -> float:
+    """Scale up to 1 at which measurements lie so near that `mean_distance` is `distance`, px.
+
+    The shorter side keeps 112 pixels or more. In steps of a quarter of an octave, so that the
+    frames of a sequence have few sizes. sparse: as for mean_distance.
+    """
+    scale = max(distance / max(mean_distance(sparse), 1e-6), _SHORTEST_SIDE / min(sparse.shape))
+    return min(1.0, 2.0 ** (round(math.log2(scale) * 4) / 4))
 
 
 def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

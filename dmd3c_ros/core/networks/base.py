@@ -34,6 +34,8 @@ class Convention:
     cut_above: fraction of the image's height that training left out at the top, where no
         measurement falls. No more than the rows above the first measurement is cut, and stays
         unknown.
+    point_distance: mean distance of a pixel to the nearest measurement, pixels, up to which the
+        network was trained; images with fewer points are reduced. 0: any.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -41,6 +43,7 @@ class Convention:
     size_multiple: int = 32
     depth_scale: float = 1.0
     cut_above: float = 0.0
+    point_distance: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:

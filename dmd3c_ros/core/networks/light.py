@@ -18,15 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmd3c_ros.core.ops.planes import fit_planes, refine
+
 from .base import CompletionNetwork, Convention, NetworkOutput
 
 PROPAGATION_DILATIONS = (3, 1)
 _CROSS = ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1))  # a cell and its four direct neighbours
 Offsets = tuple[tuple[int, int], ...]
 _SQUARE = tuple((i, j) for i in range(3) for j in range(3))
-_PRIOR_LEVELS = 7
-_COARSE_LEVEL = 2
+_REACH_LEVELS = 5
 _LOGIT_RANGE = 30.0
+_SLOPE_GAIN = 40.0  # slopes of inverse depth are some percent a cell
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
 
 
@@ -37,7 +39,7 @@ class LightNet(CompletionNetwork):
     blocks: residual blocks in the encoder's last four stages.
     """
 
-    convention = Convention(size_multiple=4)
+    convention = Convention(size_multiple=32, point_distance=6.0)
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class LightNet(CompletionNetwork):
         blocks: tuple[int, ...] = (1, 2, 2, 2),
     ) -> None:
         super().__init__()
-        self.stem = _conv(26, channels[0])
+        self.stem = _conv(30, channels[0])
         self.encoder = nn.ModuleList(
             nn.Sequential(_conv(a, b, stride=2), *(_Residual(b) for _ in range(n)))
             for (a, b), n in zip(pairwise(channels), blocks, strict=True)
@@ -98,6 +100,7 @@ class _Prior:
     """
 
     def __init__(self, sparse: Tensor) -> None:
+        fit = fit_planes(sparse)
         sparse = _unshuffle(sparse)
         measured = sparse > 0
         self.known = measured.float()
@@ -106,55 +109,48 @@ class _Prior:
         count = self.known.sum((1, 2, 3), keepdim=True)
         self.mean = log.sum((1, 2, 3), keepdim=True) / count.clamp(min=1)
         self.own = (log - self.mean) * self.known
-        values, masks = _averages(self.own, self.known)
-        dense, reach = _fill(values, masks)
-        self.half, self.quarter = dense[0], dense[1]
-        self.half_known = masks[0]
-        size = self.half.shape[-2:]
-        coarse = F.interpolate(dense[_COARSE_LEVEL], size=size, mode='bilinear')
+        inverse_mean = fit.mean.log() + self.mean
+        self.quarter = -fit.planes[0].value.log() - inverse_mean
+        size = self.own.shape[-2:]
+        planes = refine(fit.planes[0])
+        value = torch.minimum(torch.maximum(planes.value, fit.low), fit.high)
+        smooth = -value.log() - inverse_mean
+        share = self.known.mean(1, keepdim=True)
+        self.half_known = (share > 0).float()
+        measured = self.own.mean(1, keepdim=True) / share.clamp(min=0.25)
+        self.half = smooth + (measured - smooth) * self.half_known
+        coarse = -fit.planes[1].value.log() - inverse_mean
+        coarse = F.interpolate(coarse, size=size, mode='bilinear')
         # The nearest surface around: where it differs, an occlusion is close.
-        near = -F.max_pool2d(-dense[1], (7, 5), (2, 2), (3, 2))
+        near = -F.max_pool2d(-self.quarter, (7, 5), (2, 2), (3, 2))
         near = F.interpolate(near, size=size, mode='nearest')
+        support = F.interpolate(torch.log1p(fit.support), size=size, mode='bilinear')
         features = [
             coarse,
             (self.half - coarse) * _GAIN,
             (self.half - near) * _GAIN,
             ((self.own - coarse) * _GAIN).clamp(-4, 4) * self.known,
             self.known,
-            reach,
+            _reach(self.half_known),
+            (planes.slope_x / value * _SLOPE_GAIN).clamp(-4, 4),
+            (planes.slope_y / value * _SLOPE_GAIN).clamp(-4, 4),
+            ((self.half - smooth) * _GAIN).clamp(-4, 4),
+            support,
         ]
         self.features = torch.cat(features, 1)
 
 
-def _averages(own: Tensor, known: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Mean of the known values in cells of 2, 4, 8, ... pixels, and masks of cells with any.
-
-    own, known: (B, 4, h, w), the measurements of cells of 2 pixels.
-    """
-    log, share = own.mean(1, keepdim=True), known.mean(1, keepdim=True)
-    values, masks = [], []
-    for level in range(_PRIOR_LEVELS):
-        if level:
-            log = F.avg_pool2d(log, 2, ceil_mode=True)
-            share = F.avg_pool2d(share, 2, ceil_mode=True)
-        values.append(log / share.clamp(min=1e-12))
-        masks.append((share > 0).float())
-    return values, masks
-
-
-def _fill(values: list[Tensor], masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Dense values a level, an empty cell taking the coarser level's, and the reach.
-
-    The reach tells how coarse a level had to answer at the finest one: 1 in a measured cell, less
-    with every level up.
-    """
-    dense, reach = [values[-1]], masks[-1]
-    for value, mask in zip(reversed(values[:-1]), reversed(masks[:-1]), strict=True):
-        above = F.interpolate(dense[0], size=value.shape[-2:], mode='bilinear')
-        dense.insert(0, above + (value - above) * mask)
-        reach = F.interpolate(reach, size=value.shape[-2:], mode='nearest') * 0.7
+def _reach(known: Tensor) -> Tensor:
+    """How far the nearest measurement is, (B, 1, h, w): 1 in a measured cell, less with every
+    level of a pyramid of cells that holds none."""
+    masks = [known]
+    for _ in range(_REACH_LEVELS - 1):
+        masks.append(F.max_pool2d(masks[-1], 2))
+    reach = masks[-1]
+    for mask in reversed(masks[:-1]):
+        reach = F.interpolate(reach, scale_factor=2, mode='nearest') * 0.7
         reach = torch.maximum(reach, mask)
-    return dense, reach
+    return reach
 
 
 def _rays(prior: _Prior, K: Tensor) -> Tensor:
@@ -225,15 +221,17 @@ def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
 
 
 def _unshuffle(x: Tensor) -> Tensor:
-    """F.pixel_unshuffle(x, 2); strided slices are twice as fast on a CPU."""
-    cells = [x[..., i::2, j::2] for i in range(2) for j in range(2)]
-    return torch.stack(cells, 2).flatten(1, 2)
+    """F.pixel_unshuffle(x, 2), (B, 4 c, H/2, W/2), in a third of its time on a CPU."""
+    batch, channels, height, width = x.shape
+    cells = x.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    return cells.reshape(batch, 4 * channels, height // 2, width // 2)
 
 
 def _shuffle(x: Tensor) -> Tensor:
-    """F.pixel_shuffle(x, 2) of (B, 4, h, w); torch.compile stumbles over a chain of those."""
-    rows = [torch.stack([x[:, i], x[:, i + 1]], -1).flatten(-2) for i in (0, 2)]
-    return torch.stack(rows, 2).flatten(1, 2)[:, None]
+    """F.pixel_shuffle(x, 2) of (B, 4, h, w): (B, 1, 2 h, 2 w)."""
+    batch, _, height, width = x.shape
+    rows = x.reshape(batch, 2, 2, height, width).permute(0, 3, 1, 4, 2)
+    return rows.reshape(batch, 1, 2 * height, 2 * width)
 
 
 def _planar(head: nn.Conv2d, x: Tensor) -> Tensor:

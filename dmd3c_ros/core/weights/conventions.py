@@ -36,21 +36,21 @@ def convention_of(network: CompletionNetwork, checkpoint: Checkpoint) -> Convent
     """
     stated = checkpoint.facts.get(STATED)
     if stated is not None:
-        return _stated(stated, checkpoint)
+        return _stated(stated, network.convention, checkpoint)
     finder = _FINDERS.get(type(network).__name__)
     convention = finder(network.convention, checkpoint) if finder else network.convention
     _log.debug('%s: %s', checkpoint.path, convention)
     return convention
 
 
-def _stated(stated: object, checkpoint: Checkpoint) -> Convention:
+def _stated(stated: object, own: Convention, checkpoint: Checkpoint) -> Convention:
     known = {field.name for field in fields(Convention)}
     if not isinstance(stated, dict) or not stated.keys() <= known:
         raise ValueError(
             f'{checkpoint.path}: {STATED}: expected a dict of {", ".join(sorted(known))}; '
             f'got {stated!r}'
         )
-    values = asdict(Convention()) | stated
+    values = asdict(own) | stated
     try:
         return Convention(
             mean=tuple(float(value) for value in values['mean']),
@@ -58,6 +58,7 @@ def _stated(stated: object, checkpoint: Checkpoint) -> Convention:
             size_multiple=int(values['size_multiple']),
             depth_scale=float(values['depth_scale']),
             cut_above=float(values['cut_above']),
+            point_distance=float(values['point_distance']),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f'{checkpoint.path}: {STATED}: {error}') from error
