@@ -52,6 +52,7 @@ setup(
         'simulation': ['open3d>=0.18'],
         'nyu': ['h5py'],
         'mono': ['safetensors'],
+        'openvino': ['openvino'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
         'slam': ['evo', 'kiss-icp; python_version < "3.14"', 'matplotlib'],
         'view': ['rerun-sdk'],

@@ -56,7 +56,7 @@ def onnx(
             difference = export_onnx(network, name, out)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise fail(error) from error
-    say(f'{out}: {name}, at most {difference * 1e3:.2g} mm from PyTorch')
+    say(f'{out}: {name}, at most {difference:.2g} of the depth from PyTorch')
 
 
 @app.command()

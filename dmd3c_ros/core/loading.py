@@ -19,7 +19,7 @@ from dmd3c_ros.core.weights.releases import (
 
 from . import networks
 from .fusion import fold_batch_norms
-from .runners import OnnxRunner, Runner, TorchRunner, cached_export
+from .runners import OnnxRunner, OpenVinoRunner, Runner, TorchRunner, cached_export
 
 PRECISIONS = {
     'float32': torch.float32,
@@ -45,6 +45,12 @@ def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tup
     """
     if config.backend == 'onnx' or Path(config.weights).suffix == '.onnx':
         return _onnx(config, network)
+    if config.backend == 'openvino':
+        _check_float32(config, 'openvino')
+        if config.device not in ('auto', 'cpu'):
+            raise ValueError(f'device: expected cpu with openvino, got {config.device}')
+        name, network = _ready(config, network)
+        return name, OpenVinoRunner(network, name)
     device = _device(config.device)
     dtype = _dtype(config.precision, device)
     name, network = _ready(config, network)
@@ -59,11 +65,15 @@ def check_choice(config: Choice) -> None:
         raise FileNotFoundError(f'weights: no file {path}')
 
 
-def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
+def _check_float32(config: Choice, backend: str) -> None:
     if config.precision not in ('auto', 'float32'):
         raise ValueError(
-            f'precision: expected float32 with the onnx back end, got {config.precision}'
+            f'precision: expected float32 with the {backend} back end, got {config.precision}'
         )
+
+
+def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
+    _check_float32(config, 'onnx')
     device = torch.device('cpu') if config.device == 'auto' else _device(config.device)
     if network is None and Path(config.weights).suffix == '.onnx':
         runner = OnnxRunner(Path(config.weights).expanduser(), device)
