@@ -1,10 +1,10 @@
 """LightNet: depth completion for machines without a GPU.
 
 A residual U-Net at half resolution that never regresses a depth from nothing. It corrects a dense
-prior, made from the sparse points by a pyramid, and then only *selects*: every pixel is a convex
-combination of depths near it, its own measurement among them. Selection keeps edges sharp, where
-regression blends the two sides. All depths are logarithmic and relative to the image's mean, so
-that the network is invariant to scale: a room and a street look alike to it.
+prior, planes fitted to the sparse points (``core.ops.planes``), and then only *selects*: every
+pixel is a convex combination of depths near it, its own measurement among them. Selection keeps
+edges sharp, where regression blends the two sides. All depths are logarithmic and relative to the
+image's mean, so that the network is invariant to scale: a room and a street look alike to it.
 
 Convex upsampling follows RAFT (Teed and Deng, ECCV 2020, section 3.3); affinity propagation
 follows CSPN (Cheng et al., ECCV 2018), here with softmax weights and shrinking dilation.
@@ -33,13 +33,13 @@ _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit vari
 
 
 class LightNet(CompletionNetwork):
-    """Light completion network (9.4 GFLOP at 352x1216, 1.6 M parameters).
+    """Light completion network (9.6 GFLOP at 352x1216, 1.6 M parameters).
 
     channels: of the stages at 1/2, 1/4, 1/8, 1/16 and 1/32 resolution.
     blocks: residual blocks in the encoder's last four stages.
     """
 
-    convention = Convention(size_multiple=32, point_distance=6.0)
+    convention = Convention(size_multiple=32, point_distance=8.0)
 
     def __init__(
         self,
