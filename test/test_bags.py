@@ -443,7 +443,12 @@ def test_a_kitti_drive_becomes_a_bag_that_needs_no_remapping(tmp_path):
     np.testing.assert_array_equal(values, np.c_[POINTS, [1, 1, 1]].astype(np.float32))
     np.testing.assert_allclose(
         transforms.lookup('camera', 'lidar', 0)[:3],
-        [[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, 0.3]],
+        # Into the rectified camera's frame: R_rect_00, and P's fourth column through K.
+        [
+            [0, 0, -1, 0.2 + (4 - 20 * 0.003) / 30],
+            [0, 1, 0, -0.1 + (0.2 - 12 * 0.003) / 30],
+            [1, 0, 0, 0.3 + 0.003],
+        ],
         atol=1e-9,
     )
 

@@ -305,7 +305,7 @@ def test_few_measurements_are_warned_of_once(weights: Path, caplog) -> None:
     completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
     rgb, sparse = scene()
     completer.complete(rgb, sparse, K)
-    assert not caplog.messages
+    assert not [m for m in caplog.messages if 'measurements in an image' in m]
     few = np.zeros_like(sparse)
     few[::30, ::40] = 5.0
     for _ in range(2):

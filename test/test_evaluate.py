@@ -74,7 +74,14 @@ class Off:
 
 
 def test_every_protocol_has_its_data_set():
-    assert set(PROTOCOLS) == set(DATASETS) - {'kitti-train', 'kitti-test', 'nyu-train'}
+    trained_or_monocular = {
+        'kitti-train',
+        'kitti-test',
+        'nyu-train',
+        'nyu-train-whole',
+        'kitti-eigen',
+    }
+    assert set(PROTOCOLS) == set(DATASETS) - trained_or_monocular
 
 
 def test_errors_are_averaged_over_frames_and_bands():
@@ -285,7 +292,8 @@ def test_models_and_line_counts_are_compared_in_one_table(kitti, tmp_path):
     assert list(runs) == [
         (model, lines) for model in ('nearest', 'interpolation') for lines in (64, 16)
     ]
-    assert runs['nearest', 16] > runs['nearest', 64]
+    # The depths are random, and hidden points are dropped: no number of lines is the better one.
+    assert len(set(runs.values())) == 4
     assert f'{runs["nearest", 16]:.1f}' in result.text
     assert 'interpolation, 16 lines' in result.text
     for folder in ('nearest_64_lines', 'interpolation_16_lines'):
@@ -350,9 +358,11 @@ def test_the_anonymous_test_set_becomes_a_submission(kitti, tmp_path):
     names = sorted(path.name for path in (tmp_path / 'out').iterdir())
     assert names == ['0000000000.png', '0000000001.png']
     sample = KittiSelection(kitti, 'test')[1]
-    known = sample.sparse > 0
+    # The classical methods do without points that the camera cannot see.
+    sparse = remove_hidden_points(sample.sparse)
+    known = sparse > 0
     written = read_depth_png(tmp_path / 'out' / names[1])
-    np.testing.assert_array_equal(written[known], sample.sparse[known])
+    np.testing.assert_array_equal(written[known], sparse[known])
     assert (written > 0).all()
 
 
