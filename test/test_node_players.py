@@ -209,7 +209,7 @@ def _assert_sweep_agrees(points, depth, camera) -> None:
 @pytest.mark.parametrize(
     ('settings', 'text'),
     [
-        ({'scene': 'moon'}, "scene: expected one of street, indoor; got 'moon'"),
+        ({'scene': 'moon'}, "scene: expected one of street, indoor, clutter; got 'moon'"),
         ({'lidar': 'sonar'}, "lidar: expected one of hdl64e, .*; got 'sonar'"),
     ],
 )
