@@ -53,6 +53,7 @@ PACKAGES = {
     'matplotlib': ('python3-matplotlib', 'matplotlib'),
     'numpy': ('python3-numpy', 'numpy'),
     'onnxruntime': (None, 'onnxruntime'),
+    'openvino': (None, 'openvino'),
     'open3d': (None, 'open3d'),
     'rerun': (None, 'rerun-sdk'),
     'rich': ('python3-rich', 'rich'),
