@@ -195,6 +195,8 @@ def view(*arguments: object, **environment: str) -> subprocess.Popen:
         env=os.environ | {'COLUMNS': '400', 'TERM': 'dumb', **environment},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
