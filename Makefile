@@ -5,6 +5,7 @@
 .PHONY: help setup training demo test lint clean distclean
 
 ARGS ?=
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -23,7 +24,7 @@ TRAINING := $(VENV)/.training-$(shell cksum training/requirements.txt | cut -d' 
 
 help:
 	@echo "make demo    run the node on simulated sensors, results in demo_out/ (ARGS: its options)"
-	@echo "make test    run all tests (ARGS: options of pytest)"
+	@echo "make test    run all tests in JOBS processes (2) (ARGS: options of pytest)"
 	@echo "make lint    check the style with ruff"
 	@echo "make setup   only set up $(VENV), which the others do by themselves"
 	@echo "make training  set up what training needs as well; make test does so by itself"
@@ -36,8 +37,9 @@ training: $(TRAINING)
 demo: $(READY)
 	@$(BIN)/dmd3c demo $(ARGS)
 
+# By files: tests of one file share what takes long to set up.
 test: $(READY) $(TRAINING)
-	@$(BIN)/python -m pytest test pip_ros/test $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile test pip_ros/test $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .
