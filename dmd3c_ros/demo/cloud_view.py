@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.core.surfaces import hangs_on_edge
 
 _SUPERSAMPLING = 2
 _LARGEST_SPLAT = 6
@@ -32,15 +33,12 @@ def surface(depth: np.ndarray, sparse: np.ndarray, reach: int = 20) -> np.ndarra
     """Pixels (H, W) bool that lie on a measured surface.
 
     Left out are those with no LiDAR return within `reach` pixels or farther than any return, such
-    as the sky, and those that hang between a near and a far surface: inverse depth is linear over
-    any plane, so its second difference shows the edges and nothing else.
+    as the sky, and those that hang between a near and a far surface.
     """
     silent = np.where(sparse > 0, 0, 1).astype(np.uint8)
     distance = cv2.distanceTransform(silent, cv2.DIST_L2, 3)
-    known = depth > 0
-    inverse = np.divide(1.0, depth, out=np.zeros_like(depth), where=known)
-    bend = np.abs(cv2.Laplacian(inverse, cv2.CV_32F)) * depth
-    return known & (depth <= sparse.max()) & (distance <= reach) & (bend < 0.08)
+    measured = (depth > 0) & (depth <= sparse.max()) & (distance <= reach)
+    return measured & ~hangs_on_edge(depth)
 
 
 def spacing(points: np.ndarray, limit: float = 6.0) -> np.ndarray:
