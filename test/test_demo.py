@@ -42,6 +42,7 @@ def test_surface_keeps_a_slanted_plane_whole():
 def test_surface_drops_edges_and_what_no_laser_reached():
     depth = np.full((48, 80), 20.0, np.float32)
     depth[:, 40:] = 5.0
+    depth[:, 40] = 8.0
     sparse = np.where(np.arange(80) < 70, depth, 0).astype(np.float32)
     sparse[:, 50:] = 0
     shown = surface(depth, sparse, reach=10)
@@ -245,6 +246,16 @@ def test_source_of_a_drive_keeps_its_rings_and_rate(tmp_path):
     assert cut.n_frames == cut.parameters['frames'] == 2
     with pytest.raises(DemoError, match='nowhere'):
         source_of(DemoConfig(kitti=tmp_path / 'nowhere'))
+
+
+@pytest.mark.parametrize(
+    ('option', 'reason'),
+    [({'scene': 'moon'}, 'scene: expected one of street, indoor'), ({'lidar': 'x'}, 'lidar: exp')],
+)
+def test_a_scene_that_does_not_exist_is_named_before_anything_starts(option, reason):
+    pytest.importorskip('trimesh')
+    with pytest.raises(DemoError, match=reason):
+        source_of(DemoConfig(**option))
 
 
 def test_settings_out_of_range_are_refused():

@@ -11,6 +11,7 @@ from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.evaluation.drawing import (
     BACKGROUND,
+    CONFIDENCE,
     Page,
     Panel,
     Scale,
@@ -26,7 +27,6 @@ from .cloud_view import render_cloud, spacing, surface, view_from_beside
 from .scoring import Scene, Summary
 
 ERROR = Scale(0.0, 2.0, cv2.COLORMAP_PLASMA)
-CONFIDENCE = Scale(0.0, 1.0, cv2.COLORMAP_VIRIDIS, unit='')
 _GAP = 16
 
 

@@ -43,16 +43,21 @@ def _simulator(config: DemoConfig) -> Source:
     from dmd3c_ros.node.players.sim_player import SimSettings
     from dmd3c_ros.simulation import lidar_mount
 
-    settings = SimSettings()
+    parameters = {
+        'scene': config.scene,
+        'seed': config.seed,
+        'frames': config.n_frames,
+        'frame_rate': config.rate_hz,
+        'lidar': config.lidar,
+    }
+    try:
+        # Found out here and now, not by the player once the node is up.
+        settings = SimSettings(**parameters)
+    except ValueError as error:
+        raise DemoError(str(error)) from error
     return Source(
         module='dmd3c_ros.node.players.sim_player',
-        parameters={
-            'scene': config.scene,
-            'seed': config.seed,
-            'frames': config.n_frames,
-            'frame_rate': config.rate_hz,
-            'lidar': config.lidar,
-        },
+        parameters=parameters,
         T_camera_lidar=lidar_mount(),
         image_size=(settings.width, settings.height),
         n_frames=config.n_frames,

@@ -26,13 +26,28 @@ class Scale:
 
     def colors(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB of values (H, W); a dark tone where they are not known."""
-        if self.logarithmic:
-            fraction = np.log(np.maximum(values, 1e-6) / self.low) / np.log(self.high / self.low)
-        else:
-            fraction = (values - self.low) / (self.high - self.low)
-        colors = self._look_up(np.clip(fraction, 0, 1))
+        colors = self._look_up(np.clip(self.fraction(values), 0, 1))
         colors[~known] = _NO_DATA
         return colors
+
+    def fraction(self, values: np.ndarray | float) -> np.ndarray | float:
+        """How far along the bar values lie: 0 at its low end, 1 at its high end."""
+        if self.logarithmic:
+            return np.log(np.maximum(values, 1e-6) / self.low) / np.log(self.high / self.low)
+        return (values - self.low) / (self.high - self.low)
+
+    def ticks(self) -> list[float]:
+        """Round values between the ends, in rising order."""
+        if self.logarithmic:
+            decades = range(int(np.floor(np.log10(self.low))), int(np.ceil(np.log10(self.high))))
+            values = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+        else:
+            rough = (self.high - self.low) / 4
+            decade = 10.0 ** np.floor(np.log10(rough))
+            step = decade * max(digit for digit in (1, 2, 5) if digit * decade <= rough * 1.001)
+            values = [step * index for index in range(1, int(np.ceil(self.high / step)) + 1)]
+        inside = [value for value in values if 0.02 < self.fraction(value) < 0.98]
+        return sorted(float(value) for value in inside)
 
     def bar(self, width: int, height: int) -> np.ndarray:
         """(height, width, 3) colour bar, low on the left."""
@@ -41,6 +56,9 @@ class Scale:
     def _look_up(self, fraction: np.ndarray) -> np.ndarray:
         level = ((1 - fraction if self.reverse else fraction) * 255).astype(np.uint8)
         return cv2.cvtColor(cv2.applyColorMap(level, self.colormap), cv2.COLOR_BGR2RGB)
+
+
+CONFIDENCE = Scale(0.0, 1.0, cv2.COLORMAP_VIRIDIS, unit='')
 
 
 @dataclass(frozen=True)
@@ -107,22 +125,41 @@ class Page:
         size = caption_size(width)
         self.text(x, y, panel.caption, size)
         if panel.scale is not None:
-            self._color_bar(x + width, y, width // 5, size, panel.scale)
+            self._color_bar(x + width, y, width // 4, size, panel.scale)
         elif panel.note:
             self.text(x + width, y, panel.note, size, faint=True, right=True)
         image = Image.fromarray(panel.image).resize((width, height), Image.Resampling.LANCZOS)
         self.image.paste(image, (x, y + caption_height(width)))
 
     def _color_bar(self, right: int, y: int, width: int, size: int, scale: Scale) -> None:
-        digits = 0 if scale.high >= 20 else 1
-        high = f'{scale.high:.{digits}f} {scale.unit}'.strip()
-        gap = size // 3
-        text_width = int(self._draw.textlength(high, font=font(size)))
-        self.text(right, y, high, size, faint=True, right=True)
-        left = right - text_width - gap - width
-        bar = Image.fromarray(scale.bar(width, max(size * 2 // 3, 4)))
-        self.image.paste(bar, (left, y + size // 4))
-        self.text(left - gap, y, f'{scale.low:.1f}', size, faint=True, right=True)
+        """A bar with its ends and round values between them written below."""
+        small = max(9, size * 5 // 8)
+        ends = (f'{scale.low:.1f}'.removesuffix('.0'), _label(scale.high, scale.unit))
+        widths = [int(self._draw.textlength(text, font=font(small))) for text in ends]
+        # The labels of the ends stand below the ends, as those of the ticks below the ticks.
+        left, right = right - widths[1] // 2 - width, right - widths[1] // 2
+        height, below = max(size // 2, 4), y + max(size // 2, 4) + 3
+        self.image.paste(Image.fromarray(scale.bar(width, height)), (left, y))
+        taken = [(left - widths[0] // 2, left + widths[0] // 2)]
+        last = right - widths[1] // 2
+        for text, x in ((ends[0], left), (ends[1], right)):
+            self._tick(x, below, text, small)
+        for value in scale.ticks():
+            x, text = left + round(width * float(scale.fraction(value))), f'{value:g}'
+            half = int(self._draw.textlength(text, font=font(small))) // 2
+            if x - half > taken[-1][1] + small // 2 and x + half < last - small // 2:
+                taken.append((x - half, x + half))
+                self._tick(x, below, text, small)
+
+    def _tick(self, x: int, below: int, text: str, size: int) -> None:
+        self._draw.line((x, below - 3, x, below), fill=_FAINT)
+        self._draw.text((x, below), text, font=font(size), fill=_FAINT, anchor='ma')
+
+
+def _label(value: float, unit: str) -> str:
+    """The high end with its unit; it is where it is by the data, so it has few digits."""
+    digits = 0 if value >= 20 else 1
+    return f'{value:.{digits}f} {unit}'.strip()
 
 
 def caption_size(width: int) -> int:
