@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dmd3c_ros.core.transforms import quaternion_from_rotation, rotation_from_euler
-from dmd3c_ros.io.kitti_raw import KittiDrive, read_rigid_transform, read_stamps
+from dmd3c_ros.io.kitti_calibration import read_rigid_transform
+from dmd3c_ros.io.kitti_raw import KittiDrive, read_stamps
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.clouds import points_to_cloud
 from dmd3c_ros.messages.images import rgb_to_image

@@ -22,7 +22,7 @@ import numpy as np
 from dmd3c_ros.io.calibration import read_intrinsics
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
-from dmd3c_ros.io.kitti_raw import rectified_camera
+from dmd3c_ros.io.kitti_calibration import rectified_camera
 
 from .files import files_by_name, first_folder, read_disparity, require_same
 from .sample import DepthDataset, Sample

@@ -16,7 +16,7 @@ import numpy as np
 
 from dmd3c_ros.io.depth_png import read_depth_png
 from dmd3c_ros.io.images import read_rgb
-from dmd3c_ros.io.kitti_raw import rectified_camera
+from dmd3c_ros.io.kitti_calibration import rectified_camera
 
 from .files import first_folder
 from .sample import DepthDataset, Sample

@@ -1,5 +1,6 @@
-"""Intrinsics and extrinsics from small text and YAML files."""
+"""Intrinsics and extrinsics from the files that people have: text, YAML, KITTI's, calib.json."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.distortion import Distortion
 from dmd3c_ros.core.transforms import rotation_from_quaternion, transform
 
+from . import kitti_calibration, vlcal_calibration
+
 _YAML = ('.yaml', '.yml')
+_KITTI_CAMERA = 'image_02'
 _KEYS_OF_POSE = {'translation', 'rotation'}
 
 
@@ -25,16 +29,24 @@ def read_intrinsics(path: str | Path) -> np.ndarray:
     return K
 
 
-def read_camera(path: str | Path, width: int, height: int) -> Camera:
+def read_camera(
+    path: str | Path, width: int, height: int, kitti_camera: str = _KITTI_CAMERA
+) -> Camera:
     """Read the camera of a rectified image of this size.
 
-    Text holds K (9 numbers) or P (12, row by row). YAML is the camera calibration file of ROS,
-    of which `projection_matrix` and `rectification_matrix` count, and the size must agree.
+    Text holds K (9 numbers) or P (12, row by row), or is a calibration file of KITTI with
+    `kitti_camera` in it. YAML is the camera calibration file of ROS, of which `projection_matrix`
+    and `rectification_matrix` count, and the size must agree. JSON is calib.json of
+    direct_visual_lidar_calibration, whose K the rectified image keeps.
     """
     path = Path(path)
     R = None
     if path.suffix in _YAML:
         P, R = _matrices_from_yaml(path, width, height)
+    elif path.suffix == '.json':
+        P = np.hstack([vlcal_calibration.read_distortion(path).K, np.zeros((3, 1))])
+    elif kitti_calibration.is_kitti(path):
+        return kitti_calibration.read_camera(path, kitti_camera, width, height)
     else:
         numbers = _numbers(path, {9: (3, 3), 12: (3, 4)})
         P = np.eye(3, 4)
@@ -45,12 +57,26 @@ def read_camera(path: str | Path, width: int, height: int) -> Camera:
         raise ValueError(f'{path}: {error}') from error
 
 
+def image_size(path: str | Path, kitti_camera: str = _KITTI_CAMERA) -> tuple[int, int] | None:
+    """Width and height of the images that a calibration file is of; None where it lacks them."""
+    path = Path(path)
+    if path.suffix in _YAML:
+        content = _load_yaml(path)
+        size = content.get('image_width'), content.get('image_height')
+        return size if all(isinstance(side, int) for side in size) else None
+    if path.suffix != '.json' and kitti_calibration.is_kitti(path):
+        return kitti_calibration.size_of(path, kitti_camera)
+    return None
+
+
 def read_distortion(path: str | Path) -> Distortion | None:
-    """Read how the raw image is distorted from a camera calibration file of ROS (YAML).
+    """Read how the raw image is distorted: a calibration file of ROS (YAML), or calib.json.
 
     None for text, which describes rectified images.
     """
     path = Path(path)
+    if path.suffix == '.json':
+        return vlcal_calibration.read_distortion(path)
     if path.suffix not in _YAML:
         return None
     content = _load_yaml(path)
@@ -63,15 +89,21 @@ def read_distortion(path: str | Path) -> Distortion | None:
         raise ValueError(f'{path}: {error}') from error
 
 
-def read_extrinsics(path: str | Path) -> np.ndarray:
+def read_extrinsics(path: str | Path, kitti_camera: str = _KITTI_CAMERA) -> np.ndarray:
     """Read T_camera_lidar (4, 4): LiDAR frame -> camera's optical frame, metres.
 
-    Text holds the 4x4 matrix or its first three rows. YAML holds `translation: [x, y, z]` (m)
-    with `rotation: [x, y, z, w]` (unit quaternion).
+    Text holds the 4x4 matrix or its first three rows, or is a calibration file of KITTI. YAML
+    holds `translation: [x, y, z]` (m) with `rotation: [x, y, z, w]` (unit quaternion), or the
+    parameters of a node with `T_camera_lidar`. JSON is calib.json of
+    direct_visual_lidar_calibration.
     """
     path = Path(path)
     if path.suffix in _YAML:
         T = _pose_from_yaml(path)
+    elif path.suffix == '.json':
+        T = vlcal_calibration.read_extrinsics(path)
+    elif kitti_calibration.is_kitti(path):
+        T = kitti_calibration.read_extrinsics(path, kitti_camera)
     else:
         T = np.eye(4)
         rows = _numbers(path, {16: (4, 4), 12: (3, 4)})
@@ -148,6 +180,11 @@ def _is_matrix(value: object) -> bool:
 
 def _pose_from_yaml(path: Path) -> np.ndarray:
     content = _load_yaml(path)
+    numbers = list(_parameters(content, 'T_camera_lidar'))
+    if len(numbers) > 1:
+        raise ValueError(f'{path}: has T_camera_lidar of {len(numbers)} nodes, expected one')
+    if numbers:
+        return _pose_from_numbers(numbers[0], path)
     unknown = content.keys() - _KEYS_OF_POSE
     if unknown:
         raise ValueError(
@@ -160,3 +197,26 @@ def _pose_from_yaml(path: Path) -> np.ndarray:
         raise ValueError(f'{path}: rotation: expected a unit quaternion, got one of norm {norm:g}')
     translation = _vector(content, 'translation', 3, path)
     return transform(rotation_from_quaternion(rotation), translation)
+
+
+def _parameters(content: object, name: str) -> Iterator[object]:
+    """The values of a parameter of that name, of the nodes in a ROS parameter file."""
+    if not isinstance(content, dict):
+        return
+    for key, value in content.items():
+        if key == 'ros__parameters' and isinstance(value, dict) and name in value:
+            yield value[name]
+        else:
+            yield from _parameters(value, name)
+
+
+def _pose_from_numbers(numbers: object, path: Path) -> np.ndarray:
+    """T (4, 4) of the 7 or 16 numbers of the parameter T_camera_lidar."""
+    size = 16 if np.size(numbers) == 16 else 7
+    values = _vector({'T_camera_lidar': numbers}, 'T_camera_lidar', size, path)
+    if size == 16:
+        return values.reshape(4, 4)
+    try:
+        return transform(rotation_from_quaternion(values[3:]), values[:3])
+    except ValueError as error:
+        raise ValueError(f'{path}: T_camera_lidar: {error}') from error

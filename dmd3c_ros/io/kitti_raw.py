@@ -14,12 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.transforms import transform
-
 from .images import read_rgb
+from .kitti_calibration import (
+    CAM_TO_CAM,
+    CAMERAS,
+    VELO_TO_CAM,
+    read_rigid_transform,
+    rectified_camera,
+)
 
-CAMERAS = ('image_00', 'image_01', 'image_02', 'image_03')
 SWEEP_FIELDS = ('x', 'y', 'z', 'reflectance')
 """The float32 numbers of a point in a sweep's file."""
 _NAMED_AT_MOST = 10
@@ -67,8 +70,8 @@ class KittiDrive:
         self._images, self._sweeps = images, sweeps
         self._image_stamps = read_stamps(self.path / camera / 'timestamps.txt', images)
         self._sweep_stamps = read_stamps(self.path / 'velodyne_points' / 'timestamps.txt', sweeps)
-        of_the_rig = rectified_camera(self.calibration('calib_cam_to_cam.txt'), camera)
-        T_camera0_lidar = read_rigid_transform(self.calibration('calib_velo_to_cam.txt'))
+        of_the_rig = rectified_camera(self.calibration(CAM_TO_CAM), camera)
+        T_camera0_lidar = read_rigid_transform(self.calibration(VELO_TO_CAM))
         self.camera = of_the_rig.rectified
         self.T_camera_lidar = of_the_rig.T_rectified @ T_camera0_lidar
 
@@ -210,44 +213,3 @@ def _numbers(names: list[str], path: Path) -> list[int]:
     if not all(name.isdigit() for name in names):
         raise ValueError(f'{path}: expected one line for each of {len(names)} files')
     return [int(name) for name in names]
-
-
-def _read_calibration(path: Path) -> dict[str, np.ndarray]:
-    """Entries `key: numbers` of a calibration file; others (the date) are passed over."""
-    entries = {}
-    for line in path.read_text(encoding='ascii').splitlines():
-        key, _, text = line.partition(':')
-        try:
-            entries[key.strip()] = np.array(text.split(), dtype=np.float64)
-        except ValueError:
-            continue
-    return entries
-
-
-def _entry(entries: dict[str, np.ndarray], key: str, shape: tuple[int, ...], path: Path):
-    numbers = entries.get(key)
-    if numbers is None or numbers.size != np.prod(shape):
-        got = 'no such entry' if numbers is None else f'{numbers.size}'
-        raise ValueError(f'{path}: expected {np.prod(shape)} numbers for {key}, got {got}')
-    return numbers.reshape(shape)
-
-
-def rectified_camera(path: Path, camera: str) -> Camera:
-    """The camera ('image_02', ...) of a calib_cam_to_cam.txt, in camera 0's optical frame.
-
-    Raises ValueError naming what the file lacks.
-    """
-    entries = _read_calibration(path)
-    number = camera[-2:]
-    width, height = _entry(entries, f'S_rect_{number}', (2,), path).astype(int)
-    P = _entry(entries, f'P_rect_{number}', (3, 4), path)
-    # One rotation rectifies the whole rig: R_rect_00 turns camera 0, and every P_rect_0X
-    # starts from camera 0's rectified frame.
-    R = _entry(entries, 'R_rect_00', (3, 3), path)
-    return Camera.from_matrices(P, int(width), int(height), R)
-
-
-def read_rigid_transform(path: Path) -> np.ndarray:
-    """The transform (4, 4), m, of a calib_A_to_B.txt: T_B_A."""
-    entries = _read_calibration(path)
-    return transform(_entry(entries, 'R', (3, 3), path), _entry(entries, 'T', (3,), path))
