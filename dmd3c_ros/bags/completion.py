@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dmd3c_ros.pipeline.outputs import OUTPUTS
 
 from .frames import FrameSource
-from .records import BagError
+from .records import BagError, Topic
 from .writer import BagWriter
 
 # Raw images are no use with depth of the rectified one.
@@ -28,39 +28,50 @@ def output_names(prefix: str, outputs: Sequence[str]) -> dict[str, str]:
 
 
 def complete_bag(
-    source: FrameSource,
+    sources: Mapping[str, FrameSource],
     out: Path,
     *,
     storage: str,
-    prefix: str = '',
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
     only_new: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Complete every set of a bag into the bag folder `out`, which appears when it is whole.
 
-    only_new: write the new topics alone; otherwise everything else is copied byte by byte.
-    advance: told the number of records read. What became of the frames is in source.report.
-    Raises BagError where `out` exists, a topic would be there twice, or no frame was completed.
+    sources: one, or several cameras, of the same bag, by the namespace of their outputs; the bag
+    is read once. only_new: write the new topics alone; otherwise everything else is copied byte by
+    byte. advance: told the number of records read. What became of the frames is in each source's
+    report. Raises BagError where `out` exists, a topic would be there twice, or no frame was
+    completed.
     """
-    bag, names = source.bag, output_names(prefix, outputs)
-    taken = sorted({topic.name for topic in bag.topics} & set(names.values()))
+    bag = next(iter(sources.values())).bag
+    names = {prefix: output_names(prefix, outputs) for prefix in sources}
+    new = [topic for of_source in names.values() for topic in of_source.values()]
+    taken = sorted({topic.name for topic in bag.topics} & set(new))
     if taken and not only_new:
         raise BagError(
             f'{bag.path} has {", ".join(taken)} already; choose another --prefix or --only-new'
         )
-    topics = [topic for topic in source.inputs if topic is not None] if only_new else None
+    topics = input_topics(sources.values()) if only_new else None
     with BagWriter(out, storage) as writer:
-        for name, topic in names.items():
-            writer.add_topic(topic, OUTPUTS[name].type)
+        for of_source in names.values():
+            for name, topic in of_source.items():
+                writer.add_topic(topic, OUTPUTS[name].type)
         for record in bag.records(topics):
             if not only_new:
                 writer.copy(record, bag.typestore)
-            frame = source.take(record)
-            if frame is not None:
-                for name, topic in names.items():
-                    message = OUTPUTS[name].make(frame, source.settings)
-                    writer.write(topic, OUTPUTS[name].type, record.time_ns, message)
+            for prefix, source in sources.items():
+                frame = source.take(record)
+                if frame is not None:
+                    for name, topic in names[prefix].items():
+                        message = OUTPUTS[name].make(frame, source.settings)
+                        writer.write(topic, OUTPUTS[name].type, record.time_ns, message)
             advance(1)
-        if not source.report.completed:
+        if not any(source.report.completed for source in sources.values()):
             raise BagError(f'{bag.path}: no frame could be completed')
+
+
+def input_topics(sources: Iterable[FrameSource]) -> list[Topic]:
+    """The topics that sources read, each once."""
+    topics = [topic for source in sources for topic in source.inputs if topic is not None]
+    return list({topic.key: topic for topic in topics}.values())

@@ -45,12 +45,15 @@ _PERIOD, _COUNT = re.compile(r'\d+\.\d+ s'), re.compile(r'none of \d+')
 class Rig:
     """Where calibration comes from that the bag lacks, or has wrong.
 
-    camera_file: ROS camera calibration (YAML), K (3x3) or P (3x4) as text, instead of CameraInfo.
-    extrinsics_file: T_camera_lidar as text (4x4) or YAML, instead of the bag's transforms.
+    camera_file: instead of CameraInfo, any file that `read_camera` reads.
+    extrinsics_file: T_camera_lidar instead of the bag's transforms, any that `read_extrinsics`
+        reads.
+    calibration_camera: which camera of a calibration file of KITTI.
     """
 
     camera_file: Path | None = None
     extrinsics_file: Path | None = None
+    calibration_camera: str = 'image_02'
 
 
 @dataclass
@@ -59,6 +62,7 @@ class FrameSource:
 
     Frames that cannot be used are counted in `report` under their reason, and left out. What
     the completer raises where memory runs out at the first frame already is passed on.
+    transforms: those of the bag, where several sources share them.
     """
 
     bag: Bag
@@ -68,6 +72,7 @@ class FrameSource:
     hidden_points: HiddenPointFilter = field(default_factory=HiddenPointFilter)
     rig: Rig = field(default_factory=Rig)
     motion: MotionSettings = field(default_factory=MotionSettings)
+    transforms: RecordedTransforms | None = None
 
     def __post_init__(self) -> None:
         image, info, points = self.inputs
@@ -85,12 +90,16 @@ class FrameSource:
         self._info: CameraInfo | None = None
         # All transforms are there already: none is worth waiting for.
         self.motion = replace(self.motion, transform_timeout=0.0)
-        self._aligner = _RecordedSweeps(self.motion, self.bag)
+        self._aligner = _RecordedSweeps(
+            self.motion, self.transforms or RecordedTransforms(self.bag)
+        )
         rectifier = ImageRectifier(self.settings.rectify, self.inputs.image.name)
         self._pipeline = FramePipeline(rectifier, self._aligner)
         self._T_camera_lidar: np.ndarray | None = None
         if self.rig.extrinsics_file is not None:
-            self._T_camera_lidar = read_extrinsics(self.rig.extrinsics_file)
+            self._T_camera_lidar = read_extrinsics(
+                self.rig.extrinsics_file, self.rig.calibration_camera
+            )
 
     @property
     def T_camera_lidar(self) -> np.ndarray | None:
@@ -196,7 +205,7 @@ class FrameSource:
         if self._info is None or (self._info.height, self._info.width) != (height, width):
             path = self.rig.camera_file
             try:
-                camera = read_camera(path, width, height)
+                camera = read_camera(path, width, height, self.rig.calibration_camera)
                 distortion = read_distortion(path) if self.settings.rectify else None
             except ValueError as error:
                 raise MessageError(str(error)) from error
@@ -215,19 +224,33 @@ class FrameSource:
         return record.stamp_ns + late * self.motion.lidar_offset_ns
 
 
-class _RecordedSweeps(SweepAligner):
-    """Sweeps of a bag; its /tf is read only where something depends on it.
+class RecordedTransforms(TransformBuffer):
+    """The transforms of a bag; /tf is read only where something depends on it.
 
     That takes a second pass over the whole recording.
     """
 
-    def __init__(self, motion: MotionSettings, bag: Bag) -> None:
-        self._bag, self._recorded = bag, TransformBuffer(history_s=None)
-        super().__init__(motion, self._recorded)
-        add_recorded(self._recorded, bag, fixed=True)
-        self._complete = False
+    def __init__(self, bag: Bag) -> None:
+        super().__init__(history_s=None)
+        self._bag = bag
+        self.is_complete = False
+        add_recorded(self, bag, fixed=True)
+
+    def read_moving(self) -> None:
+        """Read /tf too, once."""
+        if not self.is_complete:
+            self.is_complete = True
+            add_recorded(self, self._bag, fixed=False)
+
+
+class _RecordedSweeps(SweepAligner):
+    """Sweeps of a bag."""
+
+    def __init__(self, motion: MotionSettings, transforms: RecordedTransforms) -> None:
+        self._recorded = transforms
+        super().__init__(motion, transforms)
         if motion.fixed_frame:
-            self._read_moving()
+            transforms.read_moving()
 
     def locate(
         self, cloud: Any, camera_frame: str, image_ns: int, T_camera_lidar: np.ndarray | None
@@ -236,14 +259,10 @@ class _RecordedSweeps(SweepAligner):
         try:
             return super().locate(cloud, camera_frame, image_ns, T_camera_lidar)
         except TransformError:
-            if self._complete:
+            if self._recorded.is_complete:
                 raise
-        self._read_moving()
+        self._recorded.read_moving()
         return super().locate(cloud, camera_frame, image_ns, T_camera_lidar)
-
-    def _read_moving(self) -> None:
-        self._complete = True
-        add_recorded(self._recorded, self._bag, fixed=False)
 
 
 def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:
@@ -260,11 +279,10 @@ def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:
             _log.warning('%s', error)
 
 
-def read_transforms(bag: Bag) -> TransformBuffer:
+def read_transforms(bag: Bag) -> RecordedTransforms:
     """All transforms of a bag."""
-    transforms = TransformBuffer(history_s=None)
-    for fixed in (True, False):
-        add_recorded(transforms, bag, fixed=fixed)
+    transforms = RecordedTransforms(bag)
+    transforms.read_moving()
     return transforms
 
 

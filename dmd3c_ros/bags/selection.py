@@ -67,12 +67,61 @@ def find_camera(
     return image_topic, info_topic
 
 
+def find_cameras(
+    bag: Bag, *, points: str = '', leave: Collection[str] = ()
+) -> tuple[dict[str, InputTopics], list[str]]:
+    """Every camera with its CameraInfo and the LiDAR that they share, by namespace, in order.
+
+    A camera is an image topic with a CameraInfo beside it; of several images in a namespace the
+    best counts. Its namespace is that of the image, or, where two cameras share it, the image's
+    own name. Also returns the image topics of the namespaces that have no CameraInfo. Raises
+    BagError as `find_inputs`, and where there is no camera.
+    """
+    points_topic = bag.topic(points) if points else _only(bag, (CLOUD,), '--points', leave)
+    _expect(points_topic, CLOUD)
+    infos = {topic.name: topic for topic in bag.of_type(INFO) if topic.name not in leave}
+    groups: dict[str, list[Topic]] = {}
+    for topic in bag.of_type(IMAGE, COMPRESSED):
+        depth = topic.name.endswith('compressedDepth') or not _shows_color(bag, topic)
+        if topic.name not in leave and not depth:
+            groups.setdefault(info_name(topic.name), []).append(topic)
+    cameras, alone = {}, []
+    for name, topics in groups.items():
+        if name not in infos:
+            alone += [topic.name for topic in topics]
+            continue
+        best = min(map(_rank_of_camera, topics))
+        chosen = [topic for topic in topics if _rank_of_camera(topic) == best]
+        for topic in chosen:
+            shared = len(chosen) > 1
+            namespace = _base(topic.name) if shared else PurePosixPath(name).parent
+            cameras[str(namespace)] = InputTopics(topic, infos[name], points_topic)
+    if not cameras:
+        raise BagError(
+            f'{bag.path}: expected images with a camera_info beside them, found none. '
+            f'{_listed(bag)}'
+        )
+    return dict(sorted(cameras.items())), alone
+
+
 def info_name(image: str) -> str:
     """Name of the CameraInfo that belongs to an image, by image_transport's convention."""
+    return str(_base(image).parent / 'camera_info')
+
+
+def _base(image: str) -> PurePosixPath:
+    """Name of an image topic without its transport."""
     path = PurePosixPath(image)
-    if path.name in ('compressed', 'compressedDepth', 'theora'):
-        path = path.parent
-    return str(path.parent / 'camera_info')
+    return path.parent if path.name in ('compressed', 'compressedDepth', 'theora') else path
+
+
+def _rank_of_camera(topic: Topic) -> tuple[int, bool]:
+    """As `_rank`, an image before its compressed copy."""
+    return _rank(topic), topic.type == COMPRESSED
+
+
+def _shows_color(bag: Bag, topic: Topic) -> bool:
+    return topic.type == COMPRESSED or _is_color(bag, topic)
 
 
 def _find_image(bag: Bag, leave: Collection[str]) -> Topic:
@@ -129,7 +178,7 @@ def _listed(bag: Bag) -> str:
 
 
 def _rank(topic: Topic) -> int:
-    name = PurePosixPath(topic.name).name
+    name = _base(topic.name).name
     return _PREFERRED.index(name) if name in _PREFERRED else len(_PREFERRED)
 
 

@@ -12,6 +12,7 @@ import typer
 from . import (
     bag,
     benchmark,
+    calib,
     check,
     complete,
     confidence,
@@ -50,6 +51,7 @@ app.command(name='check')(check.check)
 app.command(name='evaluate')(evaluate.evaluate)
 app.command(name='evaluate-mono')(mono.evaluate_mono)
 app.add_typer(bag.app, name='bag')
+app.add_typer(calib.app, name='calib')
 app.add_typer(export.app, name='export')
 app.add_typer(weights.app, name='weights')
 app.command(name='view')(view.view)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BAG, TOPICS, given, make_completer, part, with_options
+from .options import BAG, TOPICS, given, make_completer, part, with_options, with_out
 
 if TYPE_CHECKING:
     from dmd3c_ros.bags.frames import FrameSource
@@ -17,16 +17,33 @@ app = typer.Typer(
 )
 
 _OUTPUT = 'Output'
+_OF_ONE_CAMERA = {
+    'image': '--image',
+    'info': '--info',
+    'camera_file': '--camera-info',
+    'extrinsics_file': '--extrinsics',
+}
+_OUT = 'Folder of the bag to write; it must not exist.'
 
 BagPath = Annotated[
     Path, typer.Argument(help='ROS 2 bag (folder, .mcap or .db3) or ROS 1 bag (.bag).')
 ]
 
 
+@with_out(_OUT)
 @with_options(BAG)
 def complete_bag(
     bag: BagPath,
-    out: Annotated[Path, typer.Argument(help='Folder of the bag to write; it must not exist.')],
+    out: Path,
+    all_cameras: Annotated[
+        bool,
+        typer.Option(
+            '--all-cameras',
+            help='Complete every camera that has a camera_info beside its images, in one pass, '
+            'with its outputs in its own namespace.',
+            rich_help_panel='Inputs',
+        ),
+    ] = False,
     only_new: Annotated[
         bool,
         typer.Option(
@@ -37,8 +54,9 @@ def complete_bag(
         list[str] | None,
         typer.Option(
             '--output',
-            help="One of the node's topics to write; repeat it for more. By default the depth "
-            'image, its CameraInfo and the confidence; with --rectify the rectified image too.',
+            help="One of the node's topics to write; repeat it for more.",
+            show_default='depth image, its CameraInfo and the confidence; with --rectify the '
+            'rectified image too',
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -48,16 +66,24 @@ def complete_bag(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="mcap or sqlite3; else the input's, mcap for ROS 1.", rich_help_panel=_OUTPUT
+            show_default="the input's; mcap for ROS 1",
+            help='mcap or sqlite3.',
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     depth_encoding: Annotated[
         str | None,
-        typer.Option(help='32FC1 (m) or 16UC1 (mm).', rich_help_panel=_OUTPUT),
+        typer.Option(
+            show_default='32FC1', help='32FC1 (m) or 16UC1 (mm).', rich_help_panel=_OUTPUT
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help='Also write the pairing report here, as JSON.', rich_help_panel=_OUTPUT),
+        typer.Option(
+            show_default='none',
+            help='Also write the pairing report here, as JSON.',
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     *,
     options: dict,
@@ -67,6 +93,7 @@ def complete_bag(
         DEFAULT_OUTPUTS,
         RECTIFIED_OUTPUTS,
         complete_bag,
+        input_topics,
         output_names,
     )
     from dmd3c_ros.bags.reader import Bag
@@ -77,7 +104,7 @@ def complete_bag(
     rectified = RECTIFIED_OUTPUTS if options.get('rectify') else ()
     outputs = tuple(output) if output else DEFAULT_OUTPUTS + rectified
     options |= given(depth_encoding=depth_encoding)
-    source = None
+    sources: dict[str, FrameSource] = {}
     try:
         leave = output_names(prefix, outputs).values()
         if out.exists():
@@ -85,14 +112,17 @@ def complete_bag(
         if report is not None:
             check_file(report)
         with Bag(bag) as recording:
-            source = open_source(recording, options, leave=leave)
+            if all_cameras:
+                sources |= open_cameras(recording, options, prefix)
+            else:
+                sources[prefix] = open_source(recording, options, leave=leave)
+            read = input_topics(sources.values()) if only_new else recording.topics
             with progress_bar() as progress:
-                task = progress.add_task('messages', total=_total(source, only_new=only_new))
+                task = progress.add_task('messages', total=sum(topic.count for topic in read))
                 complete_bag(
-                    source,
+                    sources,
                     out,
                     storage=storage or {'sqlite3': 'sqlite3'}.get(recording.format, 'mcap'),
-                    prefix=prefix,
                     outputs=outputs,
                     only_new=only_new,
                     advance=lambda count: progress.advance(task, count),
@@ -100,12 +130,24 @@ def complete_bag(
             if recording.damage:
                 say(f'{bag} is damaged ({recording.damage}): completed what can be read')
     except (OSError, ValueError) as error:
-        if source is not None:
-            say(source.report.to_text())
+        _say_reports(sources, all_cameras)
         raise fail(error) from error
-    say(source.report.to_text())
+    _say_reports(sources, all_cameras)
     if report is not None:
-        write_numbers(report, source.report.to_dict())
+        numbers = {name: source.report.to_dict() for name, source in sources.items()}
+        write_numbers(report, numbers if all_cameras else numbers[prefix])
+    empty = [name for name, source in sources.items() if not source.report.completed]
+    if empty:
+        raise fail(f'no frame of {", ".join(empty)} could be completed; see its report above')
+
+
+def _say_reports(sources: 'Mapping[str, FrameSource]', named: bool) -> None:
+    from .console import say
+
+    for namespace, source in sources.items():
+        if named:
+            say(f'{namespace} ({source.inputs.image.name}):')
+        say(source.report.to_text())
 
 
 @app.command()
@@ -124,9 +166,10 @@ def info(bag: BagPath) -> None:
 
 
 @app.command()
+@with_out(_OUT)
 def from_kitti(
     drive: Annotated[Path, typer.Argument(help='Folder of a KITTI raw drive (..._sync).')],
-    out: Annotated[Path, typer.Argument(help='Folder of the bag to write; it must not exist.')],
+    out: Path,
     camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',
     storage: Annotated[str, typer.Option(help='mcap or sqlite3.')] = 'mcap',
     point_time: Annotated[
@@ -179,6 +222,36 @@ def open_source(
     return FrameSource(recording, inputs, completer, settings, rig=rig, motion=motion)
 
 
-def _total(source: 'FrameSource', *, only_new: bool) -> int:
-    topics = [t for t in source.inputs if t is not None] if only_new else source.bag.topics
-    return sum(topic.count for topic in topics)
+def open_cameras(
+    recording: 'Bag', options: Mapping[str, Any], prefix: str
+) -> 'dict[str, FrameSource]':
+    """As `open_source`, of every camera in a bag, by the namespaces of their outputs.
+
+    One model and the bag's transforms serve all. Outputs of an earlier run are no inputs.
+    """
+    from dmd3c_ros.bags.frames import FrameSource, RecordedTransforms
+    from dmd3c_ros.bags.selection import find_cameras
+    from dmd3c_ros.pipeline.outputs import OUTPUTS
+    from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
+
+    from .console import say
+
+    for name in _OF_ONE_CAMERA:
+        if name in options:
+            option = {'camera_file': 'camera-info', 'extrinsics_file': 'extrinsics'}.get(
+                name, name
+            )
+            raise ValueError(f'--all-cameras: --{option} is for one camera')
+    settings = NodeSettings(**part(options, NodeSettings))
+    motion = MotionSettings(**part(options, MotionSettings))
+    leave = [t.name for t in recording.topics if t.name.endswith(tuple(f'/{o}' for o in OUTPUTS))]
+    cameras, alone = find_cameras(recording, points=options.get('points', ''), leave=leave)
+    if alone:
+        say(f'left out, without a camera_info beside them: {", ".join(alone)}')
+    completer, transforms = make_completer(options), RecordedTransforms(recording)
+    return {
+        f'/{prefix.strip("/")}{namespace}'.replace('//', '/').rstrip('/'): FrameSource(
+            recording, inputs, completer, settings, motion=motion, transforms=transforms
+        )
+        for namespace, inputs in cameras.items()
+    }

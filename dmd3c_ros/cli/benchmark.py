@@ -21,30 +21,41 @@ def benchmark(
     model: Annotated[
         list[str] | None,
         typer.Option(
+            show_default='light',
             help='NAME or NAME=CHECKPOINT; may be repeated; all: every network. Without weights '
-            'random ones are used.'
+            'random ones are used.',
         ),
     ] = None,
     size: Annotated[
-        list[str] | None, typer.Option(help='HEIGHTxWIDTH, pixels; may be repeated.')
+        list[str] | None,
+        typer.Option(show_default='352x1216', help='HEIGHTxWIDTH, pixels; may be repeated.'),
     ] = None,
     device: Annotated[
-        list[str] | None, typer.Option(help='auto, cpu, cuda or cuda:N; may be repeated.')
+        list[str] | None,
+        typer.Option(show_default='auto', help='auto, cpu, cuda or cuda:N; may be repeated.'),
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help='auto, float32, bfloat16 or float16; may be repeated.'),
+        typer.Option(
+            show_default='auto', help='auto, float32, bfloat16 or float16; may be repeated.'
+        ),
     ] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(help='eager, compile or onnx; may be repeated.')
+        list[str] | None,
+        typer.Option(show_default='eager', help='eager, compile or onnx; may be repeated.'),
     ] = None,
-    points: Annotated[float | None, typer.Option(help='Share of pixels with a depth.')] = None,
+    points: Annotated[
+        float | None, typer.Option(show_default='0.047', help='Share of pixels with a depth.')
+    ] = None,
     seconds: Annotated[
-        float | None, typer.Option(help='Measured time of the slowest case, s.')
+        float | None, typer.Option(show_default='5', help='Measured time of the slowest case, s.')
     ] = None,
-    turns: Annotated[int | None, typer.Option(help='Runs of every case, at the least.')] = None,
+    turns: Annotated[
+        int | None, typer.Option(show_default='5', help='Runs of every case, at the least.')
+    ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help='CPU threads; all cores when not given.')
+        int | None,
+        typer.Option(min=1, show_default='all cores', help='CPU threads.'),
     ] = None,
     nearest: Annotated[
         bool,
@@ -53,11 +64,14 @@ def benchmark(
     frames: Annotated[
         Path | None,
         typer.Option(
-            help='KITTI raw drive: also compare lower precisions with float32 on its frames.'
+            show_default='none',
+            help='KITTI raw drive: also compare lower precisions with float32 on its frames.',
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help='Frames to compare on.')] = 8,
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
 ) -> None:
     """Time completions side by side, from arrays to arrays, and print a table."""
     import torch

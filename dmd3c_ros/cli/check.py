@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BAG, COMPLETION, with_options
+from .options import BAG, COMPLETION, with_options, with_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,12 +57,11 @@ class _Recording:
     lidar_clock_offset_s: float = 0.0
 
 
+@with_out('Folder for overlay.png and report.json.')
 @with_options(_READING)
 def check(
     source: Annotated[Path, typer.Argument(help='Bag, or folder of a KITTI raw drive.')],
-    out: Annotated[
-        Path, typer.Option('--out', help='Folder for overlay.png and report.json.')
-    ] = Path('check'),
+    out: Path = Path('check'),
     *,
     options: dict,
 ) -> None:

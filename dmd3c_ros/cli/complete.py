@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import (
-    COMPLETION,
-    HIDDEN_POINTS,
+    CAMERA_FILES,
+    EXTRINSICS_FILES,
+    FRAMES,
+    AllPoints,
     DepthScale,
-    Out,
     Resume,
-    make_completer,
     with_options,
+    with_out,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dmd3c_ros.io.kitti_raw import KittiDrive
     from dmd3c_ros.pipeline.arrays import CompletionInputs
 
     from .batch import Job
+    from .frame_files import Paths
 
 app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
 
@@ -31,47 +35,94 @@ _FARTHEST = 1000.0
 _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
+_FILES = 'Files beside the depth'
+_OUT = 'Folder for the depth pictures; made if missing.'
+_CLOUDS = ('ply', 'pcd')
+
+Confidence = Annotated[
+    bool,
+    typer.Option(
+        '--confidence',
+        help='Also write OUT/confidence/NAME.png: 8 bits, 255 for 1.',
+        rich_help_panel=_FILES,
+    ),
+]
+Preview = Annotated[
+    bool,
+    typer.Option(
+        '--preview',
+        help='Also write OUT/preview/NAME.png: picture, points, depth and confidence in colours.',
+        rich_help_panel=_FILES,
+    ),
+]
+Cloud = Annotated[
+    str | None,
+    typer.Option(
+        '--cloud',
+        metavar='ply|pcd',
+        help='Also write the dense coloured clouds, OUT/cloud/NAME.ply or .pcd, without what is '
+        'unsure or hangs on an edge of depth.',
+        show_default='none',
+        rich_help_panel=_FILES,
+    ),
+]
+
+
 @app.command()
-@with_options(HIDDEN_POINTS | COMPLETION)
+@with_out(_OUT)
+@with_options(FRAMES)
 def kitti(
     drive: Annotated[Path, typer.Argument(help='Folder of a KITTI raw drive (..._sync).')],
-    out: Out,
+    out: Path,
     camera: Annotated[str, typer.Option(help='Camera folder of the drive.')] = 'image_02',
     resume: Resume = False,
     depth_scale: DepthScale = None,
+    confidence: Confidence = False,
+    preview: Preview = False,
+    cloud: Cloud = None,
+    all_points: AllPoints = False,
     *,
     options: dict,
 ) -> None:
     """Complete every frame of a KITTI raw drive into OUT/NAME.png (16-bit)."""
     from dmd3c_ros.io.kitti_raw import KittiDrive
 
-    from .batch import Job, complete_all
+    from .batch import Job, check_folders, complete_all
     from .console import fail
+    from .frame_files import FrameCompleter
 
     try:
         frames = KittiDrive(drive, camera)
+        jobs = [
+            Job(name, _paths(out, name, confidence, preview, cloud), _kitti_loader(frames, index))
+            for index, name in enumerate(frames.names)
+        ]
+        check_folders(jobs)
+        completer = FrameCompleter(options, depth_scale, all_points=all_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    jobs = [
-        Job(name, out / f'{name}.png', _kitti_loader(frames, index))
-        for index, name in enumerate(frames.names)
-    ]
-    complete_all(jobs, options, resume=resume, depth_scale=depth_scale)
+    complete_all(jobs, completer, resume=resume)
 
 
 @app.command()
-@with_options(HIDDEN_POINTS | COMPLETION)
+@with_out(_OUT)
+@with_options(FRAMES)
 def frames(
     images: Annotated[Path, typer.Option(help='Folder of rectified pictures.')],
     sparse: Annotated[
         Path, typer.Option(help='Folder of 16-bit sparse depth pictures (KITTI, x256).')
     ],
     intrinsics: Annotated[
-        Path, typer.Option(help='3x3 text file, or a folder with one for each picture.')
+        Path,
+        typer.Option(help='3x3 text file, or a folder with one for each picture, named like it.'),
     ],
-    out: Out,
+    out: Path,
     resume: Resume = False,
     depth_scale: DepthScale = None,
+    confidence: Confidence = False,
+    preview: Preview = False,
+    cloud: Cloud = None,
+    all_points: AllPoints = False,
     *,
     options: dict,
 ) -> None:
@@ -79,81 +130,130 @@ def frames(
 
     Files belong together by name; the names of KITTI's depth selection are understood.
     """
-    from .batch import complete_all
+    from .batch import check_folders, complete_all
     from .console import fail
+    from .frame_files import FrameCompleter
+
+    def paths(name: str) -> 'Paths':
+        return _paths(out, name, confidence, preview, cloud)
 
     try:
-        jobs, failures = _pair_files(images, sparse, intrinsics, out)
+        jobs, failures = _pair_files(images, sparse, intrinsics, paths)
+        check_folders(jobs)
+        completer = FrameCompleter(options, depth_scale, all_points=all_points)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    complete_all(jobs, options, resume=resume, depth_scale=depth_scale, failures=failures)
+    complete_all(jobs, completer, resume=resume, failures=failures)
 
 
 @app.command()
-@with_options(HIDDEN_POINTS | COMPLETION)
+@with_out('Depth picture to write (16-bit PNG).')
+@with_options(FRAMES)
 def one(
     image: Annotated[Path, typer.Argument(help='Rectified picture, or raw with --rectify.')],
-    points: Annotated[Path, typer.Argument(help='Cloud: .bin (KITTI), .pcd, .ply or .npy.')],
-    intrinsics: Annotated[
-        Path, typer.Option(help='K (3x3) or P (3x4) as text, or a ROS camera YAML file.')
+    points: Annotated[
+        Path, typer.Argument(help='Cloud: .bin (KITTI, nuScenes), .pcd, .ply or .npy.')
     ],
-    out: Annotated[Path, typer.Option(help='Depth picture to write (16-bit PNG).')],
+    out: Path,
+    intrinsics: Annotated[Path, typer.Option(help=f'{CAMERA_FILES}.')],
     extrinsics: Annotated[
         Path | None,
         typer.Option(
-            help='T_camera_lidar: 4x4 text, or YAML with translation (m) and rotation (x, y, z, '
-            "w). Without it the points must already be in the camera's optical frame."
+            help=f'T_camera_lidar: {EXTRINSICS_FILES}.',
+            show_default="the points are in the camera's optical frame",
         ),
     ] = None,
+    calibration_camera: Annotated[
+        str, typer.Option(help='Which camera of a KITTI calibration file.')
+    ] = 'image_02',
     rectify: Annotated[
         bool,
         typer.Option(
             '--rectify',
-            help='The picture is raw: undo the distortion of the camera YAML file. Depth belongs '
-            'to the rectified picture.',
+            help='The picture is raw: undo the distortion that the ROS YAML or calib.json file '
+            'describes. Depth belongs to the rectified picture.',
         ),
     ] = False,
     point_fields: Annotated[
         str | None,
         typer.Option(
             help='Names of the float32 numbers of a point in a .bin file, in their order, such '
-            "as x,y,z,intensity,time; else KITTI's or nuScenes'."
+            'as x,y,z,intensity,time.',
+            show_default="KITTI's or nuScenes'",
+        ),
+    ] = None,
+    depth_scale: DepthScale = None,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(
+            help='Also write the confidence here (.png; 8 bits, 255 for 1).',
+            show_default='none',
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            help='Also write a picture of picture, points, depth and confidence in colours here.',
+            show_default='none',
+            rich_help_panel=_FILES,
         ),
     ] = None,
     cloud: Annotated[
-        Path | None, typer.Option(help='Also write the dense coloured cloud here (.ply or .pcd).')
+        Path | None,
+        typer.Option(
+            help='Also write the dense coloured cloud here (.ply or .pcd), without what is unsure '
+            'or hangs on an edge of depth.',
+            show_default='none',
+            rich_help_panel=_FILES,
+        ),
     ] = None,
-    depth_scale: DepthScale = None,
+    all_points: AllPoints = False,
     *,
     options: dict,
 ) -> None:
     """Complete a single picture with a cloud file."""
     from dmd3c_ros.io.atomic import check_file, write_together
-    from dmd3c_ros.io.clouds import check_cloud_name, cloud_bytes
-    from dmd3c_ros.io.depth_png import KITTI_SCALE, depth_png_bytes
+    from dmd3c_ros.io.clouds import check_cloud_name
 
-    from .batch import complete_inputs
     from .console import fail, say
+    from .frame_files import FrameCompleter, Paths
 
     fields = None if point_fields is None else [name.strip() for name in point_fields.split(',')]
+    paths = Paths(out, confidence, preview, cloud)
     try:
         if cloud is not None:
             check_cloud_name(cloud)
-        inputs, camera = _load_one(image, points, fields, intrinsics, extrinsics, rectify)
-        for path in filter(None, (out, cloud)):
+        rig = intrinsics, extrinsics, calibration_camera
+        inputs, visible = _load_one(image, points, fields, *rig, rectify)
+        for path in paths.wanted():
             check_file(path)
-        completer = make_completer(options)
-        filtering = options.get('filter_hidden_points', 'auto')
-        depth = complete_inputs(completer, inputs, filtering).depth
-        scale = KITTI_SCALE if depth_scale is None else depth_scale
-        files = {out: depth_png_bytes(out, depth, scale)}
-        if cloud is not None:
-            known = depth > 0
-            files[cloud] = cloud_bytes(cloud, camera.backproject(depth)[known], inputs.rgb[known])
+        if len(set(paths.wanted())) < len(paths.wanted()):
+            raise ValueError(f'{out}: expected files of different names')
+        completer = FrameCompleter(options, depth_scale, all_points=all_points)
+        completion = completer.complete(inputs, visible)
+        files, count = completer.files(paths, inputs, completion)
         write_together(files)
     except (OSError, ValueError) as error:
         raise fail(error) from error
-    say(f'{out}: {(depth > 0).mean():.0%} of {depth.shape[1]}x{depth.shape[0]} pixels')
+    height, width = completion.depth.shape
+    say(f'{out}: {(completion.depth > 0).mean():.0%} of {width}x{height} pixels')
+    if cloud is not None:
+        say(f'{cloud}: {count}')
+
+
+def _paths(out: Path, name: str, confidence: bool, preview: bool, cloud: str | None) -> 'Paths':
+    """Where the files of a frame of many go."""
+    from .frame_files import Paths
+
+    if cloud is not None and cloud not in _CLOUDS:
+        raise ValueError(f'--cloud: expected {" or ".join(_CLOUDS)}, got {cloud!r}')
+    return Paths(
+        out / f'{name}.png',
+        out / 'confidence' / f'{name}.png' if confidence else None,
+        out / 'preview' / f'{name}.png' if preview else None,
+        out / 'cloud' / f'{name}.{cloud}' if cloud else None,
+    )
 
 
 def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], CompletionInputs]':
@@ -169,7 +269,7 @@ def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], CompletionIn
 
 
 def _pair_files(
-    images: Path, sparse: Path, intrinsics: Path, out: Path
+    images: Path, sparse: Path, intrinsics: Path, paths: 'Callable[[str], Paths]'
 ) -> 'tuple[list[Job], dict[str, str]]':
     """Jobs of the pictures that have all their files, and the reasons for the others."""
     from dmd3c_ros.io.calibration import read_intrinsics
@@ -189,10 +289,9 @@ def _pair_files(
         elif shared_K is None and key not in Ks:
             failures[image_files[key].name] = f'no intrinsics of this name in {intrinsics}'
         else:
-            output = out / f'{image_files[key].stem}.png'
             K = (Ks.get(key), shared_K)
             load = _frame_loader(image_files[key], depths[key], *K)
-            jobs.append(Job(image_files[key].name, output, load))
+            jobs.append(Job(image_files[key].name, paths(image_files[key].stem), load))
     return jobs, failures
 
 
@@ -236,9 +335,10 @@ def _load_one(
     fields: list[str] | None,
     intrinsics: Path,
     extrinsics: Path | None,
+    kitti_camera: str,
     rectify: bool,
-):
-    """Inputs of one completion, and the camera."""
+) -> 'tuple[CompletionInputs, np.ndarray | None]':
+    """Inputs of one completion, and which pixels of the picture show something; None for all."""
     import numpy as np
 
     from dmd3c_ros.core.distortion import Rectifier
@@ -248,14 +348,29 @@ def _load_one(
     from dmd3c_ros.io.images import read_rgb
     from dmd3c_ros.pipeline.arrays import CompletionInputs
 
-    rgb = read_rgb(image)
-    camera = read_camera(intrinsics, width=rgb.shape[1], height=rgb.shape[0])
+    from .console import say
+
+    rgb, visible = read_rgb(image), None
+    size = rgb.shape[1], rgb.shape[0]
+    camera = read_camera(intrinsics, *size, kitti_camera)
+    raw = rectify or intrinsics.suffix == '.json'
+    distortion = read_distortion(intrinsics) if raw else None
     if rectify:
-        distortion = read_distortion(intrinsics)
         if distortion is None:
-            raise ValueError(f'{intrinsics}: expected a ROS camera YAML file with --rectify')
-        rgb = Rectifier(distortion, camera)(rgb)
-    T_camera_lidar = np.eye(4) if extrinsics is None else read_extrinsics(extrinsics)
+            raise ValueError(
+                f'{intrinsics}: expected a lens with --rectify, in a ROS camera YAML file or a '
+                'calib.json'
+            )
+        rectifier = Rectifier(distortion, camera)
+        rgb, visible = rectifier(rgb), rectifier.visible
+    elif distortion is not None and distortion.distorted:
+        say(
+            f'{intrinsics} was made from raw pictures ({distortion.model}); taking {image} as '
+            'rectified; if it is raw too, add --rectify'
+        )
+    T_camera_lidar = np.eye(4)
+    if extrinsics is not None:
+        T_camera_lidar = read_extrinsics(extrinsics, kitti_camera)
     cloud = read_cloud(points, fields)
     _check_distances(points, cloud, T_camera_lidar)
     sparse = project_points(cloud, T_camera_lidar, camera)
@@ -265,7 +380,7 @@ def _load_one(
             f'{points}: {count or "no"} of {len(cloud)} points fall into the image; check the '
             'intrinsics and --extrinsics'
         )
-    return CompletionInputs(rgb, sparse, camera.K), camera
+    return CompletionInputs(rgb, sparse, camera.K), visible
 
 
 def _check_distances(path: Path, cloud, T_camera_lidar) -> None:

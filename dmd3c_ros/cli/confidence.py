@@ -10,17 +10,27 @@ from .options import COMPLETION, given, make_completer, with_options
 
 @with_options(COMPLETION)
 def benchmark_confidence(
-    scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
-    lidar: Annotated[
-        str | None, typer.Option(help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.')
+    scene: Annotated[
+        str | None, typer.Option(show_default='street', help='street or indoor.')
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help='Of each of four drives.')] = None,
+    lidar: Annotated[
+        str | None,
+        typer.Option(
+            show_default='hdl64e', help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.'
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, show_default='4', help='Of each of four drives.')
+    ] = None,
     far: Annotated[
-        float | None, typer.Option(help='Surfaces farther than this do not count, m.')
+        float | None,
+        typer.Option(show_default='80', help='Surfaces farther than this do not count, m.'),
     ] = None,
     *,
     options: dict,
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
 ) -> None:
     """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
     from dmd3c_ros.benchmarks.confidence import Drives, as_rows, measure

@@ -5,22 +5,37 @@ from typing import Annotated
 
 import typer
 
-from .options import NETWORK, given, with_options
+from .options import NETWORK, given, with_options, with_out
 
 
+@with_out('Folder for the results.')
 @with_options(NETWORK)
 def demo(
-    out: Annotated[Path, typer.Option('--out', help='Folder for the results.')] = Path('demo_out'),
+    out: Path = Path('demo_out'),
     kitti: Annotated[
-        Path | None, typer.Option(help='Replay this KITTI raw drive instead of the simulator.')
+        Path | None,
+        typer.Option(
+            show_default='a simulated drive',
+            help='Replay this KITTI raw drive instead of the simulator.',
+        ),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help='Frames to play.')] = None,
-    rate: Annotated[float | None, typer.Option(min=0.1, help='Frames a second.')] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help='Seed of the simulated scene.')] = None,
-    scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, show_default='60', help='Frames to play.')
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, show_default='10', help='Frames a second.')
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
+    ] = None,
+    scene: Annotated[
+        str | None, typer.Option(show_default='street', help='street or indoor.')
+    ] = None,
     lidar: Annotated[
         str | None,
-        typer.Option(help='hdl64e, vlp16, os1_128, solid_state or line_scan.'),
+        typer.Option(
+            show_default='hdl64e', help='hdl64e, vlp16, os1_128, solid_state or line_scan.'
+        ),
     ] = None,
     *,
     options: dict,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from .options import Device, Model, Precision, Weights, given, make_completer, memory_explained
+from .options import (
+    Device,
+    Model,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+    memory_explained,
+    with_out,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +32,7 @@ _TEST_SET = 'kitti-test'
 _SETS = 'folder'
 
 
+@with_out('Folder for the results.')
 @memory_explained()
 def evaluate(
     dataset: Annotated[
@@ -30,19 +40,20 @@ def evaluate(
         typer.Option(
             help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse; folder for sets '
             'SET/{image,sparse,truth}/NAME.png with K/NAME.txt, beside the classical methods and '
-            'a grey image; or rings for a KITTI raw drive or a folder of your own without truth.',
+            'a grey image; or rings, without truth, for a KITTI raw drive or your own folder of '
+            'image/NAME.png, sparse/NAME.png (16-bit, 256 a metre), and K.txt or '
+            'intrinsics/NAME.txt.',
             rich_help_panel=_DATA,
         ),
     ],
     root: Annotated[Path, typer.Option(help='Folder of the data set.', rich_help_panel=_DATA)],
-    out: Annotated[Path, typer.Option('--out', help='Folder for the results.')] = Path(
-        'evaluation'
-    ),
+    out: Path = Path('evaluation'),
     model: Model = None,
     weights: Weights = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(
+            show_default='none',
             help='One more model beside --model, as NAME or NAME=CHECKPOINT; may be repeated. The '
             'classical '
             'ones are interpolation, ip_basic and nearest.',
@@ -52,6 +63,7 @@ def evaluate(
     predictions: Annotated[
         list[Path] | None,
         typer.Option(
+            show_default='none',
             help='Score this folder of 16-bit pictures (x256) named like the frames; may be '
             'repeated.',
             rich_help_panel='Completion',
@@ -61,25 +73,42 @@ def evaluate(
     precision: Precision = None,
     submission: Annotated[
         Path | None,
-        typer.Option(help="Instead, write the anonymous test set's pictures here for KITTI."),
+        typer.Option(
+            show_default='none',
+            help="Instead, write the anonymous test set's pictures here for KITTI.",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help='Frames, spread over the data set.', rich_help_panel=_DATA),
+        typer.Option(
+            min=1,
+            show_default='all',
+            help='Frames, spread over the data set.',
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     points: Annotated[
         int | None,
-        typer.Option(min=1, help='Input points (nyu, scannet, void).', rich_help_panel=_DATA),
+        typer.Option(
+            min=1,
+            show_default='500 (nyu, scannet), 1500 (void)',
+            help='Input points (nyu, scannet, void).',
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     hide: Annotated[
         float | None,
         typer.Option(
+            show_default='every second ring',
             help='rings: hide this share of the points at random, not every second ring.',
             rich_help_panel=_DATA,
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help='Seed of random inputs.', rich_help_panel=_DATA)
+        int | None,
+        typer.Option(
+            min=0, show_default='0', help='Seed of random inputs.', rich_help_panel=_DATA
+        ),
     ] = None,
     allow_pickle: Annotated[
         bool,
@@ -92,6 +121,7 @@ def evaluate(
     lines: Annotated[
         str | None,
         typer.Option(
+            show_default='all',
             help='Numbers of LiDAR lines to evaluate with, such as 64,32,16,8.',
             rich_help_panel=_SCORE,
         ),
@@ -100,15 +130,26 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
+            show_default='all',
             help='Only so many rows from the bottom; 256 for the crop of BP-Net and DMD3C.',
             rich_help_panel=_SCORE,
         ),
     ] = None,
     min_depth: Annotated[
-        float | None, typer.Option(help='Least true depth, m.', rich_help_panel=_SCORE)
+        float | None,
+        typer.Option(
+            show_default="the data set's protocol",
+            help='Least true depth, m.',
+            rich_help_panel=_SCORE,
+        ),
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(help='Largest true depth, m.', rich_help_panel=_SCORE)
+        float | None,
+        typer.Option(
+            show_default="the data set's protocol",
+            help='Largest true depth, m.',
+            rich_help_panel=_SCORE,
+        ),
     ] = None,
     error_maps: Annotated[
         bool, typer.Option('--error-maps', help='Write an error map of every frame.')

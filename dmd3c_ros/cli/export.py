@@ -18,6 +18,7 @@ from .options import (
     make_completer,
     part,
     with_options,
+    with_out,
 )
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ app = typer.Typer(
 
 
 @app.command()
+@with_out('ONNX file to write.')
 def onnx(
-    out: Annotated[Path, typer.Argument(help='ONNX file to write.')],
+    out: Path,
     model: Model = None,
     weights: Weights = None,
 ) -> None:
@@ -60,17 +62,19 @@ def onnx(
 
 
 @app.command()
+@with_out('Folder to write; it must not exist.')
 @with_options(BAG)
 def tum(
     source: Annotated[
         Path, typer.Argument(help='Bag, or folder of a KITTI raw drive (..._sync).')
     ],
-    out: Annotated[Path, typer.Argument(help='Folder to write; it must not exist.')],
+    out: Path,
     depth_scale: Annotated[
         float | None,
         typer.Option(
             min=1.0,
-            help='Units of the depth pictures a metre: 5000 (default; up to 13.1 m, the only one '
+            show_default='5000',
+            help='Units of the depth pictures a metre: 5000 (up to 13.1 m, the only one '
             'that DROID-SLAM reads), 256 (up to 255 m).',
         ),
     ] = None,

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from .options import with_out
 
+
+@with_out('Folder to write to; made if missing.')
 def miniature(
     layout: Annotated[
         str,
@@ -14,7 +17,7 @@ def miniature(
             'sparse depth).'
         ),
     ],
-    out: Annotated[Path, typer.Argument(help='Folder to write to; made if missing.')],
+    out: Path,
     frames: Annotated[int, typer.Option(min=1, help='Frames to simulate.')] = 4,
     seed: Annotated[int, typer.Option(min=0, help='Seed of the simulated scene.')] = 0,
 ) -> None:

@@ -31,11 +31,20 @@ def evaluate_mono(
     size: Annotated[
         int, typer.Option(min=0, help="The image's shorter side for the network; 0: as it is.")
     ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help='Frames, spread over all.')] = None,
-    points: Annotated[int | None, typer.Option(min=1, help='Input points, for points.')] = None,
-    kind: Annotated[str | None, typer.Option(help='diode: indoors or outdoor.')] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, show_default='all', help='Frames, spread over all.')
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="the data set's", help='Input points, for points.'),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(show_default='both', help='diode: indoors or outdoor.')
+    ] = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
 ) -> None:
     """Score relative depth after alignment: AbsRel and delta 1, as the zero-shot tables do."""
     from dmd3c_ros.core.relative import RelativeDepth

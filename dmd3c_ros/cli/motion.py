@@ -8,18 +8,28 @@ import typer
 
 def benchmark_motion(
     lidar: Annotated[
-        str | None, typer.Option(help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.')
+        str | None,
+        typer.Option(
+            show_default='hdl64e', help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.'
+        ),
     ] = None,
     image_delay: Annotated[
         float | None,
-        typer.Option(help='From when the laser faces forward to the image, s.'),
+        typer.Option(
+            show_default='0.03', help='From when the laser faces forward to the image, s.'
+        ),
     ] = None,
     odometry_rate: Annotated[
-        float | None, typer.Option(min=1.0, help='Transforms of /tf a second, Hz.')
+        float | None,
+        typer.Option(min=1.0, show_default='50', help='Transforms of /tf a second, Hz.'),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help='Of street and noise.')] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default='0', help='Of street and noise.')
+    ] = None,
     sweeps: Annotated[int, typer.Option(help='Sweeps of each motion; 5 at the least.')] = 6,
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
 ) -> None:
     """How many pixels points of a moving rig miss, with and without each correction.
 

@@ -5,31 +5,62 @@ from typing import Annotated
 
 import typer
 
-from .options import Device, Precision, Weights, given, make_completer, memory_explained
+from .options import (
+    Device,
+    Precision,
+    Weights,
+    given,
+    make_completer,
+    memory_explained,
+    with_out,
+)
 
 
+@with_out('Folder for table, picture and trajectories.')
 @memory_explained()
 def odometry(
-    out: Annotated[
-        Path, typer.Option('--out', help='Folder for table, picture and trajectories.')
-    ] = Path('odometry_out'),
+    out: Path = Path('odometry_out'),
     kitti: Annotated[
-        Path | None, typer.Option(help='A KITTI raw drive instead of a simulated one.')
+        Path | None,
+        typer.Option(
+            show_default='a simulated drive', help='A KITTI raw drive instead of a simulated one.'
+        ),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=3, help='Frames to use, at most.')] = None,
-    scene: Annotated[str | None, typer.Option(help='street or indoor.')] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help='Seed of the simulated scene.')] = None,
-    lidar: Annotated[str | None, typer.Option(help='Scan pattern of the simulated LiDAR.')] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=3, show_default='40; all of a recorded drive', help='Frames to use, at most.'
+        ),
+    ] = None,
+    scene: Annotated[
+        str | None, typer.Option(show_default='street', help='street or indoor.')
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
+    ] = None,
+    lidar: Annotated[
+        str | None,
+        typer.Option(show_default='hdl64e', help='Scan pattern of the simulated LiDAR.'),
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help='What completes; several may be given. Default: nearest and light.'),
+        typer.Option(
+            show_default='nearest and light',
+            help='What completes; may be repeated.',
+        ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help='intensity, hybrid or point_to_plane.')
+        str | None,
+        typer.Option(show_default='intensity', help='intensity, hybrid or point_to_plane.'),
     ] = None,
-    max_depth: Annotated[float | None, typer.Option(help='Farther depth is not used, m.')] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(show_default='60', help='Farther depth is not used, m.')
+    ] = None,
     max_residual: Annotated[
-        float | None, typer.Option(help='Pixels whose depths differ by more do not count, m.')
+        float | None,
+        typer.Option(
+            show_default='0.3', help='Pixels whose depths differ by more do not count, m.'
+        ),
     ] = None,
     weights: Weights = None,
     device: Device = None,

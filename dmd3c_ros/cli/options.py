@@ -1,7 +1,7 @@
 """Options that several commands share.
 
-An option that is not given stays None and the core's own default counts: no default is written
-a second time here.
+An option that is not given stays None and the core's own default counts. What help shows as its
+default is a text beside it, because importing the core would make help slow; a test compares them.
 """
 
 import inspect
@@ -17,13 +17,18 @@ import typer
 if TYPE_CHECKING:
     from dmd3c_ros.core.completer import DepthCompleter
 
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _INPUTS, _PAIRING = 'Inputs', 'Pairing, as in the node'
 _MOTION, _COMPLETION = 'Motion, as in the node', 'Completion'
 
 
-def _option(panel: str, kind: type, help: str, *names: str, **more: Any) -> Any:
-    """Type of an option, None where it is not given; by default under its parameter's name."""
-    return Annotated[kind | None, typer.Option(*names, help=help, rich_help_panel=panel, **more)]
+def _option(panel: str, kind: type, help: str, *names: str, default: str = '', **more: Any) -> Any:
+    """Type of an option, None where it is not given; by default under its parameter's name.
+
+    default: what help shows; flags name the one of their two names that counts.
+    """
+    more |= {'rich_help_panel': panel, 'show_default': default or False}
+    return Annotated[kind | None, typer.Option(*names, help=help, **more)]
 
 
 def _filtering(drop: bool | None) -> str | None:
@@ -31,22 +36,47 @@ def _filtering(drop: bool | None) -> str | None:
     return None if drop is None else 'always' if drop else 'never'
 
 
-Model = _option(_COMPLETION, str, 'Network, such as light, or interpolation.')
-Weights = _option(_COMPLETION, str, "Checkpoint file; the model's own weights when not given.")
-Device = _option(_COMPLETION, str, 'auto, cpu, cuda or cuda:N.')
-Precision = _option(_COMPLETION, str, 'auto, float32, bfloat16 or float16.')
-Out = Annotated[
-    Path, typer.Option('--out', help='Folder for the depth pictures; made if missing.')
-]
+Model = _option(
+    _COMPLETION,
+    str,
+    'Network (light, bpnet, ...) or classical method (nearest, interpolation, ip_basic).',
+    default="the weights' own; light",
+)
+Weights = _option(
+    _COMPLETION,
+    str,
+    'Checkpoint file, or the name of one of `weights list`.',
+    default="the model's own",
+)
+Device = _option(_COMPLETION, str, 'auto, cpu, cuda or cuda:N.', default='auto')
+Precision = _option(_COMPLETION, str, 'auto, float32, bfloat16 or float16.', default='auto')
 Resume = Annotated[bool, typer.Option('--resume', help='Skip frames whose output exists.')]
 DepthScale = Annotated[
     float | None,
     typer.Option(
         '--depth-scale',
         min=1.0,
-        help='Output units a metre: 256 for KITTI (default), 5000 for TUM, 1000 for mm.',
+        help='Output units a metre: 256 for KITTI, 5000 for TUM, 1000 for mm.',
+        show_default='256',
     ),
 ]
+AllPoints = Annotated[
+    bool,
+    typer.Option(
+        '--all-points',
+        help='Keep in the cloud what is unsure (below --min-confidence; 0.3 where that is not '
+        'given) or hangs on an edge of depth.',
+    ),
+]
+
+CAMERA_FILES = (
+    'Camera calibration: ROS YAML, K or P as text, KITTI (calib_cam_to_cam.txt, calib.txt) or '
+    'calib.json of direct_visual_lidar_calibration'
+)
+EXTRINSICS_FILES = (
+    '4x4 text, YAML with translation (m) and rotation (x, y, z, w), the parameters of a node, '
+    'KITTI (calib_velo_to_cam.txt, calib.txt) or calib.json of direct_visual_lidar_calibration'
+)
 
 _THRIFTY = {
     'inference_scale': '--inference-scale 0.5 takes a quarter of it',
@@ -62,33 +92,47 @@ COMPLETION = {
         _COMPLETION,
         float,
         'Run the model at this share of the size, 0.1 to 1; depth has the full size.',
+        default='1',
     ),
     'adapt_scale': _option(
         _COMPLETION,
         bool,
         'Reduce images whose points lie farther apart than the model was trained for.',
         '--adapt-scale/--keep-scale',
+        default='adapt-scale',
     ),
     'preserve_lidar': _option(
         _COMPLETION,
         bool,
         'Keep measured depth exactly where it was measured.',
         '--preserve-lidar/--correct-lidar',
+        default='correct-lidar',
     ),
 }
 HIDDEN_POINTS = {
     'filter_hidden_points': _option(
         _COMPLETION,
         bool,
-        'Drop points that the camera cannot see; else only for the classical baselines.',
+        'Drop points that the camera cannot see, or keep them.',
         '--filter-hidden-points/--keep-hidden-points',
+        default='filter for classical methods, keep for networks',
         callback=_filtering,
     )
 }
+_MIN_CONFIDENCE = {
+    'min_confidence': _option(
+        _COMPLETION,
+        float,
+        'Depth less sure than this, 0 to 1, is written as unknown.',
+        default='0',
+    )
+}
+# What `complete` one, kitti and frames complete with.
+FRAMES = {**HIDDEN_POINTS, **_MIN_CONFIDENCE, **COMPLETION}
 TOPICS = {
-    'image': _option(_INPUTS, str, 'Image topic; else by type.'),
-    'info': _option(_INPUTS, str, 'CameraInfo topic; else beside the image.'),
-    'points': _option(_INPUTS, str, 'PointCloud2 topic; else by type.'),
+    'image': _option(_INPUTS, str, 'Image topic.', default='by type'),
+    'info': _option(_INPUTS, str, 'CameraInfo topic.', default='beside the image'),
+    'points': _option(_INPUTS, str, 'PointCloud2 topic.', default='by type'),
 }
 # What `complete bag` takes from and does with a bag.
 BAG = {
@@ -96,55 +140,109 @@ BAG = {
     'camera_file': _option(
         _INPUTS,
         Path,
-        'Camera calibration of ROS (YAML), or K or P as text, instead of CameraInfo.',
+        f'{CAMERA_FILES}, instead of CameraInfo.',
         '--camera-info',
+        default="the bag's",
     ),
     'extrinsics_file': _option(
         _INPUTS,
         Path,
-        'T_camera_lidar instead of /tf_static: 4x4 text, or YAML with translation (m) and '
-        'rotation (x, y, z, w).',
+        f'T_camera_lidar instead of TF: {EXTRINSICS_FILES}.',
         '--extrinsics',
+        default="the bag's TF",
+    ),
+    'calibration_camera': _option(
+        _INPUTS,
+        str,
+        'Which camera of a KITTI calibration file.',
+        default='image_02',
     ),
     'rectify': _option(
         _INPUTS,
         bool,
         'Images are raw: undo the distortion that CameraInfo, or the calibration file, describes.',
         '--rectify/--rectified',
+        default='rectified',
     ),
     'sync_slop': _option(
-        _PAIRING, float, 'Stamps of an image and its sweep differ by less than this, s.'
+        _PAIRING,
+        float,
+        'Stamps of an image and its sweep differ by less than this, s.',
+        default='0.05',
     ),
     'sync_queue_size': _option(
-        _PAIRING, int, 'Messages of each topic that wait for their partners.'
+        _PAIRING, int, 'Messages of each topic that wait for their partners.', default='10'
     ),
     'fixed_frame': _option(
         _MOTION,
         str,
         "Frame of TF that stands still, such as odom: sweeps are moved to the image's time.",
+        default='sweeps are not moved',
     ),
     'deskew': _option(
         _MOTION,
         bool,
         'Move every point from its own time, where the sweeps tell it (with --fixed-frame).',
         '--deskew/--keep-skew',
+        default='deskew',
     ),
     'point_time_field': _option(
-        _MOTION, str, 'Field with the time of each point; else by the usual names.'
+        _MOTION, str, 'Field with the time of each point.', default='by the usual names'
     ),
-    'point_time_unit': _option(_MOTION, str, 's, ms, us or ns; else by the values.'),
+    'point_time_unit': _option(
+        _MOTION, str, 'auto (by the values), s, ms, us or ns.', default='auto'
+    ),
     'lidar_clock_offset': _option(
-        _MOTION, float, "What is added to the LiDAR's stamps to get the camera's time, s."
+        _MOTION,
+        float,
+        "What is added to the LiDAR's stamps to get the camera's time, s.",
+        default='0',
     ),
     'accumulate_sweeps': _option(
-        _MOTION, int, 'Sweeps to lay over each other (with --fixed-frame).'
+        _MOTION, int, 'Sweeps to lay over each other (with --fixed-frame).', default='1'
     ),
-    **HIDDEN_POINTS,
-    'min_confidence': _option(
-        _COMPLETION, float, 'Depth less sure than this, 0 to 1, is written as unknown.'
-    ),
-    **COMPLETION,
+    **FRAMES,
 }
+
+
+def with_out(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take its output either way, `COMMAND ... OUT` or `COMMAND ... --out OUT`.
+
+    The command gets one of them as its parameter `out`, whose default counts where neither is
+    given; where it has none, one of them must be.
+    """
+
+    def extend(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        default = signature.parameters['out'].default
+
+        @wraps(command)
+        def run(out: Path | None, out_option: Path | None, **values: object) -> None:
+            if out is not None and out_option is not None:
+                raise typer.BadParameter(f'given twice: {out} and --out {out_option}')
+            chosen = out or out_option or default
+            if chosen is inspect.Parameter.empty:
+                raise typer.BadParameter('expected where to write: OUT or --out OUT')
+            command(out=chosen, **values)
+
+        required = default is inspect.Parameter.empty
+        shown = '[required]' if required else f'[default: {default}]'
+        argument = typer.Argument(metavar='OUT', help=f'{help} {shown}', show_default=False)
+        option = typer.Option('--out', metavar='OUT', help='OUT, by name.', show_default=False)
+        parameters = []
+        for parameter in signature.parameters.values():
+            if parameter.name == 'out':
+                for name, kind in (('out', argument), ('out_option', option)):
+                    annotation = Annotated[Path | None, kind]
+                    parameters.append(
+                        inspect.Parameter(name, _KEYWORD, default=None, annotation=annotation)
+                    )
+            else:
+                parameters.append(parameter.replace(kind=_KEYWORD))
+        run.__signature__ = inspect.Signature(parameters)
+        return run
+
+    return extend
 
 
 def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -161,14 +259,13 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
             with memory_explained(group):
                 command(options=options, **values)
 
-        kind = inspect.Parameter.KEYWORD_ONLY
         added = [
-            inspect.Parameter(name, kind, default=None, annotation=option)
+            inspect.Parameter(name, _KEYWORD, default=None, annotation=option)
             for name, option in group.items()
         ]
         parameters = []
         for parameter in inspect.signature(command).parameters.values():
-            one = [parameter.replace(kind=kind)]
+            one = [parameter.replace(kind=_KEYWORD)]
             parameters += added if parameter.name == 'options' else one
         # What Typer reads.
         run.__signature__ = inspect.Signature(parameters)

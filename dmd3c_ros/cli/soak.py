@@ -7,13 +7,20 @@ import typer
 
 
 def soak(
-    frames: Annotated[int | None, typer.Option(help='Good frames.')] = None,
-    seed: Annotated[int | None, typer.Option(help='Of the order of faults.')] = None,
-    model: Annotated[str | None, typer.Option(help='What completes.')] = None,
-    logs: Annotated[
-        Path | None, typer.Option(help="Folder for the node's log; else it is not kept.")
+    frames: Annotated[int | None, typer.Option(show_default='20000', help='Good frames.')] = None,
+    seed: Annotated[
+        int | None, typer.Option(show_default='0', help='Of the order of faults.')
     ] = None,
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    model: Annotated[
+        str | None, typer.Option(show_default='nearest', help='What completes.')
+    ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(show_default='not kept', help="Folder for the node's log."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
 ) -> None:
     """Run the node under garbage, clock jumps, restarts, bursts and slow subscribers.
 

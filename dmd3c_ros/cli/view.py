@@ -27,7 +27,11 @@ def view(
         ),
     ],
     save: Annotated[
-        Path | None, typer.Option(help='Write this file (.rrd) instead of opening the viewer.')
+        Path | None,
+        typer.Option(
+            show_default='opens the viewer',
+            help='Write this file (.rrd) instead of opening the viewer.',
+        ),
     ] = None,
     web: Annotated[
         bool,
@@ -39,9 +43,17 @@ def view(
     ] = 9090,
     drive: Annotated[
         Path | None,
-        typer.Option(help='KITTI raw drive that complete kitti completed, for its pictures.'),
+        typer.Option(
+            show_default='none',
+            help='KITTI raw drive that complete kitti completed, for its pictures.',
+        ),
     ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help='Frames to show, at most.')] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default='all; 40 of a simulated drive', help='Frames to show, at most.'
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help='Seed of a simulated drive.')] = 0,
     min_confidence: Annotated[
         float, typer.Option(min=0.0, max=1.0, help='Points less sure are left out of the cloud.')

@@ -14,7 +14,10 @@ app = typer.Typer(help='Checkpoints of the networks.', no_args_is_help=True)
 
 Folder = Annotated[
     Path | None,
-    typer.Option(help='Folder to keep them in, instead of ~/.cache/dmd3c_ros/weights.'),
+    typer.Option(
+        show_default='~/.cache/dmd3c_ros/weights',
+        help='Folder to keep them in.',
+    ),
 ]
 
 
