@@ -25,6 +25,15 @@ def kitti_drive() -> Path:
     return drive
 
 
+@pytest.fixture(autouse=True)
+def no_conversion(monkeypatch) -> None:
+    """PyTorch runs the networks: converting each takes seconds, and has tests of its own.
+
+    Nodes in processes of their own run as they do everywhere.
+    """
+    monkeypatch.setattr('dmd3c_ros.core.openvino_runner.is_installed', lambda: False)
+
+
 @pytest.fixture
 def wide_terminal(monkeypatch) -> None:
     """Messages are searched for names and numbers, which a narrow terminal would break."""

@@ -41,6 +41,7 @@ def isolate(folder: Path) -> None:
     os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['ROS_LOG_DIR'] = str(folder)
+    os.environ['XDG_CACHE_HOME'] = str(folder / 'cache')
     # Humble checks the types of message fields; later distributions do on demand.
     os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):

@@ -14,7 +14,8 @@ from light_weights import save_light
 from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
-from dmd3c_ros.core import networks, runners
+from dmd3c_ros.core import networks, openvino_runner, runners
+from dmd3c_ros.core.cache import cache_folder
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
@@ -124,8 +125,28 @@ def test_the_onnx_back_end_exports_each_network_once(
     assert len(set(written)) == 2
 
 
-def test_openvino_takes_any_size_and_agrees(weights: Path) -> None:
+@pytest.fixture(scope='module')
+def converted(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """A cache with the network as OpenVINO takes it; converted once, for it takes a while."""
     pytest.importorskip('openvino')
+    folder = tmp_path_factory.mktemp('converted')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(folder))
+        DepthCompleter(CompleterConfig(weights=str(weights), backend='openvino'))
+    return folder
+
+
+@pytest.fixture
+def openvino(converted: Path, monkeypatch) -> Path:
+    """Folder of the converted network, in a cache that the test may write to."""
+    kept = cache_folder() / 'openvino'
+    shutil.copytree(converted / 'dmd3c_ros' / 'openvino', kept)
+    monkeypatch.setattr(openvino_runner, 'is_installed', lambda: True)
+    return kept
+
+
+def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monkeypatch) -> None:
+    monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
     config = CompleterConfig(weights=str(weights), backend='openvino')
     completer = DepthCompleter(config)
     assert (completer.backend, completer.device, completer.precision) == (
@@ -140,10 +161,104 @@ def test_openvino_takes_any_size_and_agrees(weights: Path) -> None:
     # What a frame got stays its own when the next one comes.
     again = completer.complete(*scene(64, 64), K)
     np.testing.assert_array_equal(again.depth, found[-1].depth)
-    with pytest.raises(ValueError, match='precision: expected float32 with the openvino'):
-        DepthCompleter(replace(config, precision='bfloat16'))
+    for precision in ('bfloat16', 'float16'):
+        with pytest.raises(ValueError, match='precision: expected float32 with openvino on this'):
+            DepthCompleter(replace(config, precision=precision))
     with pytest.raises(ValueError, match='device: expected cpu with openvino, got cuda'):
         DepthCompleter(replace(config, device='cuda'))
+
+
+def test_openvino_is_the_default_on_a_cpu_and_converts_once(
+    openvino: Path, weights: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(openvino_runner, '_converted', lambda *_: pytest.fail('converted again'))
+    config = CompleterConfig(weights=str(weights), device='cpu', threads=1)
+    completer = DepthCompleter(config)
+    assert completer.backend == 'openvino'
+    compiled = completer._runner._request.get_compiled_model()
+    assert compiled.get_property('INFERENCE_NUM_THREADS') == 1
+    assert not compiled.get_property('ENABLE_CPU_PINNING')
+    # One of many that somebody trains: the cache would fill with them.
+    network = networks.build('light')
+    made = DepthCompleter(CompleterConfig(model='light', device='cpu'), network)
+    assert made.backend == 'eager'
+
+
+def test_a_converted_network_that_does_not_load_is_made_anew(
+    openvino: Path, weights: Path, caplog
+) -> None:
+    (path,) = openvino.glob('*.xml')
+    path.write_text('<net')
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    assert completer.backend == 'openvino'
+    assert 'does not load and is made anew' in caplog.text
+    assert path.stat().st_size > 1000
+    assert sorted(p.suffix for p in openvino.iterdir()) == ['.bin', '.xml']
+
+
+@pytest.mark.parametrize(
+    ('difference', 'precision'), [(0.01, 'bfloat16'), (0.5, 'float32')], ids=['near', 'far off']
+)
+def test_bfloat16_is_taken_where_the_processor_has_it_and_results_stay_near(
+    openvino: Path, weights: Path, difference: float, precision: str, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: True)
+    monkeypatch.setattr(openvino_runner, 'export_difference', lambda *_: difference)
+    config = CompleterConfig(weights=str(weights), device='cpu')
+    completer = DepthCompleter(config)
+    assert (completer.backend, completer.precision) == ('openvino', precision)
+    assert ('is run in float32' in caplog.text) is (precision == 'float32')
+    assert np.isfinite(completer.complete(*scene(64, 64), K).depth).all()
+    assert DepthCompleter(replace(config, precision='float32')).precision == 'float32'
+
+
+@pytest.mark.parametrize(
+    ('fault', 'line'),
+    [
+        ({'is_installed': lambda: False}, 'OpenVINO, quicker on a CPU, is not installed'),
+        ({'CONVERTIBLE': ()}, 'openvino: expected one of'),
+        ({'export_difference': lambda *_: 0.1}, r'differs from PyTorch by 0.1 of the depth'),
+    ],
+    ids=['not installed', 'of no such network', 'wrong'],
+)
+def test_pytorch_runs_what_openvino_cannot_and_the_log_says_why(
+    openvino: Path, weights: Path, fault: dict, line: str, monkeypatch, caplog
+) -> None:
+    shutil.rmtree(openvino)
+    for name, value in fault.items():
+        monkeypatch.setattr(openvino_runner, name, value)
+    with caplog.at_level('INFO'):
+        completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    assert completer.backend == 'eager'
+    assert [r.getMessage() for r in caplog.records if line in r.getMessage()]
+    assert not list(openvino.glob('*.xml'))
+
+
+def test_what_is_kept_goes_with_the_code_of_the_networks(
+    weights: Path, tmp_path: Path, monkeypatch
+) -> None:
+    network = networks.build('light').eval()
+    for folder in ('networks', 'ops'):
+        shutil.copytree(runners._HERE / folder, tmp_path / folder)
+    before = runners.fingerprint(network)
+    monkeypatch.setattr(runners, '_HERE', tmp_path)
+    assert runners.fingerprint(network) == before
+    with (tmp_path / 'ops' / '__init__.py').open('a') as shared:
+        shared.write('# changed')
+    assert runners.fingerprint(network) != before
+
+
+def test_threads_of_pytorch_are_as_before_after_a_frame(weights: Path) -> None:
+    before = torch.get_num_threads()
+    seen = []
+    completer = DepthCompleter(
+        CompleterConfig(weights=str(weights), device='cpu', backend='eager', threads=before + 1)
+    )
+    run = completer._runner._forward
+    completer._runner._forward = lambda *x: (seen.append(torch.get_num_threads()), run(*x))[1]
+    completer.complete(*scene(64, 64), K)
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
 
 
 def test_a_missing_openvino_is_named(weights: Path, monkeypatch) -> None:
@@ -157,7 +272,8 @@ def test_an_export_that_differs_from_pytorch_leaves_no_file(tmp_path: Path, monk
         model=SimpleNamespace(metadata_props={}), save=lambda path: Path(path).write_bytes(b'x')
     )
     monkeypatch.setattr(runners, '_exported', lambda network: program)
-    monkeypatch.setattr(runners, '_difference', lambda network, path: 2e-3)
+    monkeypatch.setattr(runners, 'OnnxRunner', lambda path, device: None)
+    monkeypatch.setattr(runners, 'export_difference', lambda network, runner: 2e-3)
     (tmp_path / 'a.onnx').write_bytes(b'the one before')
     with pytest.raises(RuntimeError, match=r'differs from PyTorch by 0\.002 of the depth'):
         runners.export_onnx(networks.build('light').eval(), 'light', tmp_path / 'a.onnx')

@@ -196,9 +196,10 @@ def test_measured_depth_is_kept_exactly_on_demand(weights: Path, scale: float) -
     [
         ({'model': 'lihgt'}, 'model: expected one of auto, light'),
         ({'precision': 'int8'}, 'precision: expected one of auto'),
-        ({'backend': 'tpu'}, 'backend: expected one of eager, compile, onnx'),
+        ({'backend': 'tpu'}, 'backend: expected one of auto, eager, compile, onnx'),
+        ({'threads': -1}, 'threads: expected 0 to 1024, got -1'),
         ({'max_depth': 0}, 'max_depth'),
-        ({'inference_scale': 0.05}, 'inference_scale: expected 0.1 to 1, got 0.05'),
+        ({'inference_scale': 0.05}, r'inference_scale: expected 0\.1 to 1\.0, got 0\.05'),
     ],
 )
 def test_bad_settings_name_the_good_ones(changed: dict, message: str) -> None:

@@ -51,7 +51,7 @@ class BenchmarkConfig:
     sizes: tuple[tuple[int, int], ...] = ((352, 1216),)
     devices: tuple[str, ...] = ('auto',)
     precisions: tuple[str, ...] = ('auto',)
-    backends: tuple[str, ...] = ('eager',)
+    backends: tuple[str, ...] = ('auto',)
     points: float = 0.047
     seconds: float = 5.0
     turns: int = 5

@@ -42,7 +42,9 @@ def benchmark(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(show_default='eager', help='eager, compile or onnx; may be repeated.'),
+        typer.Option(
+            show_default='auto', help='auto, openvino, eager, compile or onnx; may be repeated.'
+        ),
     ] = None,
     points: Annotated[
         float | None, typer.Option(show_default='0.047', help='Share of pixels with a depth.')

@@ -50,6 +50,10 @@ Weights = _option(
 )
 Device = _option(_COMPLETION, str, 'auto, cpu, cuda or cuda:N.', default='auto')
 Precision = _option(_COMPLETION, str, 'auto, float32, bfloat16 or float16.', default='auto')
+Backend = _option(_COMPLETION, str, 'auto, openvino, eager, compile or onnx.', default='auto')
+Threads = _option(
+    _COMPLETION, int, 'CPU threads of the network.', default='one for each core', min=0
+)
 Resume = Annotated[bool, typer.Option('--resume', help='Skip frames whose output exists.')]
 DepthScale = Annotated[
     float | None,
@@ -85,7 +89,14 @@ _THRIFTY = {
 
 # Groups of options, name -> type, for `with_options`. All but the topics are named like fields of
 # the dataclasses that `part` picks them for.
-NETWORK = {'model': Model, 'weights': Weights, 'device': Device, 'precision': Precision}
+NETWORK = {
+    'model': Model,
+    'weights': Weights,
+    'device': Device,
+    'precision': Precision,
+    'backend': Backend,
+    'threads': Threads,
+}
 COMPLETION = {
     **NETWORK,
     'inference_scale': _option(

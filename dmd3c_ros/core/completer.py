@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
@@ -16,8 +16,10 @@ from . import networks
 from .baselines import BASELINES
 from .loading import PRECISIONS, WEIGHTS_FOLDER, check_choice, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
+from .ranges import check_ranges, ranged
 from .resizing import enlarge_confidence, enlarge_depth, shrink, suitable_scale
 from .runners import BACKENDS, Runner
+from .threads import torch_threads
 
 __all__ = [
     'WEIGHTS_FOLDER',
@@ -45,10 +47,12 @@ class CompleterConfig:
     device: 'auto' (CUDA where there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
     precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
         'bfloat16' or 'float16'; depth itself is always kept in float32.
-    backend: what runs the network: 'eager' (PyTorch), 'compile' (torch.compile: quicker frames
-        after a minute at the first image of a size), 'onnx' (ONNX Runtime) or 'openvino'
-        (OpenVINO, steady on a CPU that other programs use); the last two for the light network,
-        in float32.
+    backend: what runs the network: 'auto' (openvino on a CPU where it is installed and takes the
+        network, else eager), 'openvino' (OpenVINO, steady on a CPU that other programs use),
+        'eager' (PyTorch), 'compile' (torch.compile: quicker frames after a minute at the first
+        image of a size) or 'onnx' (ONNX Runtime, float32).
+    threads: of the CPU that the network runs on; 0: as many as PyTorch takes, one for each core
+        unless OMP_NUM_THREADS says otherwise.
     max_depth: larger depths are cut to it, m.
     inference_scale: the model runs on an image of this fraction of the size, 0.1 to 1, and depth
         comes back at the full size: quicker, and sparse points lie denser.
@@ -62,9 +66,10 @@ class CompleterConfig:
     weights: str = ''
     device: str = 'auto'
     precision: str = 'auto'
-    backend: str = 'eager'
+    backend: str = 'auto'
+    threads: int = ranged(0, 0, 1024)
     max_depth: float = 200.0
-    inference_scale: float = field(default=1.0, metadata={'range': (0.1, 1.0)})
+    inference_scale: float = ranged(1.0, 0.1, 1.0)
     adapt_scale: bool = True
     preserve_lidar: bool = False
 
@@ -83,8 +88,7 @@ class CompleterConfig:
             )
         if not self.max_depth > 0:
             raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
-        if not 0.1 <= self.inference_scale <= 1:
-            raise ValueError(f'inference_scale: expected 0.1 to 1, got {self.inference_scale}')
+        check_ranges(self)
 
 
 class Completion(NamedTuple):
@@ -125,6 +129,7 @@ class DepthCompleter:
         self._warned = False
         self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
+        self._torch_threads = self.config.threads
         if self.name in BASELINES:
             # They need neither, but a network that takes their place at run time will.
             check_choice(self.config)
@@ -132,6 +137,9 @@ class DepthCompleter:
         self.name, self._runner = load_runner(self.config, network)
         self.device, self.backend = str(self._runner.device), self._runner.backend
         self.precision = str(self._runner.dtype).removeprefix('torch.')
+        if self.backend in ('openvino', 'onnx'):
+            # These have threads of their own; what PyTorch does beside is not worth waking its.
+            self._torch_threads = 1
         _log.info(
             'model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend
         )
@@ -149,21 +157,25 @@ class DepthCompleter:
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
         self._warn_of_few(int(known.sum()))
-        scale = self.scale(sparse)
-        if scale == 1:
-            completion = self._run(rgb, sparse, K)
-        else:
-            small = self._run(*shrink(rgb, sparse, K, scale))
-            completion = Completion(
-                enlarge_depth(small.depth, sparse.shape),
-                enlarge_confidence(small.confidence, sparse.shape),
-            )
+        with torch_threads(self._torch_threads):
+            completion = self._complete(rgb, sparse, K)
         if not self.config.preserve_lidar:
             return completion
         kept = (remove_hidden_points(sparse) > 0) & (sparse <= self.config.max_depth)
         return Completion(
             np.where(kept, sparse, completion.depth),
             np.where(kept, np.float32(1), completion.confidence),
+        )
+
+    def _complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
+        """The model on inputs that are valid, at the size that suits it."""
+        scale = self.scale(sparse)
+        if scale == 1:
+            return self._run(rgb, sparse, K)
+        small = self._run(*shrink(rgb, sparse, K, scale))
+        return Completion(
+            enlarge_depth(small.depth, sparse.shape),
+            enlarge_confidence(small.confidence, sparse.shape),
         )
 
     def _warn_of_few(self, count: int) -> None:
@@ -219,39 +231,35 @@ class DepthCompleter:
         if self.device.startswith('cuda'):
             torch.cuda.empty_cache()
 
-    @torch.inference_mode()
     def _infer(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
-        convention, device = self._runner.convention, self._runner.device
+        convention = self._runner.convention
         above = _rows_to_cut(sparse, convention)
-        rgb, sparse = rgb[above:], sparse[above:]
+        rgb, sparse = np.ascontiguousarray(rgb[above:]), np.ascontiguousarray(sparse[above:])
         height, width = sparse.shape
         # Padding at the right and bottom leaves the intrinsics as they are.
         right, bottom = -width % convention.size_multiple, -height % convention.size_multiple
-        image = torch.from_numpy(np.require(rgb, requirements=('C', 'W'))).to(device)
-        image = image.permute(2, 0, 1)[None].float()
-        mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
-        std = image.new_tensor(convention.std).view(1, 3, 1, 1)
-        image = image.mul_(1 / (255 * std)).sub_(mean / std)
-        image = F.pad(image, (0, right, 0, bottom), mode='replicate')
-        depth = torch.from_numpy(np.ascontiguousarray(sparse)).to(device)[None, None]
-        depth = F.pad(depth * convention.depth_scale, (0, right, 0, bottom))
-        intrinsics = torch.from_numpy(np.array(K, np.float32)).to(device)[None]
-        intrinsics[:, 1, 2] -= above
-        output = self._runner(image, depth, intrinsics)
-        dense = output.depth[..., :height, :width].float() / convention.depth_scale
-        # In half precision a network can overflow.
-        dense = dense.nan_to_num_(0.0, 0.0, 0.0).clamp_(0.0, self.config.max_depth)
-        if output.confidence is None:
-            confidence = torch.ones_like(dense)
-        else:
-            confidence = output.confidence[..., :height, :width].float()
-        return Completion(_whole(dense, above), _whole(confidence, above))
+        if right or bottom:
+            rgb = cv2.copyMakeBorder(rgb, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+            sparse = cv2.copyMakeBorder(sparse, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
+        if not rgb.flags.writeable:
+            rgb = rgb.copy()  # PyTorch takes no array that it must not write to.
+        K = np.array(K, np.float32)
+        K[1, 2] -= above
+        depth, confidence = self._runner(rgb, sparse * np.float32(convention.depth_scale), K)
+        depth = depth[:height, :width] / np.float32(convention.depth_scale)
+        finite = np.isfinite(depth)
+        if not finite.all():
+            # In half precision a network can overflow.
+            depth[~finite] = 0
+        np.clip(depth, 0, self.config.max_depth, out=depth)
+        if confidence is None:
+            confidence = np.ones_like(depth)
+        return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
 
 
-def _whole(result: torch.Tensor, above: int) -> np.ndarray:
-    """The image that a (1, 1, H, W) result is of, with the rows that were cut off as zeros."""
-    result = result[0, 0].cpu()
-    return (F.pad(result, (0, 0, above, 0)) if above else result.contiguous()).numpy()
+def _whole(result: np.ndarray, above: int) -> np.ndarray:
+    """The image that a result (H, W) is of, with the rows that were cut off as zeros."""
+    return np.pad(result, ((above, 0), (0, 0))) if above else np.ascontiguousarray(result)
 
 
 def _rows_to_cut(sparse: np.ndarray, convention: Convention) -> int:

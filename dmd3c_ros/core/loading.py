@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,12 @@ from dmd3c_ros.core.weights.releases import (
     weights_path,
 )
 
-from . import networks
+from . import networks, openvino_runner
 from .fusion import fold_batch_norms
-from .runners import OnnxRunner, OpenVinoRunner, Runner, TorchRunner, cached_export
+from .openvino_runner import CONVERTIBLE, OpenVinoRunner
+from .runners import OnnxRunner, Runner, TorchRunner, cached_export
+
+_log = logging.getLogger(__name__)
 
 PRECISIONS = {
     'float32': torch.float32,
@@ -36,6 +40,7 @@ class Choice(Protocol):
     device: str
     precision: str
     backend: str
+    threads: int
 
 
 def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tuple[str, Runner]:
@@ -46,16 +51,50 @@ def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tup
     if config.backend == 'onnx' or Path(config.weights).suffix == '.onnx':
         return _onnx(config, network)
     if config.backend == 'openvino':
-        _check_float32(config, 'openvino')
-        if config.device not in ('auto', 'cpu'):
-            raise ValueError(f'device: expected cpu with openvino, got {config.device}')
         name, network = _ready(config, network)
-        return name, OpenVinoRunner(network, name)
+        return name, _openvino(config, name, network)
     device = _device(config.device)
     dtype = _dtype(config.precision, device)
+    given = network is not None
     name, network = _ready(config, network)
+    # A network that somebody made is one of many, and converting each would take too long.
+    if config.backend == 'auto' and device.type == 'cpu' and not given:
+        found = _openvino_if_it_can(config, name, network)
+        if found is not None:
+            return name, found
     compiled = config.backend == 'compile'
     return name, TorchRunner(network, device, dtype, compiled)
+
+
+def _openvino(config: Choice, name: str, network: CompletionNetwork) -> OpenVinoRunner:
+    if config.device not in ('auto', 'cpu'):
+        raise ValueError(f'device: expected cpu with openvino, got {config.device}')
+    bfloat16 = openvino_runner.computes_bfloat16()
+    if config.precision == 'float16' or (config.precision == 'bfloat16' and not bfloat16):
+        expected = 'float32 or bfloat16' if bfloat16 else 'float32'
+        raise ValueError(
+            f'precision: expected {expected} with openvino on this processor, '
+            f'got {config.precision}'
+        )
+    dtype = torch.bfloat16 if bfloat16 and config.precision != 'float32' else torch.float32
+    return OpenVinoRunner(network, name, dtype, config.threads)
+
+
+def _openvino_if_it_can(
+    config: Choice, name: str, network: CompletionNetwork
+) -> OpenVinoRunner | None:
+    """What runs the network in OpenVINO; None, and a line in the log, where PyTorch has to."""
+    if not openvino_runner.is_installed():
+        _log.info('PyTorch runs %s: OpenVINO, quicker on a CPU, is not installed', name)
+        return None
+    if name not in CONVERTIBLE:
+        _log.info('PyTorch runs %s: OpenVINO has only %s', name, ', '.join(CONVERTIBLE))
+        return None
+    try:
+        return _openvino(config, name, network)
+    except (ValueError, ImportError, RuntimeError) as error:
+        _log.warning('PyTorch runs %s: %s', name, str(error).partition('\n')[0])
+        return None
 
 
 def check_choice(config: Choice) -> None:
@@ -65,25 +104,21 @@ def check_choice(config: Choice) -> None:
         raise FileNotFoundError(f'weights: no file {path}')
 
 
-def _check_float32(config: Choice, backend: str) -> None:
+def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
     if config.precision not in ('auto', 'float32'):
         raise ValueError(
-            f'precision: expected float32 with the {backend} back end, got {config.precision}'
+            f'precision: expected float32 with the onnx back end, got {config.precision}'
         )
-
-
-def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
-    _check_float32(config, 'onnx')
     device = torch.device('cpu') if config.device == 'auto' else _device(config.device)
     if network is None and Path(config.weights).suffix == '.onnx':
-        runner = OnnxRunner(Path(config.weights).expanduser(), device)
+        runner = OnnxRunner(Path(config.weights).expanduser(), device, config.threads)
         if config.model not in ('auto', runner.name):
             raise CheckpointError(
                 f'{config.weights}: expected the network {config.model}, got {runner.name}'
             )
         return runner.name, runner
     name, network = _ready(config, network)
-    return name, OnnxRunner(cached_export(network, name), device)
+    return name, OnnxRunner(cached_export(network, name), device, config.threads)
 
 
 def _ready(config: Choice, network: CompletionNetwork | None) -> tuple[str, CompletionNetwork]:

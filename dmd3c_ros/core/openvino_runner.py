@@ -1,0 +1,211 @@
+"""OpenVINO runs a network on the CPU: the default there, where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
+
+from .cache import cache_folder
+from .runners import (
+    EXPORT_TOLERANCE,
+    Outputs,
+    Prediction,
+    export_difference,
+    fingerprint,
+    normalized,
+)
+
+_log = logging.getLogger(__name__)
+
+CONVERTIBLE = ('light',)
+# What bfloat16 may differ from float32, as of ``export_difference``: more than that is no rounding
+# of features, but a sum of points that lost its digits.
+BFLOAT16_TOLERANCE = 0.03
+_INPUTS = ('rgb', 'sparse', 'K')
+_HINTS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
+
+
+class OpenVinoRunner:
+    """Runs a network in OpenVINO, on the CPU.
+
+    Its threads take work from each other instead of waiting for each other at the end of every
+    loop, as PyTorch's do: other programs on the same cores delay it by their part of the time and
+    no more. It differs from PyTorch by ``EXPORT_TOLERANCE``.
+    """
+
+    backend = 'openvino'
+    device = torch.device('cpu')
+
+    def __init__(
+        self,
+        network: CompletionNetwork,
+        name: str,
+        dtype: torch.dtype = torch.float32,
+        threads: int = 0,
+    ) -> None:
+        """Convert a network, or take what was converted before from the cache folder.
+
+        network: on the CPU, in eval mode. dtype: of the features, float32, or bfloat16 where
+        ``computes_bfloat16``; float32 takes its place where the results differ by more than
+        ``BFLOAT16_TOLERANCE``, and the log says so. threads: 0 for as many as PyTorch has. Raises
+        ImportError without OpenVINO, ValueError for a network that cannot be converted.
+        """
+        if name not in CONVERTIBLE:
+            raise ValueError(f'openvino: expected one of {", ".join(CONVERTIBLE)}; got {name!r}')
+        self._openvino = import_openvino()
+        self.convention = network.convention
+        self._threads = threads or torch.get_num_threads()
+        # Requests take one call at a time.
+        self._lock = threading.Lock()
+        self._model = self._load(network, name)
+        self._begin(dtype)
+        if dtype == torch.bfloat16 and (found := export_difference(network, self)) > (
+            BFLOAT16_TOLERANCE
+        ):
+            _log.warning(
+                '%s is run in float32: in bfloat16 depth differs by %.2g of it', name, found
+            )
+            self._begin(torch.float32)
+
+    def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction:
+        values = dict(zip(_INPUTS, (rgb[None], sparse[None, None], K[None]), strict=True))
+        with self._lock:
+            result = self._request.infer(
+                {name: values[name] for name in self._inputs}, share_inputs=True
+            )
+        depth, confidence = result.values()
+        return Prediction(depth[0, 0], confidence[0, 0])
+
+    def _load(self, network: CompletionNetwork, name: str):
+        """The model of the cache, or one that is converted, checked and kept there now."""
+        path = _cached(network, name, self._openvino.__version__)
+        if path.is_file():
+            try:
+                return self._openvino.Core().read_model(path)
+            except RuntimeError as error:
+                _log.warning('%s does not load and is made anew (%s)', path, _first_line(error))
+        _log.info('converting %s to OpenVINO, once', name)
+        self._model = _converted(self._openvino, network, name)
+        self._begin(torch.float32)
+        difference = export_difference(network, self)
+        if difference > EXPORT_TOLERANCE:
+            raise ValueError(
+                f'openvino: {name} differs from PyTorch by {difference:.2g} of the depth, more '
+                f'than {EXPORT_TOLERANCE:g}'
+            )
+        try:
+            _save(self._openvino, self._model, path)
+        except (OSError, RuntimeError) as error:
+            _log.warning('%s is not kept (%s)', path, _first_line(error))
+        return self._model
+
+    def _begin(self, dtype: torch.dtype) -> None:
+        """Compile for a type of features, and run with it from now on."""
+        hints = {
+            'INFERENCE_NUM_THREADS': self._threads,
+            'INFERENCE_PRECISION_HINT': _HINTS[dtype],
+            'PERFORMANCE_HINT': 'LATENCY',
+            # A thread that is bound to a core waits for it while another core is idle.
+            'ENABLE_CPU_PINNING': False,
+        }
+        compiled = self._openvino.Core().compile_model(self._model, 'CPU', hints)
+        # Some networks leave the intrinsics out.
+        names = set().union(*(source.get_names() for source in compiled.inputs))
+        self._inputs = [name for name in _INPUTS if name in names]
+        self._request = compiled.create_infer_request()
+        self.dtype = dtype
+
+
+def is_installed() -> bool:
+    """Whether the package is there; it is not imported."""
+    return importlib.util.find_spec('openvino') is not None
+
+
+def computes_bfloat16() -> bool:
+    """Whether OpenVINO has bfloat16 on this processor. Raises ImportError without OpenVINO."""
+    core = import_openvino().Core()
+    return 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def import_openvino():
+    """The module; ImportError with what to install where it is missing."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise ImportError('the openvino back end needs the package openvino') from error
+    return openvino
+
+
+class _FromBytes(torch.nn.Module):
+    """A network that takes images as bytes: the runtime normalizes them beside other work."""
+
+    def __init__(self, network: CompletionNetwork) -> None:
+        super().__init__()
+        self.network = Outputs(network)
+        self._convention: Convention = network.convention
+
+    def forward(self, rgb: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(normalized(rgb, self._convention), sparse, K)
+
+
+def _converted(openvino, network: CompletionNetwork, name: str):
+    """Model of OpenVINO for images of any size."""
+    multiple = network.convention.size_multiple
+    height, width = multiple * 6, multiple * 8
+    generator = torch.Generator().manual_seed(0)
+    known = torch.rand(1, 1, height, width, generator=generator) < 0.05
+    inputs = (
+        torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8, generator=generator),
+        known * 10 * torch.rand(known.shape, generator=generator).add(1),
+        torch.tensor([[[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]]]),
+    )
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        # It traces: what Python computes from sizes is said to be constant, and is not used.
+        warnings.simplefilter('ignore')
+        try:
+            # Unless told otherwise tracing runs all twice more, to compare as we do ourselves.
+            decoder = TorchScriptPythonDecoder(
+                _FromBytes(network).eval(),
+                example_input=inputs,
+                trace_kwargs={'check_trace': False},
+            )
+            return openvino.convert_model(decoder, example_input=inputs)
+        # Its exceptions share no other base.
+        except Exception as error:
+            raise ValueError(
+                f'openvino: {name} cannot be converted ({_first_line(error)})'
+            ) from error
+
+
+def _cached(network: CompletionNetwork, name: str, version: str) -> Path:
+    release = version.partition('-')[0]
+    return cache_folder() / 'openvino' / f'{name}-{fingerprint(network)}-{release}.xml'
+
+
+def _save(openvino, model, path: Path) -> None:
+    """Write a model, its weights first: a file of the name says that all is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.xml')
+    try:
+        openvino.save_model(model, temporary, compress_to_fp16=False)
+        temporary.with_suffix('.bin').replace(path.with_suffix('.bin'))
+        temporary.replace(path)
+    finally:
+        for suffix in ('.xml', '.bin'):
+            temporary.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition('\n')[0]
