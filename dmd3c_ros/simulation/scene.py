@@ -9,7 +9,8 @@ import numpy as np
 
 from .mesh import Mesh, merge, yaw_pose
 from .path import Path
-from .solid import Hits, Solid
+from .raycasting import Hits
+from .solid import Solid
 from .textures import MaterialTable
 
 

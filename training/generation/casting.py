@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dmd3c_ros.simulation.raycasting import triangles
 from training.generation.mesh import GridSurface
 
 Caster = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -250,21 +251,15 @@ def _halve(segments: _Segments) -> _Segments:
     )
 
 
-def mesh_caster(vertices: np.ndarray, triangles: np.ndarray, threads: int = 1) -> Caster:
-    """Ray casting against any triangles with Open3D; same arguments and result as HeightField's.
+def mesh_caster(vertices: np.ndarray, indices: np.ndarray, threads: int = 1) -> Caster:
+    """Ray casting against any triangles; same arguments and result as HeightField's.
 
-    vertices: (N, 3) float32; triangles: (M, 3) uint32.
+    vertices: (N, 3) float32; indices: (M, 3) uint32. Raises as ``triangles``.
     """
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene(threads)
-    scene.add_triangles(
-        o3d.core.Tensor(np.nan_to_num(vertices)), o3d.core.Tensor(np.ascontiguousarray(triangles))
-    )
+    tree = triangles(np.nan_to_num(vertices), indices)
 
     def cast(origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
         rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], 1)
-        rays = o3d.core.Tensor(rays.astype(np.float32))
-        return scene.cast_rays(rays, nthreads=threads)['t_hit'].numpy()
+        return tree.cast(rays, threads).distance
 
     return cast
