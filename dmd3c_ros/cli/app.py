@@ -26,6 +26,7 @@ from . import (
     soak,
     view,
     weights,
+    zoo,
 )
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 complete.app.command(name='bag')(bag.complete_bag)
 export.app.command(name='miniature')(miniature.miniature)
+export.app.command(name='zoo')(zoo.zoo)
 bench = typer.Typer(
     help='Measure speed, confidence, motion, odometry and endurance.', no_args_is_help=True
 )

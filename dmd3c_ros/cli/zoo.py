@@ -1,0 +1,23 @@
+"""`dmd3c export zoo`: simulated sets of every sensor in every kind of scene."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def zoo(
+    out: Annotated[Path, typer.Argument(help='Folder to write to; made if missing.')],
+    frames: Annotated[int, typer.Option(min=1, help='Frames of each set.')] = 2,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of scenes, views and noise.')] = 0,
+) -> None:
+    """Simulate every sensor in every kind of scene, for `evaluate --dataset folder`."""
+    from dmd3c_ros.datasets.zoo import write_zoo
+
+    from .console import fail, say
+
+    try:
+        count = write_zoo(out, frames=frames, seed=seed)
+    except (OSError, ValueError, ImportError) as error:
+        raise fail(error) from error
+    say(f'{count} sets in {out}; next: dmd3c evaluate --dataset folder --root {out}')
