@@ -72,9 +72,7 @@ class Open3dTriangles:
     def blocked(self, rays: np.ndarray, reach: float, threads: int = 0) -> np.ndarray:
         """See ``Triangles``."""
         rays = self._tensor(np.ascontiguousarray(rays, np.float32))
-        answer = self._scene.test_occlusions(
-            rays, tnear=0.0, tfar=float(reach), nthreads=threads
-        )
+        answer = self._scene.test_occlusions(rays, tnear=0.0, tfar=float(reach), nthreads=threads)
         return answer.numpy()
 
 
