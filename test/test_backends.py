@@ -159,8 +159,13 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
         np.testing.assert_allclose(found[-1].depth, expected.depth, rtol=2e-4)
         np.testing.assert_allclose(found[-1].confidence, expected.confidence, atol=1e-4)
     # What a frame got stays its own when the next one comes.
-    again = completer.complete(*scene(64, 64), K)
-    np.testing.assert_array_equal(again.depth, found[-1].depth)
+    kept = found[-1].depth.copy()
+    for size in ((64, 64), (64, 64), (61, 103), (61, 103), (64, 64)):
+        again = completer.complete(*scene(*size), K)
+    np.testing.assert_array_equal(found[-1].depth, kept)
+    # From the second of its size on it runs in what is compiled for that size alone.
+    assert len(completer._runner._of_size) == 2
+    np.testing.assert_allclose(again.depth, kept, rtol=1e-4)
     for precision in ('bfloat16', 'float16'):
         with pytest.raises(ValueError, match='precision: expected float32 with openvino on this'):
             DepthCompleter(replace(config, precision=precision))
@@ -175,7 +180,7 @@ def test_openvino_is_the_default_on_a_cpu_and_converts_once(
     config = CompleterConfig(weights=str(weights), device='cpu', threads=1)
     completer = DepthCompleter(config)
     assert completer.backend == 'openvino'
-    compiled = completer._runner._request.get_compiled_model()
+    compiled = completer._runner._any_size.get_compiled_model()
     assert compiled.get_property('INFERENCE_NUM_THREADS') == 1
     assert not compiled.get_property('ENABLE_CPU_PINNING')
     # One of many that somebody trains: the cache would fill with them.

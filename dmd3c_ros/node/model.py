@@ -109,7 +109,9 @@ class Model:
         try:
             sparse = np.zeros(size, np.float32)
             sparse[::8, ::8] = 10.0
-            completer.complete(np.zeros((*size, 3), np.uint8), sparse, np.eye(3))
+            # From the second image of a size on OpenVINO runs what it compiled for that size.
+            for _ in range(2):
+                completer.complete(np.zeros((*size, 3), np.uint8), sparse, np.eye(3))
         except LOAD_ERRORS:
             completer.close()
             raise
