@@ -317,6 +317,15 @@ def test_numbers_of_another_layout_are_refused_until_they_are_named(scene):
     assert 'names its fields itself' in output
 
 
+def test_an_empty_sweep_is_called_empty(scene):
+    (scene / 'cloud.bin').write_bytes(b'')
+    output = invoke(
+        'complete', 'one', scene / 'image.png', scene / 'cloud.bin', scene / 'depth.png',
+        '--intrinsics', scene / 'K.txt', '--model', 'nearest', exit_code=1,
+    )  # fmt: skip
+    assert 'cloud.bin: expected points, the cloud is empty' in output
+
+
 def test_random_bytes_and_millimetres_are_no_sweep(scene):
     rng = np.random.default_rng(0)
     (scene / 'noise.bin').write_bytes(rng.bytes(16 * 1000))

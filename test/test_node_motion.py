@@ -138,21 +138,31 @@ def test_a_frame_without_transforms_is_skipped_with_the_reason_and_counted(node,
     assert found['failed'] >= found['no_transform']
 
 
-def test_points_are_moved_from_their_own_time_to_the_images(node, probe):
+@pytest.fixture
+def mounted(node, probe):
+    """The mounting is known to the node, as it is after any test that needs it."""
+    assert probe.wait(probe.heard)
     publish_mounting(probe)
     probe.spin(0.5)
+
+
+@pytest.mark.usefixtures('mounted')
+def test_points_are_moved_from_their_own_time_to_the_images(probe):
     depth = depth_at(probe, 200 * S, motion_first=True)
     truth = ros_graph.WALL_M + ros_graph.OFFSET_M - SPEED * DELAY_NS * 1e-9
     np.testing.assert_allclose(depth, truth, atol=3e-3)
 
 
-def test_a_frame_waits_for_motion_that_is_told_late(node, probe):
+@pytest.mark.usefixtures('mounted')
+def test_a_frame_waits_for_motion_that_is_told_late(probe):
     depth = depth_at(probe, 300 * S, motion_first=False)
     truth = ros_graph.WALL_M + ros_graph.OFFSET_M - SPEED * DELAY_NS * 1e-9
     np.testing.assert_allclose(depth, truth, atol=3e-3)
 
 
+@pytest.mark.usefixtures('mounted')
 def test_motion_that_ends_before_the_image_is_stale(node, probe):
+    depth_at(probe, 350 * S, motion_first=True)
     text = "s after the last transform from 'base' to 'odom'"
     publish_sets_until(probe, 400 * S, lambda: text in node.log)
     assert f'{text}; waited for 1 s: raise transform_timeout' in node.log

@@ -76,7 +76,7 @@ def _read_bin(path: Path, fields: Sequence[str] | None) -> np.ndarray:
         except ValueError as error:
             reasons.append(str(error))
             continue
-        fault = misreading(points.view('<f4').reshape(len(points), -1))
+        fault = misreading(points.view('<f4').reshape(len(points), len(layout)))
         if not fault:
             return points
         reasons.append(f'{path}: as {len(layout)} float32 a point: {fault}')
