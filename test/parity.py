@@ -46,9 +46,13 @@ def golden(name: str) -> dict[str, Any]:
 
 def uniform(name: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
     """Return float64 values in [0, 1) of `shape` that depend on the name and the seed alone."""
-    digest = hashlib.sha256(f'{seed}:{name}'.encode()).digest()
-    words = np.random.PCG64(int.from_bytes(digest[:16], 'little')).random_raw(math.prod(shape))
+    words = _words(name, seed).random_raw(math.prod(shape))
     return torch.from_numpy((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
+
+
+def _words(name: str, seed: int) -> np.random.PCG64:
+    digest = hashlib.sha256(f'{seed}:{name}'.encode()).digest()
+    return np.random.PCG64(int.from_bytes(digest[:16], 'little'))
 
 
 def centred(name: str, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
@@ -122,9 +126,13 @@ def sketch(name: str, tensor: torch.Tensor, count: int = 8) -> Sketch:
     mean square e have projections that differ by about e, wherever the error lies.
     """
     flat = tensor.detach().double().flatten()
-    signs = torch.where(uniform(f'sketch:{name}', (count, flat.numel())) < 0.5, -1.0, 1.0)
-    projections = signs.double() @ flat / math.sqrt(flat.numel())
-    return Sketch(float(flat.square().mean().sqrt()), tuple(projections.tolist()))
+    values, total, projections = flat.numpy(), float(flat.sum()), []
+    words = _words(f'sketch:{name}', 0)
+    for _ in range(count):
+        # The sign is the highest bit of a random word: minus where it is zero.
+        minus = words.random_raw(len(values)).view(np.int64) >= 0
+        projections.append((total - 2 * float(values[minus].sum())) / math.sqrt(len(values)))
+    return Sketch(float(flat.square().mean().sqrt()), tuple(projections))
 
 
 def sketch_error(found: Sketch, expected: Sketch) -> float:
