@@ -30,12 +30,13 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import POINTS, make_drive
 
 from dmd3c_ros.bags import kitti_conversion, recovery
-from dmd3c_ros.bags.frames import FrameSource, read_transforms
+from dmd3c_ros.bags.frames import FrameSource
 from dmd3c_ros.bags.kitti_conversion import Revolution, point_times
 from dmd3c_ros.bags.pairing import Synchronizer
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE, INFO, find_inputs
+from dmd3c_ros.bags.transforms import read_transforms
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
@@ -407,6 +408,26 @@ def test_wherever_a_bag_ends_reading_it_gives_a_prefix_or_a_clear_error(tmp_path
             continue
         for topic, messages in rest.items():
             assert messages == whole[topic][: len(messages)]
+
+
+def test_of_a_database_that_is_cut_off_no_message_ends_in_zeros(tmp_path):
+    """SQLite takes pages that the file lacks for zeros."""
+    with BagWriter(tmp_path / 'in', 'sqlite3') as writer:
+        for number in range(1, 4):
+            # So long that three share a leaf of the tree, and the rest of each lies behind it.
+            rgb = np.full((43, 100, 3), number, np.uint8)
+            writer.write('/image', IMAGE, number, rgb_to_image(rgb, header(number, 'camera')))
+    path, counts = tmp_path / 'in/in.db3', set()
+    data = path.read_bytes()
+    with Bag(tmp_path / 'in') as bag:
+        whole = contents(bag)
+    for length in range(4096, len(data), 4096):
+        path.write_bytes(data[:length])
+        with Bag(path) as bag:
+            messages = contents(bag).get('/image', [])
+        assert messages == whole['/image'][: len(messages)]
+        counts.add(len(messages))
+    assert counts == {0, 1, 2}
 
 
 def test_what_is_no_bag_is_refused_by_name(tmp_path):

@@ -196,6 +196,14 @@ def test_everything_below_the_node_imports_without_ros(packages):
     assert 'open3d' not in loaded
 
 
+@pytest.mark.parametrize('name', ['players.kitti_player', 'players.bag_player', 'rviz'])
+def test_nodes_that_complete_nothing_start_without_pytorch(name):
+    """It takes them two seconds and half a gigabyte."""
+    pytest.importorskip('rclpy')
+    script = f'import sys, dmd3c_ros.node.{name}; assert "torch" not in sys.modules'
+    subprocess.run([sys.executable, '-c', script], cwd=REPOSITORY, check=True, timeout=170)
+
+
 def test_the_two_public_names_come_without_loading_anything_before():
     script = (
         'import sys, dmd3c_ros\n'

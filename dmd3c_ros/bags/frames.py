@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,12 +16,11 @@ from rosbags.interfaces import QosDurability
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
 from dmd3c_ros.core.projection import HiddenPointFilter
-from dmd3c_ros.core.transform_buffer import TransformBuffer, TransformError
+from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.io.calibration import read_camera, read_distortion, read_extrinsics
 from dmd3c_ros.messages.cameras import camera_to_info
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import shift_stamp, stamp_ns_of, time_message, time_ns
-from dmd3c_ros.messages.tf import TF_TYPE, add_transforms
 from dmd3c_ros.messages.types import CameraInfo, Header
 from dmd3c_ros.pipeline.frame import Frame, FramePipeline
 from dmd3c_ros.pipeline.rectification import ImageRectifier
@@ -33,8 +31,8 @@ from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, Topic
 from .selection import InputTopics
+from .transforms import RecordedTransforms
 
-_log = logging.getLogger(__name__)
 _REMEMBERED_INFOS = 20
 # What differs from frame to frame where the reason is one: how far a transform lies away, and how
 # many points the sweep has.
@@ -224,25 +222,6 @@ class FrameSource:
         return record.stamp_ns + late * self.motion.lidar_offset_ns
 
 
-class RecordedTransforms(TransformBuffer):
-    """The transforms of a bag; /tf is read only where something depends on it.
-
-    That takes a second pass over the whole recording.
-    """
-
-    def __init__(self, bag: Bag) -> None:
-        super().__init__(history_s=None)
-        self._bag = bag
-        self.is_complete = False
-        add_recorded(self, bag, fixed=True)
-
-    def read_moving(self) -> None:
-        """Read /tf too, once."""
-        if not self.is_complete:
-            self.is_complete = True
-            add_recorded(self, self._bag, fixed=False)
-
-
 class _RecordedSweeps(SweepAligner):
     """Sweeps of a bag."""
 
@@ -263,27 +242,6 @@ class _RecordedSweeps(SweepAligner):
                 raise
         self._recorded.read_moving()
         return super().locate(cloud, camera_frame, image_ns, T_camera_lidar)
-
-
-def add_recorded(transforms: TransformBuffer, bag: Bag, *, fixed: bool) -> None:
-    """Add what topics called tf_static (`fixed`), or all others of that type, have recorded."""
-    topics = [
-        topic
-        for topic in bag.of_type(TF_TYPE)
-        if (topic.name.rsplit('/', 1)[-1] == 'tf_static') == fixed
-    ]
-    for record in bag.records(topics):
-        try:
-            add_transforms(transforms, bag.decode(record).transforms, fixed=fixed)
-        except BagError as error:
-            _log.warning('%s', error)
-
-
-def read_transforms(bag: Bag) -> RecordedTransforms:
-    """All transforms of a bag."""
-    transforms = RecordedTransforms(bag)
-    transforms.read_moving()
-    return transforms
 
 
 def _latched(topic: Topic) -> bool:

@@ -9,10 +9,10 @@ from dmd3c_ros.messages.stamps import time_ns
 from dmd3c_ros.pipeline.outputs import OUTPUTS
 
 from .completion import output_names
-from .frames import read_transforms
 from .reader import Bag
 from .records import BagError, Topic
 from .selection import CLOUD, COMPRESSED, IMAGE, INFO, find_inputs
+from .transforms import read_transforms
 
 _STAMPED = (IMAGE, COMPRESSED, INFO, CLOUD)
 

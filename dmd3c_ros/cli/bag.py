@@ -229,8 +229,9 @@ def open_cameras(
 
     One model and the bag's transforms serve all. Outputs of an earlier run are no inputs.
     """
-    from dmd3c_ros.bags.frames import FrameSource, RecordedTransforms
+    from dmd3c_ros.bags.frames import FrameSource
     from dmd3c_ros.bags.selection import find_cameras
+    from dmd3c_ros.bags.transforms import RecordedTransforms
     from dmd3c_ros.pipeline.outputs import OUTPUTS
     from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 

@@ -188,7 +188,7 @@ def _starts(count: int) -> list[int]:
 
 
 def _extrinsics(source: 'FrameSource', frame: Any) -> 'np.ndarray | None':
-    from dmd3c_ros.bags.frames import read_transforms
+    from dmd3c_ros.bags.transforms import read_transforms
     from dmd3c_ros.core.transform_buffer import TransformError
 
     if source.T_camera_lidar is not None:

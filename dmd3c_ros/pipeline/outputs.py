@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dmd3c_ros.messages.clouds import depth_to_cloud
 from dmd3c_ros.messages.images import (
@@ -15,8 +15,10 @@ from dmd3c_ros.messages.images import (
 )
 from dmd3c_ros.messages.types import CameraInfo, Image, PointCloud2
 
-from .frame import Frame
 from .settings import NodeSettings
+
+if TYPE_CHECKING:  # nodes that only need the names start without PyTorch
+    from .frame import Frame
 
 
 class Output(NamedTuple):

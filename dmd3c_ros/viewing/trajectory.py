@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from dmd3c_ros.bags.completion import output_names
-from dmd3c_ros.bags.frames import read_transforms
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import find_inputs
+from dmd3c_ros.bags.transforms import read_transforms
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.datasets.drives import DriveFrame
 from dmd3c_ros.messages.clouds import cloud_to_points

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability
 
-from dmd3c_ros.bags.frames import read_transforms
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.records import BagError, Record, Topic
 from dmd3c_ros.bags.selection import InputTopics, find_inputs
+from dmd3c_ros.bags.transforms import read_transforms
 from dmd3c_ros.core.ranges import check_ranges, ranged
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.messages.stamps import stamp_ns_of
