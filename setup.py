@@ -37,6 +37,7 @@ setup(
     # (package.xml) or from requirements.txt: the commands that work on files need neither.
     install_requires=[
         'setuptools',
+        'apsw',
         'numpy>=1.26',
         'opencv-python-headless>=4.5',
         'pillow',

@@ -46,6 +46,7 @@ SOURCES = (
 # workstation use them.
 PACKAGES = {
     'PIL': ('python3-pil', 'pillow'),
+    'apsw': (None, 'apsw'),
     'cv2': ('python3-opencv', 'opencv-python-headless'),
     'evo': (None, 'evo'),
     'h5py': ('python3-h5py', 'h5py'),
