@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from .transforms import transform
@@ -153,11 +155,19 @@ class Camera:
             raise ValueError(
                 f'depth: expected {(self.height, self.width)} as the camera, got {depth.shape}'
             )
-        inverse = np.linalg.inv(self.P[:, :3])
-        u = (np.arange(self.width) * inverse[:, :1] + inverse[:, 2:]).astype(np.float32)  # (3, W)
-        v = (np.arange(self.height) * inverse[:, 1:2]).astype(np.float32)  # (3, H)
+        return cv2.merge(self.coordinates(depth))
+
+    def coordinates(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and z of `backproject`, each (H, W) float32."""
         known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
-        points = np.empty((*depth.shape, 3), np.float32)
-        for axis in range(3):
-            np.multiply(np.add.outer(v[axis], u[axis]), known, out=points[..., axis])
-        return points
+        x, y, z = _rays(self.P[:, :3].tobytes(), *depth.shape)
+        return x * known, y * known, z * known
+
+
+@lru_cache(maxsize=4)
+def _rays(K: bytes, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """x, y and z (H, W) float32 of every pixel at depth 1; K: (3, 3) float64, as bytes."""
+    inverse = np.linalg.inv(np.frombuffer(K).reshape(3, 3))
+    u = (np.arange(width) * inverse[:, :1] + inverse[:, 2:]).astype(np.float32)  # (3, W)
+    v = (np.arange(height) * inverse[:, 1:2]).astype(np.float32)  # (3, H)
+    return tuple(np.add.outer(v[axis], u[axis]) for axis in range(3))

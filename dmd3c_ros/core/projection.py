@@ -40,13 +40,15 @@ def project_points(
         z = xyz @ M[2] + t[2]
         ahead = np.flatnonzero((z > min_depth) & (z < np.inf))
         z = z[ahead]
-        uv = (xyz[ahead] @ M[:2].T + t[:2]) / z[:, None]
+        uv = xyz[ahead] @ M[:2].T
+        # Column by column: reductions over two of them take longer than all else.
+        u, v = ((uv[:, axis] + t[axis]) / z for axis in range(2))
         # Compared before the cast: an integer cast of a huge or NaN coordinate is undefined.
-        uv = np.floor(uv + np.float32(0.5))
-        inside = (uv >= 0).all(1) & (uv[:, 0] < camera.width) & (uv[:, 1] < camera.height)
-    uv = uv[inside].astype(np.intp)
+        u, v = np.floor(u + np.float32(0.5)), np.floor(v + np.float32(0.5))
+        inside = (u >= 0) & (v >= 0) & (u < camera.width) & (v < camera.height)
+    pixel = v[inside].astype(np.intp) * camera.width + u[inside].astype(np.intp)
     depth = np.full(camera.height * camera.width, np.inf, np.float32)
-    np.minimum.at(depth, uv[:, 1] * camera.width + uv[:, 0], z[inside])
+    np.minimum.at(depth, pixel, z[inside])
     depth[np.isinf(depth)] = 0
     return depth.reshape(camera.height, camera.width)
 

@@ -129,8 +129,9 @@ def depth_to_cloud(
     # is NaN, and readers that skip NaN would lose the point.
     packed = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA).view('<u4')[..., 0] & 0xFFFFFF
     # Interleaves in one vectorized pass, five times as fast as assigning columns.
-    cv2.merge([camera.backproject(depth), packed.view(np.float32)], view)
-    known = bool(np.isfinite(view[..., 2]).all())
+    x, y, z = camera.coordinates(depth)
+    cv2.merge([x, y, z, packed.view(np.float32)], view)
+    known = bool(np.isfinite(z).all())
     return _cloud(data, header, height, width, ('x', 'y', 'z', 'rgb'), is_dense=known)
 
 
