@@ -32,7 +32,7 @@ MAY_IMPORT = {
     'training': 'core io datasets simulation evaluation',
 }
 # Where rclpy is at home: the node, and what talks to one to watch it.
-MAY_IMPORT_RCLPY = ('node', 'completion_node', 'demo', 'benchmarks.soak')
+MAY_IMPORT_RCLPY = ('node', 'completion_node', 'demo', 'benchmarks.soak', 'benchmarks.live')
 ROS = {
     'builtin_interfaces',
     'cv_bridge',

@@ -19,6 +19,7 @@ from . import (
     demo,
     evaluate,
     export,
+    live,
     miniature,
     mono,
     motion,
@@ -46,6 +47,7 @@ bench.command(name='speed')(benchmark.benchmark)
 bench.command(name='confidence')(confidence.benchmark_confidence)
 bench.command(name='motion')(motion.benchmark_motion)
 bench.command(name='odometry')(odometry.odometry)
+bench.command(name='node')(live.live)
 bench.command(name='soak')(soak.soak)
 # In the order of help.
 app.add_typer(complete.app, name='complete')

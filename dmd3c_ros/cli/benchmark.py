@@ -87,7 +87,7 @@ def benchmark(
         config = BenchmarkConfig(
             **given(
                 models=model and tuple(m for name in model for m in _models(name)),
-                sizes=size and tuple(_size(text) for text in size),
+                sizes=size and tuple(parse_size(text) for text in size),
                 devices=_tuple(device),
                 precisions=_tuple(precision),
                 backends=_tuple(backend),
@@ -125,7 +125,8 @@ def _models(name: str) -> tuple[str, ...]:
     return networks.names() if name == 'all' else (name,)
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of HEIGHTxWIDTH; ValueError for anything else."""
     height, _, width = text.lower().partition('x')
     if not (height.isdecimal() and width.isdecimal()):
         raise ValueError(f'--size: expected HEIGHTxWIDTH such as 352x1216, got {text!r}')

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .config import DemoError
@@ -36,13 +36,21 @@ def _interrupt_deferred(clean_up: Callable[[], object]) -> Iterator[None]:
 class Child:
     """A Python module that runs as a process of its own, its output kept in a log file.
 
-    A context manager: leaving the block ends the process, politely first.
+    A context manager: leaving the block ends the process, politely first. environment: of the
+    process, beside this one's.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = module.rpartition('.')[2]
         self._command = [sys.executable, '-m', module, *arguments]
         self._log = log
+        self._environment = dict(environment or {})
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> 'Child':
@@ -55,7 +63,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, 'PYTHONUNBUFFERED': '1'},
+                env={**os.environ, 'PYTHONUNBUFFERED': '1', **self._environment},
                 start_new_session=True,
             )
         return self

@@ -84,12 +84,13 @@ class Steps:
         self._times.setdefault(step, deque(maxlen=_KEPT_TIMES)).append(now - self._since)
         self._since = now
 
-    def medians_ms(self) -> dict[str, float]:
-        """Median of each step, in the order of the steps."""
-        return {
-            f'{step}_p50_ms': float(np.median(list(times))) * 1e3
-            for step, times in list(self._times.items())
-        }
+    def percentiles_ms(self) -> dict[str, float]:
+        """Median and 99th percentile of each step, in the order of the steps."""
+        found = {}
+        for step, times in list(self._times.items()):
+            p50, p99 = np.percentile(list(times), [50, 99]) * 1e3
+            found |= {f'{step}_p50_ms': float(p50), f'{step}_p99_ms': float(p99)}
+        return found
 
 
 class Reporter:
@@ -137,7 +138,7 @@ class Reporter:
             **now,
             'rate_out_hz': fresh['frames_out'] / period,
             **(details or {}),
-            **counts.steps.medians_ms(),
+            **counts.steps.percentiles_ms(),
             **{f'failed: {cause}': number for cause, number in counts.causes.copy().items()},
         }
         status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
@@ -147,8 +148,9 @@ class Reporter:
 def details_of(inputs: InputReport, completer: DepthCompleter) -> dict[str, object]:
     """Values of the status: what came in, how far apart, and what completes it."""
     details: dict[str, object] = {
-        f'rate_{topic}_hz': rate for topic, rate in inputs.rates_hz.items()
+        'inputs': 'left alone, for nobody subscribes to an output' if inputs.idle else 'subscribed'
     }
+    details |= {f'rate_{topic}_hz': rate for topic, rate in inputs.rates_hz.items()}
     if inputs.residuals_s:
         residuals_ms = np.array(inputs.residuals_s) * 1e3
         details['pairing_residual_median_ms'] = float(np.median(residuals_ms))

@@ -1,0 +1,157 @@
+"""`dmd3c bench node`: the node at a given rate, beside other work."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .benchmark import parse_size
+from .options import COMPLETION, given, with_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dmd3c_ros.benchmarks.live.config import LiveResult
+
+
+@with_options({name: kind for name, kind in COMPLETION.items() if name != 'backend'})
+def live(
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(show_default='auto', help='As of the node; several are compared.'),
+    ] = None,
+    tree: Annotated[
+        list[Path] | None,
+        typer.Option(
+            show_default='this one',
+            help='Checkout whose node is run; several are compared ("." is this one).',
+        ),
+    ] = None,
+    rate: Annotated[float | None, typer.Option(show_default='10', help='Sets a second.')] = None,
+    frames: Annotated[
+        int | None, typer.Option(show_default='100', help='Measured sets of every turn.')
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(show_default='352x1216', help='HEIGHTxWIDTH, pixels.')
+    ] = None,
+    lines: Annotated[
+        int | None, typer.Option(show_default='64', help='Lines of the LiDAR.')
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(show_default='1800', help='Points of a line.')
+    ] = None,
+    load: Annotated[
+        int | None,
+        typer.Option(
+            show_default='0', help='Processes that compute at normal priority meanwhile.'
+        ),
+    ] = None,
+    turns: Annotated[
+        int | None, typer.Option(show_default='1', help='Runs of every case, in turns.')
+    ] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for the nodes' logs; else they are not kept.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    *,
+    options: dict,
+) -> None:
+    """Feed the node over DDS and time its depth and its cloud, from sensor to subscriber.
+
+    Needs ROS 2 and Linux.
+    """
+    import tempfile
+
+    from .console import console, fail, result_console, write_numbers
+
+    try:
+        from dmd3c_ros.benchmarks.live.config import LiveCase, LiveConfig
+        from dmd3c_ros.benchmarks.live.driver import measure
+        from dmd3c_ros.demo.config import DemoError
+    except ImportError as error:
+        raise fail(f'needs ROS 2 ({error})') from error
+    from dmd3c_ros.benchmarks.speed import machine
+
+    cases = [
+        LiveCase(options | ({'backend': name} if name else {}), path)
+        for path in (tree or [None])
+        for name in (backend or [None])
+    ]
+    try:
+        config = LiveConfig(
+            **given(
+                rate_hz=rate,
+                frames=frames,
+                size=size and parse_size(size),
+                lines=lines,
+                columns=columns,
+                load=load,
+                turns=turns,
+            )
+        )
+        with tempfile.TemporaryDirectory() as folder, console().status('') as status:
+            results = measure(config, cases, logs or Path(folder), status.update)
+    except (OSError, ValueError, DemoError) as error:
+        raise fail(error) from error
+    found = machine()
+    out = result_console()
+    out.print(', '.join(f'{key} {value}' for key, value in found.items()), highlight=False)
+    out.print(_table(results, f'{config.rate_hz:g} Hz, {config.load} other processes'))
+    out.print(_step_table(results))
+    if json is not None:
+        from dataclasses import asdict
+
+        write_numbers(
+            json,
+            {
+                'machine': found,
+                'config': asdict(config),
+                'cases': [result.to_dict() for result in results],
+            },
+        )
+
+
+def _table(results: 'list[LiveResult]', title: str) -> 'Table':
+    from rich.table import Table
+
+    table = Table(title=f'from sensor to subscriber, ms: {title}')
+    for heading in ('case', 'model'):
+        table.add_column(heading)
+    ways = [f'{way} {share}' for way in ('depth', 'cloud') for share in ('p50', 'p99', 'most')]
+    for heading in ('sent', 'dropped', *ways, 'processor a set', 'p99 ratio'):
+        table.add_column(heading, justify='right')
+    first = results[0].percentiles()
+    for result in results:
+        values = result.percentiles()
+        table.add_row(
+            result.label,
+            result.model,
+            str(result.sent),
+            str(result.dropped),
+            *(
+                f'{values[f"{way}_p{share}_ms"]:.0f}'
+                for way in ('depth', 'cloud')
+                for share in (50, 99, 100)
+            ),
+            f'{sum(result.busy_ms) / len(result.busy_ms):.0f}',
+            f'{values["cloud_p99_ms"] / first["cloud_p99_ms"]:.2f}',
+        )
+    return table
+
+
+def _step_table(results: 'list[LiveResult]') -> 'Table':
+    from rich.table import Table
+
+    from dmd3c_ros.benchmarks.live.config import STEPS
+
+    table = Table(title='in the node, median / p99, ms')
+    table.add_column('case')
+    for step in STEPS:
+        table.add_column(step, justify='right')
+    for result in results:
+        cells = (
+            f'{result.step(f"{step}_p50_ms"):.1f} / {result.step(f"{step}_p99_ms"):.1f}'
+            for step in STEPS
+        )
+        table.add_row(result.label, *cells)
+    return table
