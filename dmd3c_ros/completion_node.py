@@ -19,6 +19,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
 from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.core.obstacles import ObstacleSettings
 from dmd3c_ros.core.projection import HiddenPointFilter
 from dmd3c_ros.core.transform_buffer import LateTransformError, TransformError
 from dmd3c_ros.messages.errors import MessageError
@@ -29,6 +30,7 @@ from dmd3c_ros.node.entrypoint import run
 from dmd3c_ros.node.inputs import FrameSet, Inputs
 from dmd3c_ros.node.logs import show_package_log
 from dmd3c_ros.node.model import LOAD_ERRORS, Model
+from dmd3c_ros.node.pace import Pace
 from dmd3c_ros.node.parameters import Parameters, Values
 from dmd3c_ros.node.process_memory import keep_freed_memory, memory_in_use
 from dmd3c_ros.node.publishers import Outputs
@@ -56,6 +58,10 @@ _LIVE = {
     'depth_encoding',
     'color_near',
     'color_far',
+    'max_latency',
+    'points_stride',
+    'lazy',
+    *(f'obstacle_{field.name}' for field in fields(ObstacleSettings)),
 }
 # A change of these exchanges the model while the node runs.
 _OF_THE_MODEL = {field.name for field in fields(CompleterConfig)}
@@ -123,7 +129,7 @@ class CompletionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe, and start the thread that completes."""
         settings = self._settings.get(NodeSettings)
-        self._counts = Counts()
+        self._counts, self._pace, self._told_of_idling = Counts(), Pace(), False
         self._reporter = Reporter(self._counts)
         self._warn_of_trouble = Throttle(
             lambda text: self.get_logger().warning(text),
@@ -136,7 +142,9 @@ class CompletionNode(LifecycleNode):
         with ExitStack() as begun:
             self._worker = NewestWins(self._complete, 'completion')
             begun.callback(self._worker.stop)
-            self._inputs = Inputs(self, settings, self._on_frame_set, self._on_cloud, self._group)
+            self._inputs = Inputs(
+                self, settings, self._on_frame_set, self._on_cloud, self._group, self._wanted
+            )
             begun.callback(self._inputs.close)
             # Wall time, so that a stopped simulation is still reported on.
             clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -209,6 +217,10 @@ class CompletionNode(LifecycleNode):
 
     # ---------------------------------------------------------------- the way of one frame
 
+    def _wanted(self) -> bool:
+        """Whether anything has to be subscribed to."""
+        return not self._settings.get(NodeSettings).lazy or bool(self._outputs.subscribed())
+
     def _on_cloud(self, cloud: PointCloud2) -> None:
         """Runs in the executor for every sweep, before it is paired."""
         shift_stamp(cloud, self._settings.get(MotionSettings).lidar_offset_ns)
@@ -237,7 +249,9 @@ class CompletionNode(LifecycleNode):
             if self.context.ok():
                 self._fail(f'completion failed: {error}')
         else:
-            self._counts.published(time.monotonic() - found.arrival)
+            latency_s = time.monotonic() - found.arrival
+            self._counts.published(latency_s)
+            self._pace.finished(latency_s, self._settings.get(NodeSettings).max_latency)
 
     def _remedy(self, error: TransformError) -> str:
         if not isinstance(error, LateTransformError):
@@ -268,7 +282,8 @@ class CompletionNode(LifecycleNode):
         self._outputs.publish(subscribed, frame, settings, dense=False)
         if subscribed <= MEASURED:
             return
-        frame = self._pipeline.complete(frame, self._model.complete, settings.min_confidence)
+        complete = partial(self._model.complete, scale_limit=self._pace.limit)
+        frame = self._pipeline.complete(frame, complete, settings.min_confidence)
         self._outputs.publish(subscribed, frame, settings, dense=True)
         self._counts.steps.end('publish')
 
@@ -278,13 +293,23 @@ class CompletionNode(LifecycleNode):
         if self._worker.failed:
             raise RuntimeError('the completing thread has ended; its error is above')
         inputs = self._inputs.report()
-        trouble = inputs.trouble or self._outputs.refusal()
+        if inputs.idle and not self._told_of_idling:
+            self._told_of_idling = True
+            self.get_logger().info(
+                'nobody subscribes to an output: the inputs are left alone until somebody does '
+                '(parameter lazy)'
+            )
+        trouble = inputs.trouble or self._outputs.refusal() or self._slowness()
         completer = self._model.completer
         status = self._reporter.status(
             f'{self.get_fully_qualified_name()}: completion',
             f'{completer.name} on {completer.device}',
             trouble,
-            {**details_of(inputs, completer), **memory_in_use(completer.device)},
+            {
+                **details_of(inputs, completer),
+                'scale_limit': self._pace.limit,
+                **memory_in_use(completer.device),
+            },
         )
         if trouble:
             self._warn_of_trouble(trouble)
@@ -295,6 +320,15 @@ class CompletionNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _slowness(self) -> str | None:
+        """Says that frames are completed at a smaller scale to be in time."""
+        if self._pace.limit == 1:
+            return None
+        return (
+            f'too slow for max_latency {self._settings.get(NodeSettings).max_latency:g} s: frames '
+            f'are completed at a scale of {self._pace.limit:.2g} at most'
+        )
 
 
 def _fixed(names: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from light_weights import save_light
 
 from dmd3c_ros.core import networks
+from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
 from dmd3c_ros.core.projection import remove_hidden_points
@@ -332,3 +333,21 @@ def test_points_far_apart_make_the_image_smaller(weights: Path) -> None:
     assert scale_at(64, adapt_scale=False) == 1
     assert scale_at(4, inference_scale=0.5) == 0.5
     assert scale_at(64, inference_scale=0.9) == sizes[2]
+
+
+def test_the_scale_of_one_image_may_be_limited() -> None:
+    seen = []
+
+    def complete(sparse: np.ndarray) -> np.ndarray:
+        seen.append(sparse.shape)
+        return np.where(sparse > 0, sparse, np.float32(3))
+
+    completer = DepthCompleter(CompleterConfig(model='nearest', inference_scale=0.8))
+    rgb, sparse = scene()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BASELINES, 'nearest', complete)
+        for limit in (1.0, 0.5):
+            depth = completer.complete(rgb, sparse, K, limit).depth
+            assert depth.shape == sparse.shape
+    heights = [shape[0] / sparse.shape[0] for shape in seen]
+    np.testing.assert_allclose(heights, [0.8, 0.5], atol=0.01)

@@ -6,16 +6,17 @@ import signal
 import numpy as np
 import pytest
 import ros_graph
-from diagnostic_msgs.msg import DiagnosticArray
+from compressed_depth import decode_depth
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
 from ros_graph import NodeProcess, camera_info, cloud_as, lasting, parameters, picture, wall_points
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from dmd3c_ros.messages.clouds import cloud_to_points
-from dmd3c_ros.messages.decoding import image_to_rgb
+from dmd3c_ros.messages.decoding import compressed_to_rgb, image_to_rgb
 from dmd3c_ros.messages.images import depth_from_image
 
 MODULE = 'dmd3c_ros.completion_node'
@@ -83,18 +84,56 @@ def test_the_cloud_shows_the_wall_where_the_camera_sees_it(node, probe):
     assert (colors == 10 << 16 | 20 << 8 | 250).all()
 
 
-def test_nothing_is_computed_for_an_output_that_nobody_wants(node, probe):
+def test_inputs_are_subscribed_only_while_somebody_wants_an_output(node, probe):
     probe.complete({'sparse/image_rect': Image})
     probe.ignore('sparse/image_rect')
+    inputs = probe.publishers.values()
+    assert probe.wait(lambda: not any(p.get_subscription_count() for p in inputs))
     reports = probe.listen('/diagnostics', DiagnosticArray)
-    count = int(counts(probe, reports)['unwanted'])
+    assert counts(probe, reports)['inputs'].startswith('left alone')
+    assert reports[-1].status[0].level == DiagnosticStatus.OK
+    assert 'nobody subscribes to an output' in node.log
+    probe.complete({'sparse/image_rect': Image})
 
-    def unwanted_grows():
-        probe.publish()
-        probe.spin(0.2)
-        return int(counts(probe, reports)['unwanted']) > count
 
-    assert probe.wait(unwanted_grows)
+def test_nothing_is_computed_for_an_output_that_nobody_wants(node, probe):
+    set_parameter(probe, 'lazy', **truth_value(False))
+    try:
+        inputs = probe.publishers.values()
+        assert probe.wait(lambda: all(p.get_subscription_count() for p in inputs))
+        reports = probe.listen('/diagnostics', DiagnosticArray)
+        count = int(counts(probe, reports)['unwanted'])
+
+        def unwanted_grows():
+            probe.publish()
+            probe.spin(0.2)
+            return int(counts(probe, reports)['unwanted']) > count
+
+        assert probe.wait(unwanted_grows)
+    finally:
+        set_parameter(probe, 'lazy', **truth_value(True))
+
+
+def test_compressed_outputs_and_obstacles_show_the_same(node, probe):
+    outputs = probe.complete(
+        {
+            'depth_registered/image_rect': Image,
+            'depth_registered/image_rect/compressedDepth': CompressedImage,
+            'depth_registered/color/compressed': CompressedImage,
+            'rectified/image_rect/compressed': CompressedImage,
+            'obstacles': PointCloud2,
+        }
+    )
+    depth = depth_from_image(outputs['depth_registered/image_rect'])
+    packed = outputs['depth_registered/image_rect/compressedDepth']
+    assert packed.format == '32FC1; compressedDepth png'
+    np.testing.assert_allclose(decode_depth(packed), depth, rtol=1e-3)
+    seen = compressed_to_rgb(outputs['rectified/image_rect/compressed'])
+    assert np.abs(seen.astype(int) - (10, 20, 250)).max() <= 6
+    assert compressed_to_rgb(outputs['depth_registered/color/compressed']).shape == seen.shape
+    points = cloud_to_points(outputs['obstacles'])
+    assert 10 < len(points) < depth.size / 2
+    np.testing.assert_allclose(points[:, 2], TRUE_DEPTH, rtol=1e-5)
 
 
 def counts(probe, reports) -> dict:
@@ -225,6 +264,28 @@ def test_a_trouble_that_repeats_is_logged_once_in_a_while(node, probe):
     assert 1 <= node.log.count(text) <= 3
 
 
+def test_frames_that_take_too_long_are_completed_at_a_smaller_scale_and_it_is_told(node, probe):
+    reports = probe.listen('/diagnostics', DiagnosticArray)
+
+    def limit() -> float:
+        probe.complete(DEPTH)
+        return float(counts(probe, reports)['scale_limit'])
+
+    assert limit() == 1
+    # No machine is as quick.
+    set_parameter(probe, 'max_latency', **number_value(1e-5))
+    try:
+        assert probe.wait(lambda: limit() < 1)
+        status = reports[-1].status[0]
+        assert status.level == DiagnosticStatus.WARN
+        assert re.search(
+            r'too slow for max_latency 1e-05 s: .* at a scale of 0\.\d+', status.message
+        )
+    finally:
+        set_parameter(probe, 'max_latency', **number_value(0.0))
+    assert probe.wait(lambda: limit() == 1)
+
+
 def test_the_size_may_change_in_mid_stream(node, probe):
     assert depth_of(probe.complete(DEPTH)).shape == (48, 64)
     outputs = probe.complete(DEPTH, image=picture(80, 36), info=camera_info(80, 36))
@@ -246,8 +307,12 @@ def test_unsynchronized_inputs_are_reported_with_their_gap(node, probe):
     assert_good(probe.complete(DEPTH))
 
 
-def test_a_silent_topic_is_named(node, probe):
-    assert probe.wait(lambda: 'no message on /image_rect (no publisher)' in node.log), node.log
+def test_a_silent_topic_is_named(node):
+    alone = ros_graph.Probe(publishing=False)
+    alone.listen(*next(iter(DEPTH.items())))
+    found = alone.wait(lambda: 'no message on /image_rect (no publisher)' in node.log)
+    alone.close()
+    assert found, node.log
 
 
 # ---------------------------------------------------------------- parameters and life cycle
@@ -258,6 +323,14 @@ def set_parameter(probe, name, **value):
     request = SetParameters.Request(parameters=[parameter])
     response = probe.call(SetParameters, '/completion_node/set_parameters', request)
     return response.results[0]
+
+
+def number_value(number: float) -> dict:
+    return {'type': ParameterType.PARAMETER_DOUBLE, 'double_value': number}
+
+
+def truth_value(value: bool) -> dict:
+    return {'type': ParameterType.PARAMETER_BOOL, 'bool_value': value}
 
 
 def text_value(text: str) -> dict:

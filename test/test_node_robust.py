@@ -77,7 +77,9 @@ print(moment)
 """
 DEPTH = {'depth_registered/image_rect': Image}
 TRUE_DEPTH = ros_graph.WALL_M + ros_graph.OFFSET_M
-ARGUMENTS = parameters(model='nearest', report_period=0.2, T_camera_lidar=ros_graph.T_CAMERA_LIDAR)
+ARGUMENTS = parameters(
+    model='nearest', report_period=0.2, lazy='false', T_camera_lidar=ros_graph.T_CAMERA_LIDAR
+)
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 # state -> transition -> state, as ROS 2 designs managed nodes.

@@ -144,10 +144,13 @@ class DepthCompleter:
             'model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend
         )
 
-    def complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
+    def complete(
+        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float = 1.0
+    ) -> Completion:
         """Complete one image.
 
         rgb: (H, W, 3) uint8. sparse: (H, W) float32, m, 0 = unknown. K: (3, 3), pixels.
+        scale_limit: of the scale of this image, beside what the settings say of it.
         Any size. With no known depth at all the result is unknown everywhere, as no model can give
         a metric scale then. Raises ValueError for other shapes and types.
         """
@@ -158,7 +161,7 @@ class DepthCompleter:
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
         self._warn_of_few(int(known.sum()))
         with torch_threads(self._torch_threads):
-            completion = self._complete(rgb, sparse, K)
+            completion = self._complete(rgb, sparse, K, scale_limit)
         if not self.config.preserve_lidar:
             return completion
         kept = (remove_hidden_points(sparse) > 0) & (sparse <= self.config.max_depth)
@@ -167,9 +170,11 @@ class DepthCompleter:
             np.where(kept, np.float32(1), completion.confidence),
         )
 
-    def _complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
+    def _complete(
+        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float
+    ) -> Completion:
         """The model on inputs that are valid, at the size that suits it."""
-        scale = self.scale(sparse)
+        scale = min(self.scale(sparse), scale_limit)
         if scale == 1:
             return self._run(rgb, sparse, K)
         small = self._run(*shrink(rgb, sparse, K, scale))

@@ -11,6 +11,12 @@ def ranged(default: float, low: float, high: float) -> Any:
     return field(default=default, metadata={'range': (low, high)})
 
 
+def same_as(settings: type, name: str) -> Any:
+    """Field with the default and the range of a field of another dataclass."""
+    item = next(item for item in fields(settings) if item.name == name)
+    return field(default=item.default, metadata=item.metadata)
+
+
 def check_ranges(settings: Any) -> None:
     """Raise ValueError for a number outside its field's range."""
     for item in fields(settings):

@@ -115,12 +115,17 @@ def points_to_cloud(
 
 
 def depth_to_cloud(
-    depth: np.ndarray, rgb: np.ndarray, camera: Camera, header: Header
+    depth: np.ndarray, rgb: np.ndarray, camera: Camera, header: Header, stride: int = 1
 ) -> PointCloud2:
     """Organised XYZRGB cloud of a depth image, in the camera's optical frame.
 
-    depth: (H, W) float32, m, 0 = unknown, which becomes NaN. rgb: (H, W, 3) uint8.
+    depth: (H, W) float32, m, 0 = unknown, which becomes NaN. rgb: (H, W, 3) uint8. stride: every
+    how manieth row and column the cloud has.
     """
+    if stride > 1:
+        depth, rgb = depth[::stride, ::stride], np.ascontiguousarray(rgb[::stride, ::stride])
+        fewer = np.diag([1 / stride, 1 / stride, 1.0])
+        camera = Camera(fewer @ camera.P, depth.shape[1], depth.shape[0], camera.R)
     height, width = depth.shape
     if rgb.shape != (height, width, 3):
         raise ValueError(f'rgb: expected {(height, width, 3)} as the depth, got {rgb.shape}')

@@ -40,11 +40,16 @@ def depth_to_image(depth: np.ndarray, header: Header, encoding: str = '32FC1') -
         view[~(view > 0)] = np.nan
         return image
     if encoding == '16UC1':
-        millimetres = np.rint(depth * np.float32(1000))
-        # A comparison with NaN is false, so it becomes 0 too.
-        millimetres[~((millimetres > 0) & (millimetres <= 65535))] = 0
-        return _image(millimetres.astype(np.uint16), header, encoding)
+        return _image(millimetres(depth), header, encoding)
     raise ValueError(f'depth encoding: expected {" or ".join(DEPTH_ENCODINGS)}, got {encoding!r}')
+
+
+def millimetres(depth: np.ndarray) -> np.ndarray:
+    """Depth (H, W) in m as uint16 mm; 0 for what is unknown or past 65.535 m."""
+    values = np.rint(depth * np.float32(1000))
+    # A comparison with NaN is false, so it becomes 0 too.
+    values[~((values > 0) & (values <= 65535))] = 0
+    return values.astype(np.uint16)
 
 
 def depth_from_image(image: Image) -> np.ndarray:

@@ -44,6 +44,15 @@ class Image:
 
 
 @dataclass
+class CompressedImage:
+    """sensor_msgs/msg/CompressedImage."""
+
+    header: Header = field(default_factory=Header)
+    format: str = ''
+    data: array.array = field(default_factory=_bytes)
+
+
+@dataclass
 class RegionOfInterest:
     """sensor_msgs/msg/RegionOfInterest."""
 

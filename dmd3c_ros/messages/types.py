@@ -7,9 +7,17 @@ from __future__ import annotations
 
 try:
     from builtin_interfaces.msg import Time
-    from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
     from std_msgs.msg import Header
 except ImportError:
-    from .plain import CameraInfo, Header, Image, PointCloud2, PointField, Time
+    from .plain import CameraInfo, CompressedImage, Header, Image, PointCloud2, PointField, Time
 
-__all__ = ['CameraInfo', 'Header', 'Image', 'PointCloud2', 'PointField', 'Time']
+__all__ = [
+    'CameraInfo',
+    'CompressedImage',
+    'Header',
+    'Image',
+    'PointCloud2',
+    'PointField',
+    'Time',
+]

@@ -39,12 +39,14 @@ class InputReport(NamedTuple):
     """What came in since the last report.
 
     trouble: why nothing could be paired, None where something was. rates_hz: messages of each
-    topic. residuals_s: stamp of the sweep less that of the image, for each set.
+    topic. residuals_s: stamp of the sweep less that of the image, for each set. idle: nobody
+    needed the inputs, all or part of the time, and they were not subscribed.
     """
 
     trouble: str | None
     rates_hz: dict[str, float]
     residuals_s: list[float]
+    idle: bool = False
 
 
 class Inputs:
@@ -53,7 +55,8 @@ class Inputs:
     A CameraInfo whose publishers keep it for late subscribers (transient local) may come once for
     all images; otherwise one with the image's stamp must come with each.
     on_cloud: called with every sweep first; it may correct its stamp. group: of all callbacks,
-    apart from those of services, which may take long.
+    apart from those of services, which may take long. wanted: whether anybody needs the inputs;
+    they are subscribed only while somebody does.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class Inputs:
         on_set: Callable[[FrameSet], None],
         on_cloud: Callable[[PointCloud2], None] = lambda cloud: None,
         group: CallbackGroup | None = None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._node, self._settings, self._on_set = node, settings, on_set
+        self._wanted, self._idle_lately = wanted, False
         image = node.resolve_topic_name('image_rect'), Image
         if settings.image_transport == 'compressed':
             image = compressed_topic(image[0]), CompressedImage
@@ -102,13 +107,21 @@ class Inputs:
         residuals, self._residuals_s = self._residuals_s, []
         counts = [source.take_count() for source in self._all]
         rates = dict(zip(TOPICS, (count / period for count in counts), strict=True))
-        return InputReport(None if residuals else self._trouble(counts), rates, residuals)
+        # Messages cannot have come where the inputs were subscribed a moment ago.
+        idle, self._idle_lately = self._idle_lately, False
+        trouble = None if residuals or idle else self._trouble(counts)
+        return InputReport(trouble, rates, residuals, idle)
 
     # ---------------------------------------------------------------- pairing
 
     def _match(self) -> None:
+        idle = not self._wanted()
+        self._idle_lately |= idle
         for source in self._all:
-            source.match()
+            if idle:
+                source.close()
+            else:
+                source.match()
         if self._latched is not self._info.latched:
             self._latched = self._info.latched
             self._connect()

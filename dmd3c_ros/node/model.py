@@ -45,7 +45,9 @@ class Model:
         """What completes now."""
         return self._completer
 
-    def complete(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
+    def complete(
+        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float = 1.0
+    ) -> Completion:
         """As `DepthCompleter.complete`; where memory runs out, this frame and all after it are
         completed in a cheaper way. MemoryError where there is none left.
         """
@@ -55,7 +57,7 @@ class Model:
                 raise MemoryError(self._lost)
             while True:
                 try:
-                    return self._completer.complete(rgb, sparse, K)
+                    return self._completer.complete(rgb, sparse, K, scale_limit)
                 except MEMORY_ERRORS as error:
                     if not is_out_of_memory(error):
                         raise

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dmd3c_ros.messages.clouds import depth_to_cloud
+import numpy as np
+
+from dmd3c_ros.core.obstacles import obstacle_points
+from dmd3c_ros.messages.clouds import depth_to_cloud, points_to_cloud
+from dmd3c_ros.messages.compressed import depth_to_compressed, rgb_to_compressed
 from dmd3c_ros.messages.images import (
     color_map,
     depth_to_image,
@@ -13,7 +17,7 @@ from dmd3c_ros.messages.images import (
     overlay,
     rgb_to_image,
 )
-from dmd3c_ros.messages.types import CameraInfo, Image, PointCloud2
+from dmd3c_ros.messages.types import CameraInfo, CompressedImage, Image, PointCloud2
 
 from .settings import NodeSettings
 
@@ -51,12 +55,31 @@ def _info(frame: Frame, settings: NodeSettings) -> Any:
 
 def _points(frame: Frame, settings: NodeSettings) -> Any:
     image = frame.image
-    return depth_to_cloud(frame.depth, image.rgb, image.camera, image.info.header)
+    return depth_to_cloud(
+        frame.depth, image.rgb, image.camera, image.info.header, settings.points_stride
+    )
+
+
+def _obstacles(frame: Frame, settings: NodeSettings) -> Any:
+    image = frame.image
+    points = obstacle_points(frame.depth, image.camera, settings.obstacles)
+    return points_to_cloud(points, image.info.header)
+
+
+def _compressed_depth(frame: Frame, settings: NodeSettings) -> Any:
+    return depth_to_compressed(frame.depth, frame.image.info.header, settings.depth_encoding)
+
+
+def _colors(frame: Frame, settings: NodeSettings) -> np.ndarray:
+    return color_map(frame.depth, settings.color_near, settings.color_far)
 
 
 def _color(frame: Frame, settings: NodeSettings) -> Any:
-    colors = color_map(frame.depth, settings.color_near, settings.color_far)
-    return rgb_to_image(colors, frame.image.info.header)
+    return rgb_to_image(_colors(frame, settings), frame.image.info.header)
+
+
+def _compressed_color(frame: Frame, settings: NodeSettings) -> Any:
+    return rgb_to_compressed(_colors(frame, settings), frame.image.info.header)
 
 
 def _confidence(frame: Frame, settings: NodeSettings) -> Any:
@@ -72,15 +95,25 @@ def _rectified(frame: Frame, settings: NodeSettings) -> Any:
     return rgb_to_image(frame.image.rgb, frame.image.info.header)
 
 
+def _compressed_rectified(frame: Frame, settings: NodeSettings) -> Any:
+    return rgb_to_compressed(frame.image.rgb, frame.image.info.header)
+
+
 OUTPUTS = {
     'depth_registered/image_rect': Output(Image, _depth_image('depth'), depth='depth'),
+    'depth_registered/image_rect/compressedDepth': Output(
+        CompressedImage, _compressed_depth, depth='depth'
+    ),
     'depth_registered/camera_info': Output(CameraInfo, _info),
     'depth_registered/points': Output(PointCloud2, _points),
     'depth_registered/color': Output(Image, _color),
+    'depth_registered/color/compressed': Output(CompressedImage, _compressed_color),
+    'obstacles': Output(PointCloud2, _obstacles),
     'confidence': Output(Image, _confidence),
     'sparse/image_rect': Output(Image, _depth_image('sparse'), dense=False, depth='sparse'),
     'sparse/overlay': Output(Image, _overlay, dense=False),
     'rectified/image_rect': Output(Image, _rectified, dense=False),
+    'rectified/image_rect/compressed': Output(CompressedImage, _compressed_rectified, dense=False),
     'rectified/camera_info': Output(CameraInfo, _info, dense=False),
 }
 """Outputs by the names of the node's topics."""

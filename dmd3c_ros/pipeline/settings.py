@@ -6,10 +6,11 @@ parameters of `completion_node`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from dmd3c_ros.core.obstacles import ObstacleSettings
 from dmd3c_ros.core.projection import FILTERING
-from dmd3c_ros.core.ranges import check_ranges, ranged
+from dmd3c_ros.core.ranges import check_ranges, ranged, same_as
 from dmd3c_ros.messages.images import DEPTH_ENCODINGS
 from dmd3c_ros.messages.transforms import matrix_from_numbers
 
@@ -42,6 +43,18 @@ class NodeSettings:
     depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
     color_near: depth drawn red in the colour map, m.
     color_far: depth drawn blue in the colour map, m.
+    max_latency: where frames take longer than this, s, from the arrival of their inputs to the
+        last output, they are completed at a smaller scale until they do not; 0: never.
+    points_stride: every how manieth row and column of the image depth_registered/points has.
+    obstacle_voxel_size: edge of the cubes of which each holds one point of `obstacles` at most, m.
+    obstacle_min_range: nearest points of `obstacles`, m from the camera.
+    obstacle_max_range: farthest points of `obstacles`, m from the camera.
+    obstacle_min_height: lowest points of `obstacles`, m above the camera along its own up axis;
+        what is below the camera has a negative height.
+    obstacle_max_height: highest points of `obstacles`, m above the camera.
+    obstacle_min_points: pixels that a cube must hold to count, so that single wrong ones do not;
+        fewer where it is so far away that it covers fewer.
+    lazy: subscribe to the inputs only while somebody subscribes to an output; otherwise always.
     report_period: time between two reports in the log and on /diagnostics, s.
     warm_up_width: width of the image, pixels, that the model is run on before the node is active;
         give the camera's, so that the first frames are answered as fast as all others.
@@ -59,6 +72,15 @@ class NodeSettings:
     depth_encoding: str = '32FC1'
     color_near: float = ranged(1.0, 0.01, 1000.0)
     color_far: float = ranged(80.0, 0.01, 1000.0)
+    max_latency: float = ranged(0.0, 0.0, 60.0)
+    points_stride: int = ranged(1, 1, 64)
+    obstacle_voxel_size: float = same_as(ObstacleSettings, 'voxel_size')
+    obstacle_min_range: float = same_as(ObstacleSettings, 'min_range')
+    obstacle_max_range: float = same_as(ObstacleSettings, 'max_range')
+    obstacle_min_height: float = same_as(ObstacleSettings, 'min_height')
+    obstacle_max_height: float = same_as(ObstacleSettings, 'max_height')
+    obstacle_min_points: int = same_as(ObstacleSettings, 'min_points')
+    lazy: bool = True
     report_period: float = ranged(5.0, 0.1, 3600.0)
     # Small, because a large network takes long on a CPU.
     warm_up_width: int = ranged(320, 16, 16384)
@@ -90,6 +112,16 @@ class NodeSettings:
             raise ValueError(
                 f'color_near: expected less than color_far {self.color_far}, got {self.color_near}'
             )
+        try:
+            _ = self.obstacles
+        except ValueError as error:
+            raise ValueError(f'obstacle_{error}') from error
+
+    @property
+    def obstacles(self) -> ObstacleSettings:
+        """Those of the settings that begin with obstacle_."""
+        names = [item.name for item in fields(ObstacleSettings)]
+        return ObstacleSettings(**{name: getattr(self, f'obstacle_{name}') for name in names})
 
 
 @dataclass(frozen=True)
