@@ -132,7 +132,9 @@ def test_compressed_outputs_and_obstacles_show_the_same(node, probe):
     assert np.abs(seen.astype(int) - (10, 20, 250)).max() <= 6
     assert compressed_to_rgb(outputs['depth_registered/color/compressed']).shape == seen.shape
     points = cloud_to_points(outputs['obstacles'])
-    assert 10 < len(points) < depth.size / 2
+    # Those of the wall above the lowest height and below the highest one.
+    assert 500 < len(points) < depth.size
+    assert -points[:, 1].max() >= -3 and -points[:, 1].min() <= 2
     np.testing.assert_allclose(points[:, 2], TRUE_DEPTH, rtol=1e-5)
 
 
