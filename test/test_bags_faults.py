@@ -63,6 +63,10 @@ def test_without_a_sweep_in_time_it_is_told_how_far_away_the_sweeps_are(tmp_path
     assert 'the clocks differ by about 2.370 s; --lidar-clock-offset -2.370' in text
     text = complete(source, tmp_path / 'out', '--lidar-clock-offset', '-2.37')
     assert '3 frames completed' in text
+    # Advice is what to give instead, not what to add to what was given.
+    wrong = ('--lidar-clock-offset', '1.5')
+    text = complete(source, tmp_path / 'wrong', *wrong, exit_code=1)
+    assert 'the clocks differ by about 3.870 s; --lidar-clock-offset -2.370' in text
     source = write_bag(tmp_path / 'shifted', frames=9, lag_ns=60_000_000)
     options = ('--sync-slop', '0.03')
     text = complete(source, tmp_path / 'none', *options, exit_code=1)

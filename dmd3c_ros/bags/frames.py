@@ -81,7 +81,11 @@ class FrameSource:
         # The sweep last, as in the node; the report measures it against the image.
         topics = [image, points] if info is None or self._infos else [image, info, points]
         self._order = {topic.key: index for index, topic in enumerate(topics)}
-        self.report = PairingReport(tuple(topic.name for topic in topics), self.settings.sync_slop)
+        self.report = PairingReport(
+            tuple(topic.name for topic in topics),
+            self.settings.sync_slop,
+            lidar_clock_offset_s=self.motion.lidar_clock_offset,
+        )
         self._synchronizer: Synchronizer[Record] = Synchronizer(
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )

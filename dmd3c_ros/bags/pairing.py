@@ -57,7 +57,8 @@ class PairingReport:
     """What became of the messages of each input.
 
     names: the inputs' topics, that of the images first. stamps: header stamps of each input, ns.
-    gaps_s: stamp of the sweep less that of the image, for each set. completed: frames written.
+    gaps_s: stamp of the sweep less that of the image, for each set. lidar_clock_offset_s: what the
+    stamps of the sweeps have had added. completed: frames written.
     bad: messages that do not parse, by reason. drops: frames that paired and were not written, by
     reason.
     """
@@ -67,6 +68,7 @@ class PairingReport:
     stamps: list[list[int]] = field(default_factory=list)
     paired: list[set[int]] = field(default_factory=list)
     gaps_s: list[float] = field(default_factory=list)
+    lidar_clock_offset_s: float = 0.0
     completed: int = 0
     bad: Counter[str] = field(default_factory=Counter)
     drops: Counter[str] = field(default_factory=Counter)
@@ -153,18 +155,19 @@ class PairingReport:
 
     def _advice(self, nearest: list[float]) -> str:
         """What may help where images stay alone."""
-        images, sweeps = self.stamps[0], self.stamps[-1]
+        images, sweeps, offset = self.stamps[0], self.stamps[-1], self.lidar_clock_offset_s
         if min(images) > max(sweeps) or min(sweeps) > max(images):
             between = (min(sweeps) - min(images)) * 1e-9
             return (
                 'no sweep was stamped while images were: the clocks differ by about '
-                f'{between:.3f} s; --lidar-clock-offset {-between:.3f}, or one clock for both'
+                f'{between:.3f} s; --lidar-clock-offset {offset - between:.3f}, or one clock for '
+                'both'
             )
         middle = float(np.median(nearest))
         if abs(middle) >= self.slop_s and np.ptp(np.percentile(nearest, [10, 90])) < self.slop_s:
             return (
-                f'they lie {middle:.3f} s apart all along: --lidar-clock-offset {-middle:.3f} '
-                'moves the sweeps, if it is the clocks and not the trigger'
+                f'they lie {middle:.3f} s apart all along: --lidar-clock-offset '
+                f'{offset - middle:.3f} moves the sweeps, if it is the clocks and not the trigger'
             )
         return 'a larger --sync-slop pairs them, at the price of motion in between'
 
