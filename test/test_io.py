@@ -339,3 +339,11 @@ def test_real_drive_reads_whole(kitti_drive):
     assert len(frame.points) > 100_000
     assert np.diff([drive[0].stamp_ns, drive[1].stamp_ns]) == 100_000_000
     assert 55 <= ring_indices(frame.points)[-1] + 1 <= 64
+
+
+def test_a_folder_that_takes_no_files_is_named_itself():
+    """And not the temporary file by which that is found out."""
+    from dmd3c_ros.io.atomic import check_folder
+
+    with pytest.raises(OSError, match=r"cannot be written to.*'/proc'$"):
+        check_folder('/proc')

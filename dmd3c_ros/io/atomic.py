@@ -57,8 +57,12 @@ def check_folder(path: str | Path) -> None:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f'{path}: expected a folder, it is a file')
     path.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=path):
-        pass
+    try:
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        # It names the temporary file, of which nobody has heard.
+        raise OSError(error.errno, f'cannot be written to: {error.strerror}', str(path)) from error
 
 
 def check_file(path: str | Path) -> None:
