@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-if 'PYTEST_XDIST_WORKER' in os.environ:
-    # Before PyTorch is imported, here or in a child: threads of two test processes on the same
-    # cores would wait for each other at the end of every loop.
-    os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Before PyTorch is imported, here or in a child. Threads of several processes on the same cores
+# wait for each other at the end of every loop, which takes ten times the processor's time; and
+# sums over another number of threads differ in their last digits.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 _KITTI = Path('data/kitti_raw_mini/2011_09_26/2011_09_26_drive_0000_sync')
 

@@ -55,14 +55,6 @@ from training.settings import from_dict, load
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """As in workers and actors: sums in another order differ in their last digits."""
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(os.cpu_count())
-
-
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> str:
     """Folder of a tiny depth estimation model with random weights."""
@@ -198,7 +190,7 @@ def test_a_run_killed_in_the_middle_of_a_shard_goes_on_after_its_last_sample(
     process = subprocess.run(
         [sys.executable, '-c', script, '--config', str(config)],
         cwd=REPOSITORY,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)},
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -33,17 +33,8 @@ from training.settings import from_dict, load
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
     **os.environ,
-    'OMP_NUM_THREADS': '1',
     'PYTHONPATH': f'{REPOSITORY}{os.pathsep}{REPOSITORY / "test"}',
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

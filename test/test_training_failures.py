@@ -66,14 +66,10 @@ def configuration(kitti: Path, out: Path, **changes: object) -> str:
 
 def train(*arguments: str) -> str:
     """Run the command; what it said at a bad end, empty where it ended well."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
         stage2.main(['--config', *arguments])
     except SystemExit as end:
         return str(end)
-    finally:
-        torch.set_num_threads(threads)
     return ''
 
 

@@ -34,11 +34,9 @@ STAGE1_ITERATIONS, STAGE2_ITERATIONS = 8, 28
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads, level = torch.get_num_threads(), logging.getLogger('lightning.pytorch').level
-    torch.set_num_threads(1)
+def logging_level():
+    level = logging.getLogger('lightning.pytorch').level
     yield
-    torch.set_num_threads(threads)
     logging.getLogger('lightning.pytorch').setLevel(level)
 
 
