@@ -41,7 +41,7 @@ def convert(
     image: Annotated[
         Path | None,
         typer.Option(
-            help='A picture of the camera, for its size, which calib.json and text do not tell.',
+            help='An image of the camera, for its size, which calib.json and text do not tell.',
             show_default='what SOURCE has, or has beside it',
         ),
     ] = None,
@@ -109,13 +109,13 @@ def _size(source: Path, image: Path | None, camera: str) -> tuple[int, int]:
     """Width and height of the camera's images."""
     from dmd3c_ros.io.calibration import image_size
     from dmd3c_ros.io.images import read_rgb
-    from dmd3c_ros.io.vlcal_calibration import picture_beside
+    from dmd3c_ros.io.vlcal_calibration import image_beside
 
     if image is None:
         size = image_size(source, camera)
         if size is not None:
             return size
-        image = picture_beside(source) if source.suffix == '.json' else None
+        image = image_beside(source) if source.suffix == '.json' else None
     if image is None:
         raise ValueError(f'{source}: does not tell the size of images; --image FILE shows it')
     height, width = read_rgb(image).shape[:2]

@@ -36,7 +36,7 @@ _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 _FILES = 'Files beside the depth'
-_OUT = 'Folder for the depth pictures; made if missing.'
+_OUT = 'Folder for the depth images; made if missing.'
 _CLOUDS = ('ply', 'pcd')
 
 Confidence = Annotated[
@@ -51,7 +51,7 @@ Preview = Annotated[
     bool,
     typer.Option(
         '--preview',
-        help='Also write OUT/preview/NAME.png: picture, points, depth and confidence in colours.',
+        help='Also write OUT/preview/NAME.png: image, points, depth and confidence in colours.',
         rich_help_panel=_FILES,
     ),
 ]
@@ -108,13 +108,13 @@ def kitti(
 @with_out(_OUT)
 @with_options(FRAMES)
 def frames(
-    images: Annotated[Path, typer.Option(help='Folder of rectified pictures.')],
+    images: Annotated[Path, typer.Option(help='Folder of rectified images.')],
     sparse: Annotated[
-        Path, typer.Option(help='Folder of 16-bit sparse depth pictures (KITTI, x256).')
+        Path, typer.Option(help='Folder of 16-bit sparse depth images (KITTI, x256).')
     ],
     intrinsics: Annotated[
         Path,
-        typer.Option(help='3x3 text file, or a folder with one for each picture, named like it.'),
+        typer.Option(help='3x3 text file, or a folder with one for each image, named like it.'),
     ],
     out: Path,
     resume: Resume = False,
@@ -126,7 +126,7 @@ def frames(
     *,
     options: dict,
 ) -> None:
-    """Complete sparse depth pictures into OUT, under the names of the pictures.
+    """Complete sparse depth images into OUT, under the names of the images.
 
     Files belong together by name; the names of KITTI's depth selection are understood.
     """
@@ -147,10 +147,10 @@ def frames(
 
 
 @app.command()
-@with_out('Depth picture to write (16-bit PNG).')
+@with_out('Depth image to write (16-bit PNG).')
 @with_options(FRAMES)
 def one(
-    image: Annotated[Path, typer.Argument(help='Rectified picture, or raw with --rectify.')],
+    image: Annotated[Path, typer.Argument(help='Rectified image, or raw with --rectify.')],
     points: Annotated[
         Path, typer.Argument(help='Cloud: .bin (KITTI, nuScenes), .pcd, .ply or .npy.')
     ],
@@ -170,8 +170,8 @@ def one(
         bool,
         typer.Option(
             '--rectify',
-            help='The picture is raw: undo the distortion that the ROS YAML or calib.json file '
-            'describes. Depth belongs to the rectified picture.',
+            help='The image is raw: undo the distortion that the ROS YAML or calib.json file '
+            'describes. Depth belongs to the rectified image.',
         ),
     ] = False,
     point_fields: Annotated[
@@ -194,7 +194,7 @@ def one(
     preview: Annotated[
         Path | None,
         typer.Option(
-            help='Also write a picture of picture, points, depth and confidence in colours here.',
+            help='Also write image, points, depth and confidence in colours here, side by side.',
             show_default='none',
             rich_help_panel=_FILES,
         ),
@@ -212,7 +212,7 @@ def one(
     *,
     options: dict,
 ) -> None:
-    """Complete a single picture with a cloud file."""
+    """Complete a single image with a cloud file."""
     from dmd3c_ros.io.atomic import check_file, write_together
     from dmd3c_ros.io.clouds import check_cloud_name
 
@@ -271,7 +271,7 @@ def _kitti_loader(drive: 'KittiDrive', index: int) -> 'Callable[[], CompletionIn
 def _pair_files(
     images: Path, sparse: Path, intrinsics: Path, paths: 'Callable[[str], Paths]'
 ) -> 'tuple[list[Job], dict[str, str]]':
-    """Jobs of the pictures that have all their files, and the reasons for the others."""
+    """Jobs of the images that have all their files, and the reasons for the others."""
     from dmd3c_ros.io.calibration import read_intrinsics
 
     from .batch import Job
@@ -283,7 +283,7 @@ def _pair_files(
     jobs, failures = [], {}
     for key in sorted(image_files.keys() | depths.keys()):
         if key not in image_files:
-            failures[depths[key].name] = f'no picture of this name in {images}'
+            failures[depths[key].name] = f'no image of this name in {images}'
         elif key not in depths:
             failures[image_files[key].name] = f'no sparse depth of this name in {sparse}'
         elif shared_K is None and key not in Ks:
@@ -298,7 +298,7 @@ def _pair_files(
 def _by_key(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Files by what their names share across folders.
 
-    KITTI's depth selection names a picture ..._image_N_..., its points ..._velodyne_raw_N_...
+    KITTI's depth selection names an image ..._image_N_..., its points ..._velodyne_raw_N_...
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: expected a folder')
@@ -338,7 +338,7 @@ def _load_one(
     kitti_camera: str,
     rectify: bool,
 ) -> 'tuple[CompletionInputs, np.ndarray | None]':
-    """Inputs of one completion, and which pixels of the picture show something; None for all."""
+    """Inputs of one completion, and which pixels of the image show something; None for all."""
     import numpy as np
 
     from dmd3c_ros.core.distortion import Rectifier
@@ -365,7 +365,7 @@ def _load_one(
         rgb, visible = rectifier(rgb), rectifier.visible
     elif distortion is not None and distortion.distorted:
         say(
-            f'{intrinsics} was made from raw pictures ({distortion.model}); taking {image} as '
+            f'{intrinsics} was made from raw images ({distortion.model}); taking {image} as '
             'rectified; if it is raw too, add --rectify'
         )
     T_camera_lidar = np.eye(4)

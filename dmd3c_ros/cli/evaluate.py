@@ -64,7 +64,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             show_default='none',
-            help='Score this folder of 16-bit pictures (x256) named like the frames; may be '
+            help='Score this folder of 16-bit images (x256) named like the frames; may be '
             'repeated.',
             rich_help_panel='Completion',
         ),
@@ -75,7 +75,7 @@ def evaluate(
         Path | None,
         typer.Option(
             show_default='none',
-            help="Instead, write the anonymous test set's pictures here for KITTI.",
+            help="Instead, write the anonymous test set's images here for KITTI.",
         ),
     ] = None,
     limit: Annotated[
@@ -372,5 +372,5 @@ def _submit(predictors: 'list[Predictor]', frames: 'DepthDataset', folder: Path)
     for frame, reason in failures.items():
         say(f'failed {frame}: {reason}')
     if failures:
-        raise fail(f'{len(failures)} of {len(frames)} pictures are missing in {folder}')
-    say(f'{len(frames)} pictures in {folder}; zip them without the folder to upload them')
+        raise fail(f'{len(failures)} of {len(frames)} images are missing in {folder}')
+    say(f'{len(frames)} images in {folder}; zip them without the folder to upload them')

@@ -74,7 +74,7 @@ def tum(
         typer.Option(
             min=1.0,
             show_default='5000',
-            help='Units of the depth pictures a metre: 5000 (up to 13.1 m, the only one '
+            help='Units of the depth images a metre: 5000 (up to 13.1 m, the only one '
             'that DROID-SLAM reads), 256 (up to 255 m).',
         ),
     ] = None,

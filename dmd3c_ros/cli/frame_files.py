@@ -93,7 +93,7 @@ class FrameCompleter:
     def complete(self, inputs: CompletionInputs, visible: np.ndarray | None = None) -> Completion:
         """Complete one frame; ValueError where nothing was measured, or nothing comes out.
 
-        visible: (H, W) bool, False where the picture shows nothing; None where there is no such
+        visible: (H, W) bool, False where the image shows nothing; None where there is no such
         pixel.
         """
         if not inputs.sparse.any():
@@ -151,12 +151,12 @@ class FrameCompleter:
 
 
 def preview(inputs: CompletionInputs, completion: Completion) -> np.ndarray:
-    """Picture, points, depth and confidence, with scales, as (H, W, 3) uint8 RGB."""
+    """Image, points, depth and confidence, with scales, as (H, W, 3) uint8 RGB."""
     height, width = inputs.sparse.shape
     cell = _PREVIEW_WIDTH, max(1, round(_PREVIEW_WIDTH * height / width))
     scale, known = depth_scale(completion.depth), completion.depth > 0
     panels = (
-        Panel(inputs.rgb, 'picture', note=f'{width} x {height}'),
+        Panel(inputs.rgb, 'image', note=f'{width} x {height}'),
         Panel(
             points_on_image(inputs.rgb, inputs.sparse, scale),
             'points',

@@ -13,7 +13,7 @@ def miniature(
     layout: Annotated[
         str,
         typer.Argument(
-            help='kitti, kitti-raw, nyu, void, scannet, ddad, dcverse, or folder (pictures and '
+            help='kitti, kitti-raw, nyu, void, scannet, ddad, dcverse, or folder (images and '
             'sparse depth).'
         ),
     ],

@@ -16,7 +16,7 @@ from .options import (
 )
 
 
-@with_out('Folder for table, picture and trajectories.')
+@with_out('Folder for table, image and trajectories.')
 @memory_explained()
 def odometry(
     out: Path = Path('odometry_out'),

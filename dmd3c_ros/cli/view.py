@@ -45,7 +45,7 @@ def view(
         Path | None,
         typer.Option(
             show_default='none',
-            help='KITTI raw drive that complete kitti completed, for its pictures.',
+            help='KITTI raw drive that complete kitti completed, for its images.',
         ),
     ] = None,
     frames: Annotated[
@@ -61,7 +61,7 @@ def view(
     *,
     options: dict,
 ) -> None:
-    """Show picture, sparse and dense depth, confidence, cloud and trajectory on one time line.
+    """Show image, sparse and dense depth, confidence, cloud and trajectory on one time line.
 
     Depth that a bag or a folder has is taken, unless --model or its like ask for another; else
     frames are completed. Needs
@@ -131,7 +131,7 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
 
 
 def _add_files(log, folder: Path) -> int:
-    """Show what demo leaves beside the depth pictures; the number of files."""
+    """Show what demo leaves beside the depth images; the number of files."""
     cloud, report = folder / 'cloud.ply', folder / 'report.png'
     if cloud.is_file():
         log.add_cloud(cloud)

@@ -52,12 +52,12 @@ def read_extrinsics(path: Path) -> np.ndarray:
     return np.linalg.inv(T_lidar_camera)
 
 
-def picture_beside(path: Path) -> Path | None:
-    """A picture of the camera that `preprocess` wrote beside the file; None where it is gone."""
+def image_beside(path: Path) -> Path | None:
+    """An image of the camera that `preprocess` wrote beside the file; None where it is gone."""
     meta = _read(path).get('meta')
     names = meta.get('bag_names', []) if isinstance(meta, dict) else []
-    pictures = [path.with_name(f'{name}.png') for name in names]
-    return next((picture for picture in pictures if picture.is_file()), None)
+    images = [path.with_name(f'{name}.png') for name in names]
+    return next((image for image in images if image.is_file()), None)
 
 
 def _read(path: Path) -> dict:
