@@ -2,7 +2,16 @@
 
 import numpy as np
 import pytest
-from bag_data import CAMERA, START_NS, T_CAMERA_LIDAR, header, spoil_midst, wall, write_bag
+from bag_data import (
+    CAMERA,
+    START_NS,
+    T_CAMERA_LIDAR,
+    header,
+    mounting,
+    spoil_midst,
+    wall,
+    write_bag,
+)
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_graph import NodeProcess, Probe, parameters
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -15,7 +24,7 @@ from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.selection import INFO
 from dmd3c_ros.bags.writer import BagWriter
 from dmd3c_ros.messages.cameras import camera_to_info
-from dmd3c_ros.messages.tf import decode_transforms
+from dmd3c_ros.messages.tf import TF_TYPE, decode_transforms
 from dmd3c_ros.node.players.bag_player import BagSettings
 
 FRAMES = 6
@@ -105,6 +114,16 @@ def test_who_comes_late_hears_all_that_was_latched(folder, probe, tmp_path):
     probe.wait(lambda: len(box) == parts, 15)
     process.stop()
     assert [info.header.frame_id for info in box] == [f'part_{n}' for n in range(parts)]
+
+
+def test_static_transforms_that_a_converter_calls_volatile_are_latched(tmp_path):
+    with BagWriter(tmp_path / 'in') as writer:
+        for number, name in enumerate(('/tf_static', '/tf')):
+            writer.add_topic(name, TF_TYPE)
+            writer.write(name, TF_TYPE, number, mounting())
+    with Bag(tmp_path / 'in') as bag:
+        kept = {topic.name: topic.qos[0].durability.name for topic in bag.topics}
+    assert kept == {'/tf_static': 'TRANSIENT_LOCAL', '/tf': 'VOLATILE'}
 
 
 def test_static_transforms_are_latched_where_the_bag_does_not_say(folder, probe, tmp_path):

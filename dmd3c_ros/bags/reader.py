@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.convert.converter import generate_message_converter
-from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.interfaces import MessageDefinitionFormat, QosDurability
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag1 import ReaderError as Ros1ReaderError
 from rosbags.rosbag2 import Reader as Ros2Reader
@@ -220,9 +220,10 @@ class Bag:
                 text = digest = ''
             old = topics.get((name, kind))
             total = count + (old.count if old else 0)
-            if not qos and name.rsplit('/', 1)[-1] == 'tf_static':
+            latched = any(q.durability == QosDurability.TRANSIENT_LOCAL for q in qos)
+            if name.rsplit('/', 1)[-1] == 'tf_static' and not latched:
                 # Sent once: a player that does not keep it for those who come late sends it to
-                # nobody.
+                # nobody. Converters write the default, which is not what was offered.
                 qos = (reliable(latched=True),)
             topic = Topic(name, kind, total, tuple(qos), text, digest)
             topics[topic.key] = topic
