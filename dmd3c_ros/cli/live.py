@@ -50,9 +50,12 @@ def live(
         int | None, typer.Option(show_default='1', help='Runs of every case, in turns.')
     ] = None,
     logs: Annotated[
-        Path | None, typer.Option(help="Folder for the nodes' logs; else they are not kept.")
+        Path | None,
+        typer.Option(show_default='not kept', help="Folder for the nodes' logs."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help='Also write the numbers here.')] = None,
+    json: Annotated[
+        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
+    ] = None,
     *,
     options: dict,
 ) -> None:
