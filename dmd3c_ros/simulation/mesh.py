@@ -38,10 +38,6 @@ class Mesh:
         corners = self.corners @ (scale * R.T) + np.asarray(T[:3, 3], np.float32)
         return Mesh(corners, self.normals @ R.T, self.uv, self.material)
 
-    def painted(self, material: int) -> Mesh:
-        """The same triangles, all of one material."""
-        return Mesh(self.corners, self.normals, self.uv, np.full_like(self.material, material))
-
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
     """One mesh of all triangles, in order."""
