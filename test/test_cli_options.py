@@ -68,7 +68,8 @@ def test_defaults_in_help_are_those_that_count():
             option, value = options.get(field.name), getattr(settings, field.name)
             if option is None or not isinstance(value, (bool, int, float, str)) or value == '':
                 continue
-            if field.name in ('model', 'filter_hidden_points'):
+            # Help says in words what these stand for.
+            if field.name in ('model', 'filter_hidden_points', 'threads'):
                 continue
             shown = option.show_default
             if isinstance(value, bool):

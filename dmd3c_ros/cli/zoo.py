@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from .options import with_out
 
+
+@with_out('Folder to write to; made if missing.')
 def zoo(
-    out: Annotated[Path, typer.Argument(help='Folder to write to; made if missing.')],
+    out: Path,
     frames: Annotated[int, typer.Option(min=1, help='Frames of each set.')] = 2,
     seed: Annotated[int, typer.Option(min=0, help='Seed of scenes, views and noise.')] = 0,
 ) -> None:
