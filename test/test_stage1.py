@@ -384,6 +384,7 @@ def output_of(depth: torch.Tensor) -> NetworkOutput:
         {'dense': {'kind': 'ssi', 'inverse': True}},
         {'dense': {'kind': 'random_patch'}},
         {'relative': {'confidence': 0.0}},
+        {'relative': {'confidence': 0.0, 'geometric': True}},
     ],
 )
 def test_every_objective_prefers_the_truth_and_reaches_every_scale(loss):
@@ -399,6 +400,21 @@ def test_every_objective_prefers_the_truth_and_reaches_every_scale(loss):
     loss_of_wrong.total.backward()
     assert coarse.grad.abs().sum() > 0 and fine.grad.abs().sum() > 0
     assert not fine.grad[..., :5].any()
+
+
+def test_in_the_geometric_mean_easy_and_hard_images_weigh_alike():
+    loss = {'relative': {'confidence': 0.0, 'geometric': True}}
+    objective = from_dict(ObjectiveConfig, loss).build()
+    truth = torch.full((2, 1, 16, 16), 5.0)
+
+    def total(easy: float, hard: float) -> float:
+        depth = truth + torch.tensor([easy, hard]).view(2, 1, 1, 1)
+        output = NetworkOutput(depth, None, (depth,))
+        return float(objective(output, {'depth': truth, 'sparse': truth}).total)
+
+    before = total(0.4, 4.0)
+    assert total(0.2, 4.0) - before == pytest.approx(total(0.4, 2.0) - before, rel=0.1)
+    assert total(0.0, 0.0) < before
 
 
 def test_the_relative_objective_learns_trust():

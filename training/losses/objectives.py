@@ -100,17 +100,25 @@ class RelativeLossConfig:
         returns_l2: of its squared part, which tells how much to hedge where that is undecided.
         gradient: of the differences of log depth between neighbours at four scales: edges where
         the image has them, and flat surfaces between.
+        geometric: the logarithms of each image's mean absolute and root mean square errors are
+        averaged instead of the errors, so that easy images, whose errors are small, weigh as much
+        as those that no network can solve.
         max_depth: deeper pixels do not count, m.
     """
 
     l1: float = 1.0
     l2: float = 0.5
+    geometric: bool = False
     confidence: float = 0.05
     far: float = 0.3
     returns: float = 0.0
     returns_l2: float = 4.0
     gradient: float = 0.0
     max_depth: float = 100.0
+
+
+# Added to an image's relative error before its logarithm: what is below need not be learned.
+_LEAST_ERROR = 0.003
 
 
 class RelativeLoss:
@@ -131,14 +139,14 @@ class RelativeLoss:
         for level in output.pyramid or (output.depth,):
             if level.shape[-2:] != truth.shape[-2:]:
                 level = F.interpolate(level, size=truth.shape[-2:], mode='nearest')
-            finest = _mean(_error((level - truth) / scale, c.l1, c.l2), weight).squeeze()
+            finest = self._average((level - truth) / scale, weight, c.l2)
             total = 0.5 * total + finest
         terms = {'relative': finest.detach()}
         if c.returns and 'sweep' in batch:
             held_out = batch['sweep'] * (batch['sparse'] == 0)
             valid_returns = ((held_out > 0) & (held_out < c.max_depth)).float()
-            error = _error((output.depth - held_out) / scale, c.l1, c.returns_l2)
-            returns = _mean(error, valid_returns).squeeze()
+            difference = (output.depth - held_out) / scale
+            returns = self._average(difference, valid_returns, c.returns_l2)
             terms['returns'] = returns.detach()
             total = total + c.returns * returns
         if c.gradient:
@@ -151,6 +159,16 @@ class RelativeLoss:
             terms['confidence'] = trust.detach()
             total = total + c.confidence * trust
         return LossTerms(total, terms)
+
+    def _average(self, difference: Tensor, weight: Tensor, l2: float) -> Tensor:
+        """Over all pixels, or the mean of the logarithms of the images' averages."""
+        l1 = self.config.l1
+        if not self.config.geometric:
+            return _mean(_error(difference, l1, l2), weight).squeeze()
+        mae = _mean(_error(difference, 1, 0), weight, (1, 2, 3)).flatten()
+        mse = _mean(_error(difference, 0, 1), weight, (1, 2, 3)).flatten()
+        error = l1 * (mae + _LEAST_ERROR).log() + l2 / 2 * (mse + _LEAST_ERROR**2).log()
+        return (error * (weight.flatten(1).sum(1) > 0)).mean()
 
 
 def _error(difference: Tensor, l1: float, l2: float) -> Tensor:
