@@ -42,23 +42,28 @@ def mean_distance(sparse: np.ndarray) -> float:
 
     sparse: (H, W) float32, 0 = unknown, with a measurement at least. From the share of cells of
     1, 2, 4 ... pixels that are empty: a pixel in an empty cell is about a quarter of the cell's
-    edge farther away than one in a full cell. Every measurement speaks for its part of the image
-    (a sixth of it, or 64 pixels), so that the empty sky does not count, and the dense part of a
-    scan counts most.
+    edge farther away than one in a full cell. Every measurement speaks for its part of the image,
+    so that the empty sky does not count, and the dense part of a scan counts most: parts of 64
+    pixels, or as many more as it takes that those with a measurement hold 16 on average.
     """
-    height, width = sparse.shape
-    levels = max(6, int(math.log2(min(sparse.shape) / 6 + 1)))
-    part = 2**levels
-    full = torch.from_numpy((sparse > 0).astype(np.float32))[None, None]
-    full = F.pad(full, (0, -width % part, 0, -height % part))
-    weight = F.avg_pool2d(full, part)
-    weight = weight / weight.sum()
+    cells = sparse > 0
+    v, u = np.nonzero(cells)
+    largest = math.ceil(math.log2(max(sparse.shape)))
+    for levels in range(min(6, largest), largest + 1):
+        columns = (cells.shape[1] >> levels) + 1
+        weight = np.bincount((v >> levels) * columns + (u >> levels))
+        if len(v) >= 16 * np.count_nonzero(weight):
+            break
     distance = 0.0
     for level in range(levels):
-        empty = 1 - F.avg_pool2d(full, part >> level)
-        distance += float((weight * empty).sum()) * 2**level / 4
-        full = F.max_pool2d(full, 2)
-    return distance
+        v, u = np.nonzero(cells)
+        shift = levels - level
+        full = np.bincount((v >> shift) * columns + (u >> shift), minlength=len(weight))
+        distance += 2**level / 4 * (1 - np.average(full, weights=weight) / 4**shift)
+        cells = np.pad(cells, [(0, size % 2) for size in cells.shape])
+        cells = cells[::2] | cells[1::2]
+        cells = cells[:, ::2] | cells[:, 1::2]
+    return float(distance)
 
 
 def suitable_scale(sparse: np.ndarray, distance: float) -> float:
