@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip('open3d')
 
+from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.simulation import KINDS, PATTERNS
 from training.scenes import sampling
 from training.scenes.frames import (
@@ -139,6 +140,18 @@ def test_holes_and_wrong_points_are_drawn(tmp_path, frames):
         both = (a['sparse'] > 0) & (b['sparse'] > 0)
         wrong.append((a['sparse'] != b['sparse'])[both].float().mean())
     assert max(wrong) > 0.01
+
+
+def test_sweeps_are_reduced_as_the_completer_reduces_images(tmp_path, frames):
+    save_frame(tmp_path / 'x.npz', frames[0])
+    common = {'patterns': {'sweep': 1.0}, 'scaled_fraction': 0.0, 'spread': 0.0}
+    sparse_rings = SamplingConfig(**SIZE, **common, ring_steps=(8,), matched=1.0)
+    focal = []
+    for distance in (None, 100.0, 2.0):
+        rng, convention = np.random.default_rng(0), Convention(point_distance=distance)
+        sample = draw_sample(tmp_path / 'x.npz', rng, sparse_rings, convention)
+        focal.append(float(sample['K'][0, 0]))
+    assert focal[0] == focal[1] > 1.5 * focal[2]
 
 
 def test_an_unknown_kind_of_input_is_refused():

@@ -14,6 +14,7 @@ from torch import Tensor
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
+from dmd3c_ros.core.resizing import suitable_scale
 from training.scenes.frames import StoredFrame, load_frame
 
 PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
@@ -24,8 +25,9 @@ class SamplingConfig:
     """How a frame becomes a sample.
 
     height, width: crop, pixels; 0 for whole frames. scale_min: the frame is reduced by a factor
-    from this to 1 (log-uniform; no smaller than the crop) in scaled_fraction of the samples, as
-    images are whose points lie far apart.
+    from this to 1 (log-uniform; no smaller than the crop) in scaled_fraction of the samples.
+    matched: share of the sweeps for which it is instead reduced as the completer reduces images
+    whose points lie far apart, give or take spread (standard deviation of the factor's logarithm).
     patterns: share of each kind of input: 'sweep', the frame's LiDAR; 'pixels', random ones;
     'corners', what visual odometry tracks; 'grid', a coarse ToF sensor; 'dense', a depth camera
     with holes. ring_steps: one is drawn; of a sweep every n-th ring stays. point_drop: largest
@@ -42,6 +44,8 @@ class SamplingConfig:
     width: int = 320
     scale_min: float = 0.25
     scaled_fraction: float = 0.5
+    matched: float = 0.7
+    spread: float = 0.35
     patterns: dict[str, float] = field(
         default_factory=lambda: {
             'sweep': 0.65,
@@ -77,6 +81,7 @@ class SamplingConfig:
             height=0,
             width=0,
             scaled_fraction=0.0,
+            matched=0.0,
             patterns={'sweep': 0.6, 'pixels': 0.4},
             ring_steps=(2,),
             point_drop=0.0,
@@ -106,19 +111,23 @@ def draw_sample(
     K (3, 3), pixels. Raises as load_frame.
     """
     frame = load_frame(file)
+    convention = convention or Convention()
+    names = sorted(config.patterns)
+    shares = np.array([config.patterns[name] for name in names])
+    pattern = names[rng.choice(len(names), p=shares / shares.sum())]
+    kept = _kept(frame.points, frame.ring, rng, config) if pattern == 'sweep' else None
+    factor = _factor(frame, kept, rng, config, convention.point_distance)
     height, width = frame.depth.shape
-    factor, (h, w) = _size(rng, height, width, config)
-    camera = Camera.from_K(frame.K, width, height).scaled(*factor)
+    camera = Camera.from_K(frame.K, width, height)
+    camera = camera.scaled(max(1, round(width * factor)), max(1, round(height * factor)))
+    h, w = (config.height or camera.height) // 32 * 32, (config.width or camera.width) // 32 * 32
     frame = frame._replace(K=camera.K, **_resized(frame, camera.width, camera.height))
     # The lower part holds what a LiDAR sees; the sky needs fewer looks.
     top = int((camera.height - h) * rng.beta(2.0, 1.0)) if config.height else camera.height - h
     left = int(rng.integers(camera.width - w + 1))
     window = (slice(top, top + h), slice(left, left + w))
-    names = sorted(config.patterns)
-    shares = np.array([config.patterns[name] for name in names])
-    pattern = names[rng.choice(len(names), p=shares / shares.sum())]
-    if pattern == 'sweep':
-        sparse, sweep = _sweep(frame, camera, rng, config)
+    if kept is not None:
+        sparse, sweep = _sweep(frame, kept, camera, rng, config)
         sparse, sweep, depth = sparse[window], sweep[window], frame.depth[window]
         pattern = pattern if np.count_nonzero(sparse) >= 5 else 'pixels'
     if pattern != 'sweep':
@@ -132,7 +141,6 @@ def draw_sample(
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
     if config.colour:
         image = _recolour(image, rng, config.colour)
-    convention = convention or Convention()
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (convention.mean, convention.std))
     maps = {'sparse': sparse, 'sweep': sweep, 'depth': depth}
     sample = {name: torch.from_numpy(np.array(value))[None] for name, value in maps.items()}
@@ -143,19 +151,29 @@ def draw_sample(
     return {**sample, 'K': torch.from_numpy(K.astype(np.float32))}
 
 
-def _size(
-    rng: np.random.Generator, height: int, width: int, config: SamplingConfig
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The size (width, height) that the frame is brought to, and that of the crop (h, w)."""
-    h, w = (config.height or height), (config.width or width)
-    least = max(h / height, w / width)
-    factor = 1.0
+def _factor(
+    frame: StoredFrame,
+    kept: np.ndarray | None,
+    rng: np.random.Generator,
+    config: SamplingConfig,
+    point_distance: float | None,
+) -> float:
+    """By how much the frame is resized; it stays as large as the crop.
+
+    kept: (N,) bool, the points of the input, or None where it is not a sweep.
+    """
+    height, width = frame.depth.shape
+    least = max(config.height / height, config.width / width)
     if least > 1:
-        factor = least
-    elif rng.random() < config.scaled_fraction:
-        factor = float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
-    size = max(w, round(width * factor)), max(h, round(height * factor))
-    return size, (h // 32 * 32, w // 32 * 32)
+        return least
+    if kept is not None and point_distance and rng.random() < config.matched:
+        camera = Camera.from_K(frame.K, width, height)
+        sparse = project_points(frame.points[kept], frame.T_camera_lidar, camera)
+        wanted = point_distance * np.exp(rng.normal(0, config.spread))
+        return max(least, suitable_scale(sparse, wanted)) if sparse.any() else 1.0
+    if rng.random() < config.scaled_fraction:
+        return float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
+    return 1.0
 
 
 def _resized(frame: StoredFrame, width: int, height: int) -> dict[str, np.ndarray]:
@@ -169,10 +187,13 @@ def _resized(frame: StoredFrame, width: int, height: int) -> dict[str, np.ndarra
 
 
 def _sweep(
-    frame: StoredFrame, camera: Camera, rng: np.random.Generator, config: SamplingConfig
+    frame: StoredFrame,
+    kept: np.ndarray,
+    camera: Camera,
+    rng: np.random.Generator,
+    config: SamplingConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sparse depth of some rings, and of the whole sweep without hidden points."""
-    kept = _kept(frame.points, frame.ring, rng, config)
     points, T_camera_lidar = _as_seen(frame.points, frame.T_camera_lidar, rng, config)
     sparse = project_points(points[kept], T_camera_lidar, camera)
     sweep = remove_hidden_points(project_points(points, T_camera_lidar, camera))
