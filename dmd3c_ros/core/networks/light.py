@@ -26,40 +26,43 @@ PROPAGATION_DILATIONS = (3, 1)
 _CROSS = ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1))  # a cell and its four direct neighbours
 Offsets = tuple[tuple[int, int], ...]
 _SQUARE = tuple((i, j) for i in range(3) for j in range(3))
-_REACH_LEVELS = 5
 _LOGIT_RANGE = 30.0
-_SLOPE_GAIN = 40.0  # slopes of inverse depth are some percent a cell
+_SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
 
 
 class LightNet(CompletionNetwork):
-    """Light completion network (9.6 GFLOP at 352x1216, 1.6 M parameters).
+    """Light completion network (5 GFLOP at 352x1216, 1.1 M parameters).
 
     channels: of the stages at 1/2, 1/4, 1/8, 1/16 and 1/32 resolution.
-    blocks: residual blocks in the encoder's last four stages.
+    blocks: residual blocks in the encoder's last three stages.
     """
 
     convention = Convention(size_multiple=32, point_distance=8.0)
 
     def __init__(
         self,
-        channels: tuple[int, ...] = (16, 32, 64, 96, 128),
-        blocks: tuple[int, ...] = (1, 2, 2, 2),
+        channels: tuple[int, ...] = (16, 32, 48, 96, 128),
+        blocks: tuple[int, ...] = (1, 2, 1),
     ) -> None:
         super().__init__()
-        self.stem = _conv(30, channels[0])
-        self.encoder = nn.ModuleList(
-            nn.Sequential(_conv(a, b, stride=2), *(_Residual(b) for _ in range(n)))
-            for (a, b), n in zip(pairwise(channels), blocks, strict=True)
-        )
+        half, quarter, *rest = channels
+        self.image_stem = _conv_norm(3, half, kernel=4, stride=2)
+        self.depth_stem = _conv_norm(_Prior.HALF_FEATURES, half)
+        self.quarter = _conv_norm(half, quarter, stride=2)
+        # Smooth maps tell the same at a quarter of the resolution.
+        self.quarter_prior = nn.Conv2d(_Prior.QUARTER_FEATURES, quarter, 1)
+        self.encoder = nn.ModuleList([_conv(quarter, quarter)])
+        for (a, b), count in zip(pairwise([quarter, *rest]), blocks, strict=True):
+            self.encoder.append(
+                nn.Sequential(_conv(a, b, stride=2), *(_Residual(b) for _ in range(count)))
+            )
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(channels))
-        self.decoder = nn.ModuleList(
-            [_conv(channels[0], channels[0]), *(_Residual(c) for c in channels[1:-1])]
-        )
+        self.decoder = nn.ModuleList(_conv(c, c) for c in channels[:-1])
         # At 1/4: correction, one set of weights a propagation step, upsampling to 1/2.
-        self.coarse_head = nn.Conv2d(channels[1], 1 + 9 * len(PROPAGATION_DILATIONS) + 4 * 10, 1)
+        self.coarse_head = nn.Conv2d(quarter, 1 + 9 * len(PROPAGATION_DILATIONS) + 4 * 10, 1)
         # At 1/2: correction, upsampling to full resolution, trust.
-        self.fine_head = nn.Conv2d(channels[0], 1 + 4 * 6 + 4, 1)
+        self.fine_head = nn.Conv2d(half, 1 + 4 * 6 + 4, 1)
         # Begin at the prior: no correction, equal weights, and half trust everywhere.
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
@@ -68,20 +71,20 @@ class LightNet(CompletionNetwork):
     def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
         """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %)."""
         device = image.device.type
-        lower = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         with torch.autocast(device, enabled=False):
-            prior = _Prior(sparse.float())
-            x = torch.cat([_unshuffle(image.float()), prior.features, _rays(prior, K)], 1)
-        # Cast before the change of layout, which then moves fewer bytes.
-        x = x if lower is None else x.to(lower)
-        coarse, fine = self._trunk(x.contiguous(memory_format=torch.channels_last))
+            prior = _Prior(sparse.float(), K.float())
+        coarse, fine = self._trunk(image, prior.half_features, prior.quarter_features)
         with torch.autocast(device, enabled=False):
             return _select(coarse.float(), fine.float(), prior)
 
-    def _trunk(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        skips = [self.stem(x)]
+    def _trunk(self, image: Tensor, half: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor]:
+        layout = torch.channels_last
+        image, half, quarter = (x.contiguous(memory_format=layout) for x in (image, half, quarter))
+        skips = [F.relu(self.image_stem(image) + self.depth_stem(half), inplace=True)]
+        x = F.relu(self.quarter(skips[0]) + self.quarter_prior(quarter), inplace=True)
         for stage in self.encoder:
-            skips.append(stage(skips[-1]))
+            x = stage(x)
+            skips.append(x)
         decoded = [skips.pop()]
         for lateral, block in zip(reversed(self.lateral), reversed(self.decoder), strict=True):
             skip = skips.pop()
@@ -93,13 +96,17 @@ class LightNet(CompletionNetwork):
 class _Prior:
     """Dense log depth from the sparse points alone, in float32.
 
-    sparse: (B, 1, H, W). Log depths are relative to ``mean`` (B, 1, 1, 1), the image's mean.
-    own, known: (B, 4, H/2, W/2), measured log depth and its mask, four sub-pixels as channels.
-    half, half_known: (B, 1, H/2, W/2), the dense prior and where a cell holds a measurement.
-    quarter: (B, 1, H/4, W/4), the dense prior. features: (B, c, H/2, W/2), what the network sees.
+    sparse: (B, 1, H, W). K: (B, 3, 3). Log depths are relative to ``mean`` (B, 1, 1, 1), the
+    image's mean. own, known: (B, 4, H/2, W/2), measured log depth and its mask, four sub-pixels as
+    channels. half, half_known: (B, 1, H/2, W/2), the dense prior and where a cell holds a
+    measurement. quarter: (B, 1, H/4, W/4), the dense prior. half_features, quarter_features:
+    (B, c, H/2, W/2) and (B, c, H/4, W/4), what the network sees.
     """
 
-    def __init__(self, sparse: Tensor) -> None:
+    HALF_FEATURES = 4
+    QUARTER_FEATURES = 8
+
+    def __init__(self, sparse: Tensor, K: Tensor) -> None:
         fit = fit_planes(sparse)
         sparse = _unshuffle(sparse)
         measured = sparse > 0
@@ -110,56 +117,50 @@ class _Prior:
         self.mean = log.sum((1, 2, 3), keepdim=True) / count.clamp(min=1)
         self.own = (log - self.mean) * self.known
         inverse_mean = fit.mean.log() + self.mean
-        self.quarter = -fit.planes[0].value.log() - inverse_mean
-        size = self.own.shape[-2:]
-        planes = refine(fit.planes[0])
+        self.quarter = -fit.fine.value.log() - inverse_mean
+        planes = refine(fit.fine)
         value = torch.minimum(torch.maximum(planes.value, fit.low), fit.high)
         smooth = -value.log() - inverse_mean
-        share = self.known.mean(1, keepdim=True)
-        self.half_known = (share > 0).float()
-        measured = self.own.mean(1, keepdim=True) / share.clamp(min=0.25)
-        self.half = smooth + (measured - smooth) * self.half_known
-        coarse = -fit.planes[1].value.log() - inverse_mean
-        coarse = F.interpolate(coarse, size=size, mode='bilinear')
+        fraction = self.known.mean(1, keepdim=True)
+        self.half_known = (fraction > 0).float()
+        measured = self.own.mean(1, keepdim=True) / fraction.clamp(min=0.25)
+        relief = (measured - smooth) * self.half_known
+        self.half = smooth + relief
+        quarter_size, half_size = self.quarter.shape[-2:], smooth.shape[-2:]
+        coarse = -fit.coarse.value.log() - inverse_mean
+        coarse = F.interpolate(coarse, size=quarter_size, mode='bilinear')
         # The nearest surface around: where it differs, an occlusion is close.
         near = -F.max_pool2d(-self.quarter, (7, 5), (2, 2), (3, 2))
-        near = F.interpolate(near, size=size, mode='nearest')
-        support = F.interpolate(torch.log1p(fit.support), size=size, mode='bilinear')
-        features = [
-            coarse,
-            (self.half - coarse) * _GAIN,
-            (self.half - near) * _GAIN,
-            ((self.own - coarse) * _GAIN).clamp(-4, 4) * self.known,
-            self.known,
-            _reach(self.half_known),
-            (planes.slope_x / value * _SLOPE_GAIN).clamp(-4, 4),
-            (planes.slope_y / value * _SLOPE_GAIN).clamp(-4, 4),
-            ((self.half - smooth) * _GAIN).clamp(-4, 4),
-            support,
-        ]
-        self.features = torch.cat(features, 1)
+        above = F.interpolate(near, size=half_size, mode='nearest')
+        near = F.interpolate(near, size=quarter_size, mode='nearest')
+        self.half_features = torch.cat(
+            [
+                smooth,
+                (self.half - above) * _GAIN,
+                (relief * _GAIN).clamp(-4, 4),
+                self.half_known,
+            ],
+            1,
+        )
+        slopes = torch.cat([fit.fine.slope_x, fit.fine.slope_y], 1) / fit.fine.value
+        self.quarter_features = torch.cat(
+            [
+                self.quarter,
+                (self.quarter - coarse) * _GAIN,
+                (self.quarter - near) * _GAIN,
+                (slopes * _SLOPE_GAIN).clamp(-4, 4),
+                torch.log1p(fit.support),
+                _rays(K, *quarter_size),
+            ],
+            1,
+        )
 
 
-def _reach(known: Tensor) -> Tensor:
-    """How far the nearest measurement is, (B, 1, h, w): 1 in a measured cell, less with every
-    level of a pyramid of cells that holds none."""
-    masks = [known]
-    for _ in range(_REACH_LEVELS - 1):
-        masks.append(F.max_pool2d(masks[-1], 2))
-    reach = masks[-1]
-    for mask in reversed(masks[:-1]):
-        reach = F.interpolate(reach, scale_factor=2, mode='nearest') * 0.7
-        reach = torch.maximum(reach, mask)
-    return reach
-
-
-def _rays(prior: _Prior, K: Tensor) -> Tensor:
-    """(B, 2, H/2, W/2): slopes x/z and y/z of each cell's viewing ray."""
-    height, width = prior.half.shape[-2:]
-    K = K.float()
-    # A cell's centre lies between its two pixels: 2 i + 0.5.
-    u = torch.arange(width, device=K.device) * 2 + 0.5
-    v = torch.arange(height, device=K.device) * 2 + 0.5
+def _rays(K: Tensor, height: int, width: int) -> Tensor:
+    """(B, 2, height, width): slopes x/z and y/z of the viewing rays of cells of 4 pixels."""
+    # A cell's centre lies between its pixels: 4 i + 1.5.
+    u = torch.arange(width, device=K.device) * 4 + 1.5
+    v = torch.arange(height, device=K.device) * 4 + 1.5
     x = (u[None] - K[:, 0, 2, None]) / K[:, 0, 0, None]
     y = (v[None] - K[:, 1, 2, None]) / K[:, 1, 1, None]
     x = x[:, None, None, :].expand(-1, 1, height, -1)
@@ -246,12 +247,14 @@ def _planar(head: nn.Conv2d, x: Tensor) -> Tensor:
     return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, (height, width))
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def _conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False), nn.BatchNorm2d(outputs)
     )
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(*_conv_norm(inputs, outputs, stride=stride), nn.ReLU(inplace=True))
 
 
 class _Residual(nn.Module):
@@ -260,9 +263,7 @@ class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = _conv(channels, channels)
-        self.second = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
-        )
+        self.second = _conv_norm(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.second(self.first(x)), inplace=True)

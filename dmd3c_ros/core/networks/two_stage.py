@@ -29,7 +29,7 @@ class TwoStage(CompletionNetwork):
     share of the image's size that the student sees. alignment: None for its defaults.
     """
 
-    convention = Convention(size_multiple=4)
+    convention = Convention(size_multiple=32)
 
     def __init__(
         self,

@@ -1,14 +1,17 @@
 """A dense depth from sparse points alone: planes fitted over a pyramid of cells.
 
-A plane in space is an affine function of the pixel in inverse depth. So the points of every cell
-of a pyramid, and those of the cells beside it, are fitted by weighted least squares with an affine
-inverse depth (moving least squares: Lancaster and Salkauskas, Math. Comp. 37, 1981), from the
-coarsest cells to the finest. What the points of a cell do not determine, the plane of the coarser
-level does, as a prior of the fit. So any density gives a dense result: a road seen by four lines
-of a LiDAR is filled as exactly as one seen by 64, single points give smooth surfaces, and towards
-the image's borders surfaces go on as they were.
+A plane in space is an affine function of the pixel in inverse depth. So the points around every
+cell of a grid are fitted by weighted least squares with an affine inverse depth (moving least
+squares: Lancaster and Salkauskas, Math. Comp. 37, 1981), first with windows of some hundred
+pixels, then with ever smaller ones. What the points of a window do not determine, the plane of the
+larger one does, as a prior of the fit. So any density gives a dense result: a road seen by four
+lines of a LiDAR is filled as exactly as one seen by 64, single points give smooth surfaces, and
+towards the image's borders surfaces go on as they were.
 
-Each step is a convolution with fixed weights over nine moments of the points, or arithmetic on
+The cells stay small while the windows grow (a stationary wavelet transform's way, "a trous"), so
+that the result hardly depends on where the image begins.
+
+Each step is a convolution with fixed weights over moments of the points, or arithmetic on
 maps that are smaller than the image, which every runtime and device can do.
 """
 
@@ -21,13 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FINEST = 4  # edge of the smallest cells, pixels
-_LEVELS = 4
-_REACHES = (2, 4, 8)  # in cells of the coarsest level, beyond its direct neighbours
-_MOMENTS = ('1', 'x', 'y', 'xx', 'xy', 'yy', 'q', 'qx', 'qy')
+_CELL = 8  # edge of the cells, pixels; the last fit is made for cells of half the edge
+_REACHES = (1, 2, 4, 8, 16, 32)  # of the windows, in cells
+_COARSE = 8  # reach of the fit that counts as coarse
+# Sums over points of the products with 1, x and y of: 1, x, y, and the inverse depth q.
+_MOMENTS = ('1', 'x', 'y', 'x', 'xx', 'xy', 'y', 'xy', 'yy', 'q', 'qx', 'qy')
 # Weight of the coarser level's plane against one point: of its value, and of its slopes.
 _VALUE_PRIOR = 0.1
 _SLOPE_PRIOR = 1.0
+_NEAREST = 1e-3  # m, no sensor measures less
 # How far a fit may leave the range of the measured inverse depths, as a factor.
 _EXTRAPOLATION = 1.02
 
@@ -46,13 +51,14 @@ class Planes(NamedTuple):
 class Fit(NamedTuple):
     """What ``fit_planes`` found.
 
-    planes: finest first, for cells of ``finest``, twice, four times ... as many pixels.
+    fine: of cells of 4 pixels. coarse: of cells of 8 pixels, from the points up to 64 away.
     mean: (B, 1, 1, 1), the mean inverse depth of the points in 1/m, that planes are relative to (1
     without any point). support: (B, 1, h, w), weight of the points in and around each of the
-    finest cells. low, high: (B, 1, 1, 1), the range that relative inverse depth is kept in.
+    cells of 4 pixels. low, high: (B, 1, 1, 1), the range that relative inverse depth is kept in.
     """
 
-    planes: list[Planes]
+    fine: Planes
+    coarse: Planes
     mean: Tensor
     support: Tensor
     low: Tensor
@@ -62,32 +68,33 @@ class Fit(NamedTuple):
 def fit_planes(sparse: Tensor) -> Fit:
     """Fit planes to sparse depth (B, 1, H, W) in m, 0 = unknown; H and W are multiples of 32.
 
-    Cells of 4 to 32 pixels, then those of 32 with ever farther ones around them, up to 256 pixels
-    away: sizes that halve exactly, whatever the image's, export to other runtimes.
+    The sizes of all grids halve exactly, whatever the image's, so that the function exports to
+    other runtimes.
     """
-    known = sparse > 0
-    inverse = torch.where(known, 1 / torch.where(known, sparse, 1.0), 0.0)
-    count = known.sum((1, 2, 3), keepdim=True)
-    mean = inverse.sum((1, 2, 3), keepdim=True) / count.clamp(min=1)
+    known = sparse.sign()
+    inverse = known / sparse.clamp(min=_NEAREST)
+    # A convolution each: putting both maps into one first takes as long as these.
+    counts = F.conv2d(known, _COUNTING[0].to(sparse.device), stride=_CELL // 2)
+    sums = F.conv2d(inverse, _COUNTING[1].to(sparse.device), stride=_CELL // 2)
+    count = counts[:, :1].sum((2, 3), keepdim=True)
+    mean = sums[:, :1].sum((2, 3), keepdim=True) / count.clamp(min=1)
     mean = torch.where(count > 0, mean, 1.0)
-    inverse = inverse / mean
-    high = inverse.amax((1, 2, 3), keepdim=True)
-    high = torch.where(count > 0, high, 1.0)
-    low = torch.where(known, inverse, high).amin((1, 2, 3), keepdim=True)
+    high = torch.where(count > 0, inverse.amax((2, 3), keepdim=True) / mean, 1.0)
+    low = torch.where(count > 0, 1 / sparse.amax((2, 3), keepdim=True) / mean, 1.0)
     low, high = low / _EXTRAPOLATION, high * _EXTRAPOLATION
-    moments = _pyramid(known, inverse)
-    one = torch.ones_like(moments[-1][:, :1])
-    coarse = Planes(one, 0 * one, 0 * one)
-    around = [_around(m, 1) for m in moments]
-    wider = around[-1:]
+    fine = torch.cat([counts, sums / mean], 1)
+    windows = [F.conv2d(fine, _POOLING.to(sparse.device), stride=2)]
     for reach in _REACHES:
-        wider.append(_around(wider[-1], reach))
-    for reach, level in zip(reversed(_REACHES), reversed(wider[1:]), strict=True):
-        coarse = _solve(level, coarse, low, high, reach)
-    planes = [_solve(around[-1], coarse, low, high)]
-    for level in reversed(around[:-1]):
-        planes.insert(0, _solve(level, refine(planes[0]), low, high))
-    return Fit(planes, mean, around[0][:, :1], low, high)
+        windows.append(_around(windows[-1], reach))
+    one = torch.ones_like(windows[-1][:, :1])
+    planes = coarse = Planes(one, 0 * one, 0 * one)
+    for reach, moments in zip(reversed(_REACHES), reversed(windows[1:]), strict=True):
+        planes = _solve(moments, planes, low, high, reach)
+        if reach == _COARSE:
+            coarse = planes
+    fine = _around(fine, 1)
+    planes = _solve(fine, refine(planes), low, high)
+    return Fit(planes, coarse, mean, fine[:, :1], low, high)
 
 
 def refine(planes: Planes) -> Planes:
@@ -106,18 +113,6 @@ def refine(planes: Planes) -> Planes:
     return Planes(at_origin + slope_x * x + slope_y * y, slope_x / 2, slope_y / 2)
 
 
-def _pyramid(known: Tensor, inverse: Tensor) -> list[Tensor]:
-    """Moments (B, 9, h, w) of the points of each cell about its centre, finest cells first.
-
-    Lengths are in edges of the cell.
-    """
-    points = torch.cat([known.to(inverse.dtype), inverse], 1)
-    moments = [F.conv2d(points, _COUNTING.to(inverse.device), stride=_FINEST)]
-    for _ in range(_LEVELS - 1):
-        moments.append(F.conv2d(moments[-1], _POOLING.to(inverse.device), stride=2))
-    return moments
-
-
 def _around(moments: Tensor, reach: int) -> Tensor:
     """Moments of each cell together with those of the eight cells ``reach`` cells away."""
     return F.conv2d(moments, _SMOOTHING[reach].to(moments.device), padding=reach, dilation=reach)
@@ -128,27 +123,27 @@ def _solve(moments: Tensor, prior: Planes, low: Tensor, high: Tensor, reach: int
 
     reach: of the points, in cells: over how far a slope of the prior counts.
     """
-    n, x, y, xx, xy, yy, q, qx, qy = moments.split(1, 1)
-    value, slope_x, slope_y = prior
+    of_one, of_x, of_y, of_q = moments.split(3, 1)
     # Normal equations of what the points say beyond the prior ...
-    q = q - value * n - slope_x * x - slope_y * y
-    qx = qx - value * x - slope_x * xx - slope_y * xy
-    qy = qy - value * y - slope_x * xy - slope_y * yy
+    beyond = of_q - prior.value * of_one - prior.slope_x * of_x - prior.slope_y * of_y
     # ... the value eliminated, the 2x2 rest by Cramer's rule.
-    n = n + _VALUE_PRIOR
-    mx, my = x / n, y / n
-    xx = xx + _SLOPE_PRIOR * reach**2 - x * mx
-    yy = yy + _SLOPE_PRIOR * reach**2 - y * my
-    xy = xy - x * my
-    qx, qy = qx - q * mx, qy - q * my
-    determinant = xx * yy - xy * xy
-    dx, dy = (qx * yy - qy * xy) / determinant, (qy * xx - qx * xy) / determinant
-    value = value + (q - dx * x - dy * y) / n
-    return Planes(torch.minimum(torch.maximum(value, low), high), slope_x + dx, slope_y + dy)
+    n = of_one[:, :1] + _VALUE_PRIOR
+    mean = of_one[:, 1:] / n
+    mean_x, mean_y = mean.split(1, 1)
+    q, of_slopes = beyond.split([1, 2], 1)
+    bx, by = (of_slopes - mean * q).split(1, 1)
+    xx, xy = (of_x[:, 1:] - mean * of_one[:, 1:2]).split(1, 1)
+    yy = of_y[:, 2:] - mean_y * of_one[:, 2:]
+    xx, yy = xx + _SLOPE_PRIOR * reach**2, yy + _SLOPE_PRIOR * reach**2
+    scale = 1 / (xx * yy - xy * xy)
+    dx, dy = (bx * yy - by * xy) * scale, (by * xx - bx * xy) * scale
+    value = prior.value + q / n - dx * mean_x - dy * mean_y
+    value = torch.minimum(torch.maximum(value, low), high)
+    return Planes(value, prior.slope_x + dx, prior.slope_y + dy)
 
 
 def _shift(dx: float, dy: float) -> np.ndarray:
-    """(9, 9): moments about a centre that lies at (-dx, -dy) from those about the old one."""
+    """(12, 12): moments about a centre that lies at (-dx, -dy) from those about the old one."""
     rows = {
         '1': {'1': 1},
         'x': {'x': 1, '1': dx},
@@ -160,29 +155,34 @@ def _shift(dx: float, dy: float) -> np.ndarray:
         'qx': {'qx': 1, 'q': dx},
         'qy': {'qy': 1, 'q': dy},
     }
-    return np.array([[rows[name].get(other, 0) for other in _MOMENTS] for name in _MOMENTS])
+    matrix = np.zeros((len(_MOMENTS), len(_MOMENTS)))
+    for i, name in enumerate(_MOMENTS):
+        for other, factor in rows[name].items():
+            matrix[i, _MOMENTS.index(other)] = factor
+    return matrix
 
 
-def _counting() -> np.ndarray:
-    """(9, 2, 4, 4): moments of a cell from its pixels' mask and inverse depth."""
-    steps = (np.arange(_FINEST) + 0.5) / _FINEST - 0.5
+def _counting() -> tuple[np.ndarray, np.ndarray]:
+    """(9, 1, 4, 4) and (3, 1, 4, 4): moments of half a cell, of its pixels' mask and of their
+    inverse depth."""
+    half = _CELL // 2
+    steps = (np.arange(half) + 0.5) / half - 0.5
     y, x = np.meshgrid(steps, steps, indexing='ij')
-    kernel = np.zeros((9, 2, _FINEST, _FINEST))
-    kernel[:6, 0] = x**0, x, y, x * x, x * y, y * y
-    kernel[6:, 1] = x**0, x, y
-    return kernel
+    one = np.ones_like(x)
+    products = np.array([one, x, y, x, x * x, x * y, y, x * y, y * y])
+    return products[:, None], products[:3, None]
 
 
 def _pooling() -> np.ndarray:
-    """(9, 9, 2, 2): moments of a cell from those of its four quarters."""
-    halved = np.diag([1, 0.5, 0.5, 0.25, 0.25, 0.25, 1, 0.5, 0.5])
+    """(12, 12, 2, 2): moments of a cell from those of its four quarters."""
+    halved = np.diag([0.5 ** sum(name.count(axis) for axis in 'xy') for name in _MOMENTS])
     places = (-0.25, 0.25)
     quarters = [[_shift(x, y) @ halved for x in places] for y in places]
     return np.array(quarters).transpose(2, 3, 0, 1)
 
 
 def _smoothing(reach: int) -> np.ndarray:
-    """(9, 9, 3, 3): moments of a cell and, at half and a quarter of the weight, its neighbours."""
+    """(12, 12, 3, 3): moments of a cell and, at half and a quarter of the weight, neighbours."""
     weights = {-reach: 0.5, 0: 1.0, reach: 0.5}
     cells = [[_shift(x, y) * weights[x] * weights[y] for x in weights] for y in weights]
     return np.array(cells).transpose(2, 3, 0, 1)
@@ -192,5 +192,6 @@ def _constant(kernel: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(kernel, np.float32))
 
 
-_COUNTING, _POOLING = _constant(_counting()), _constant(_pooling())
-_SMOOTHING = {reach: _constant(_smoothing(reach)) for reach in (1, *_REACHES)}
+_COUNTING = tuple(_constant(kernel) for kernel in _counting())
+_POOLING = _constant(_pooling())
+_SMOOTHING = {reach: _constant(_smoothing(reach)) for reach in _REACHES}
