@@ -34,10 +34,10 @@ _TRAJECTORY_HEADING = '# seconds tx ty tz qx qy qz qw'
 _ORBSLAM3 = """%YAML:1.0
 File.version: "1.0"
 Camera.type: "PinHole"
-Camera1.fx: {fx:.9g}
-Camera1.fy: {fy:.9g}
-Camera1.cx: {cx:.9g}
-Camera1.cy: {cy:.9g}
+Camera1.fx: {fx}
+Camera1.fy: {fy}
+Camera1.cx: {cx}
+Camera1.cy: {cy}
 Camera1.k1: 0.0
 Camera1.k2: 0.0
 Camera1.p1: 0.0
@@ -47,8 +47,8 @@ Camera.height: {height}
 Camera.fps: {rate}
 Camera.RGB: 0
 Stereo.ThDepth: 40.0
-Stereo.b: {baseline:.6g}
-RGBD.DepthMapFactor: {scale:.9g}
+Stereo.b: {baseline}
+RGBD.DepthMapFactor: {scale}
 ORBextractor.nFeatures: 2000
 ORBextractor.scaleFactor: 1.2
 ORBextractor.nLevels: 8
@@ -179,15 +179,15 @@ class TumWriter:
         rate = 1e9 / np.median(gaps) if len(gaps) else _DEFAULT_RATE_HZ
         reach = np.iinfo(np.uint16).max / self.depth_scale
         return _ORBSLAM3.format(
-            fx=camera.fx,
-            fy=camera.fy,
-            cx=camera.cx,
-            cy=camera.cy,
+            fx=_real(camera.fx),
+            fy=_real(camera.fy),
+            cx=_real(camera.cx),
+            cy=_real(camera.cy),
             width=camera.width,
             height=camera.height,
             rate=max(1, round(float(rate))),
-            baseline=min(reach, 40.0) / _ORBSLAM3_CLOSE,
-            scale=self.depth_scale,
+            baseline=_real(min(reach, 40.0) / _ORBSLAM3_CLOSE),
+            scale=_real(self.depth_scale),
         )
 
 
@@ -200,6 +200,12 @@ def write_trajectory(path: str | Path, stamps_ns: Sequence[int], poses: np.ndarr
 def _name(stamp_ns: int) -> str:
     """Seconds with all nanoseconds, as files and lines are named."""
     return f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+
+
+def _real(number: float) -> str:
+    """With a point: ORB-SLAM3 takes a number without one for an integer, and refuses it."""
+    text = f'{number:.9g}'
+    return text if '.' in text or 'e' in text else f'{text}.0'
 
 
 def _line(name: str, numbers: Iterable[float]) -> str:
