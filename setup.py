@@ -25,7 +25,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     # The package finds its weights beside its modules in every form of installation.
-    package_data={PACKAGE: ['weights/*']},
+    package_data={PACKAGE: ['weights/*', 'slam/aligned_malloc.c']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml', 'LICENSE']),

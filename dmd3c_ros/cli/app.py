@@ -24,6 +24,7 @@ from . import (
     mono,
     motion,
     odometry,
+    slam,
     soak,
     view,
     weights,
@@ -41,13 +42,14 @@ complete.app.command(name='bag')(bag.complete_bag)
 export.app.command(name='miniature')(miniature.miniature)
 export.app.command(name='zoo')(zoo.zoo)
 bench = typer.Typer(
-    help='Measure speed, confidence, motion, odometry and endurance.', no_args_is_help=True
+    help='Measure speed, confidence, motion, odometry, SLAM and endurance.', no_args_is_help=True
 )
 bench.command(name='speed')(benchmark.benchmark)
 bench.command(name='confidence')(confidence.benchmark_confidence)
 bench.command(name='motion')(motion.benchmark_motion)
 bench.command(name='odometry')(odometry.odometry)
 bench.command(name='node')(live.live)
+bench.command(name='slam')(slam.benchmark_slam)
 bench.command(name='soak')(soak.soak)
 # In the order of help.
 app.add_typer(complete.app, name='complete')

@@ -1,0 +1,279 @@
+"""What depth is worth to a real SLAM system: ORB-SLAM3 on one drive with several kinds of depth.
+
+Everything is kept in the output folder: the sequence of each kind of depth, and each run. What is
+there is not done again, so that a benchmark that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from dmd3c_ros.core.completer import Completion, DepthCompleter
+from dmd3c_ros.core.projection import remove_hidden_points
+from dmd3c_ros.core.surfaces import hangs_on_edge
+from dmd3c_ros.datasets.drives import Drive, DriveFrame
+from dmd3c_ros.io.atomic import write_json
+from dmd3c_ros.io.tum import TumWriter
+from dmd3c_ros.pipeline.arrays import complete_sparse, confident_depth
+from dmd3c_ros.slam import trajectories
+from dmd3c_ros.slam.orbslam3 import Track
+from dmd3c_ros.slam.reference import Reference
+
+RAW = 'raw'
+# Steps of 2 mm up to 131 m: fine enough for rooms, far enough for streets.
+_SCALE = 500.0
+
+
+@dataclass(frozen=True)
+class DepthKind:
+    """Depth to run with: a model's, without what is unsure, hangs on an edge, or is too far.
+
+    model: 'raw' for the points themselves, else as for `CompleterConfig`. max_depth: m.
+    """
+
+    model: str
+    min_confidence: float = 0.0
+    edges: bool = True
+    max_depth: float = np.inf
+
+    @classmethod
+    def parse(cls, text: str) -> DepthKind:
+        """`MODEL[,confidence=C][,no-edges][,range=M]`; ValueError for anything else."""
+        model, *options = text.split(',')
+        values: dict[str, Any] = {}
+        for option in options:
+            name, _, number = option.partition('=')
+            try:
+                if option == 'no-edges':
+                    values['edges'] = False
+                elif name == 'confidence':
+                    values['min_confidence'] = float(number)
+                elif name == 'range':
+                    values['max_depth'] = float(number)
+                else:
+                    raise ValueError
+            except ValueError:
+                raise ValueError(
+                    f'depth: expected MODEL[,confidence=C][,no-edges][,range=M], got {text!r}'
+                ) from None
+        return cls(model, **values)
+
+    @property
+    def name(self) -> str:
+        """As `parse` takes it."""
+        parts = [self.model]
+        parts += [f'confidence={self.min_confidence:g}'] * (self.min_confidence > 0)
+        parts += ['no-edges'] * (not self.edges)
+        parts += [f'range={self.max_depth:g}'] * (self.max_depth < np.inf)
+        return ','.join(parts)
+
+    def select(self, completion: Completion) -> np.ndarray:
+        """Depth (H, W) float32, m, 0 = unknown or left out."""
+        depth = confident_depth(completion, self.min_confidence)
+        out = depth > self.max_depth
+        if not self.edges:
+            out |= hangs_on_edge(completion.depth)
+        return np.where(out, np.float32(0), depth)
+
+
+def write_sequences(
+    out: Path,
+    frames: Iterable[DriveFrame],
+    kinds: Iterable[DepthKind],
+    completers: Mapping[str, DepthCompleter],
+) -> None:
+    """Write each kind's sequence into `out`, and drive.json: stamps, reference, depth's errors."""
+    reference, stamps = Reference(), []
+    kinds = list(kinds)
+    known: dict[str, list[float]] = {kind.name: [] for kind in kinds}
+    errors: dict[str, list[float]] = {kind.name: [] for kind in kinds}
+    for kind in kinds:
+        shutil.rmtree(out / kind.name, ignore_errors=True)
+    with ExitStack() as stack:
+        writers = {kind: stack.enter_context(TumWriter(out / kind.name, _SCALE)) for kind in kinds}
+        for frame in frames:
+            stamps.append(frame.stamp_ns)
+            reference.add(frame)
+            done = _completions(frame, {kind.model for kind in kinds}, completers)
+            for kind, writer in writers.items():
+                depth = kind.select(done[kind.model])
+                writer.add(frame.stamp_ns, frame.rgb, depth, frame.camera, reference.poses[-1])
+                known[kind.name].append(float((depth > 0).mean()))
+                if frame.depth is not None:
+                    both = (depth > 0) & (frame.depth > 0)
+                    errors[kind.name].append(
+                        float(np.abs(depth - frame.depth)[both].mean()) if both.any() else 0.0
+                    )
+    drive = {
+        'kinds': [kind.name for kind in kinds],
+        'reference': reference.name,
+        'stamps_ns': stamps,
+        'poses': [pose.tolist() for pose in reference.poses],
+        'known': {name: float(np.mean(values)) for name, values in known.items()},
+        'mae_m': {name: float(np.mean(v)) if v else None for name, v in errors.items()},
+    }
+    write_json(out / 'drive.json', drive)
+
+
+def _completions(
+    frame: DriveFrame, models: set[str], completers: Mapping[str, DepthCompleter]
+) -> dict[str, Completion]:
+    sparse, found = frame.sparse(), {}
+    for model in models:
+        if model == RAW:
+            # A point that the camera cannot see would only mislead.
+            seen = remove_hidden_points(sparse)
+            found[model] = Completion(seen, (seen > 0).astype(np.float32))
+        else:
+            completer = completers[model]
+            found[model] = complete_sparse(completer, frame.rgb, sparse, frame.camera.K)[1]
+    return found
+
+
+@dataclass(frozen=True)
+class RunError:
+    """One run: frames tracked, maps begun anew; errors after the best rigid alignment, or None
+    with fewer than 3 tracked frames. RPE is of tracked frames and those tracked before them."""
+
+    tracked: int
+    resets: int
+    ate_m: float | None = None
+    rpe_m: float | None = None
+    rpe_deg: float | None = None
+
+
+def score(drive: Mapping[str, Any], track: Track) -> tuple[RunError, Any]:
+    """Error of a track, and its trajectory as evo's, aligned; None with too few frames."""
+    count = len(track.frames)
+    if count < 3:
+        return RunError(count, track.resets), None
+    stamps = [drive['stamps_ns'][number] for number in track.frames]
+    poses = [np.array(drive['poses'][number]) for number in track.frames]
+    truth = trajectories.trajectory(stamps, poses)
+    estimate = trajectories.trajectory(stamps, track.poses)
+    _align(truth, estimate)
+    error = trajectories.score(truth, estimate)
+    return RunError(count, track.resets, error.ate_m, error.rpe_m, error.rpe_deg), estimate
+
+
+def _align(truth: Any, estimate: Any) -> None:
+    """Move the estimate onto the truth rigidly, scale kept; by the first pose on a straight way,
+    around which the rest could turn."""
+    from evo.core.geometry import GeometryException
+
+    try:
+        estimate.align(truth)
+    except GeometryException:
+        estimate.align_origin(truth)
+
+
+def run(
+    out: Path,
+    drive: Drive,
+    kinds: list[DepthKind],
+    make_completer: Callable[[str], DepthCompleter],
+    track: Callable[[Path], Track],
+    runs: int,
+    progress: Callable[[str], object] = lambda text: None,
+) -> dict[str, list[RunError]]:
+    """Errors of all runs by kind. track: runs the SLAM system on a sequence's folder.
+
+    The first run of every kind comes first, then the second. Raises what `track` raises.
+    """
+    path = out / 'drive.json'
+    names = [kind.name for kind in kinds]
+    stored = json.loads(path.read_text()) if path.is_file() else None
+    if stored is None or len(stored['stamps_ns']) != len(drive) or stored['kinds'] != names:
+        models = dict.fromkeys(kind.model for kind in kinds if kind.model != RAW)
+        completers = {model: make_completer(model) for model in models}
+        shutil.rmtree(out / 'runs', ignore_errors=True)
+        counted = _counted(drive, progress)
+        write_sequences(out, counted, kinds, completers)
+        stored = json.loads(path.read_text())
+    results: dict[str, list[RunError]] = {name: [] for name in names}
+    first: dict[str, Any] = {}
+    for number in range(runs):
+        for name in names:
+            progress(f'{name}, run {number + 1} of {runs}')
+            done = _tracked(out / f'runs/{name}_{number}.json', out / name, track)
+            error, estimate = score(stored, done)
+            results[name].append(error)
+            if estimate is not None and len(done.frames) == len(drive):
+                first.setdefault(name, estimate)
+        write_results(out, stored, results, first)
+    return results
+
+
+def _counted(drive: Drive, progress: Callable[[str], object]) -> Iterable[DriveFrame]:
+    for number, frame in enumerate(drive):
+        progress(f'frame {number + 1} of {len(drive)}')
+        yield frame
+
+
+def _tracked(path: Path, sequence: Path, track: Callable[[Path], Track]) -> Track:
+    if path.is_file():
+        found = json.loads(path.read_text())
+        poses = tuple(np.array(pose) for pose in found['poses'])
+        return Track(tuple(found['frames']), poses, found['resets'])
+    done = track(sequence)
+    path.parent.mkdir(exist_ok=True)
+    poses = [pose.tolist() for pose in done.poses]
+    write_json(path, {'frames': list(done.frames), 'poses': poses, 'resets': done.resets})
+    return done
+
+
+def write_results(
+    out: Path,
+    drive: Mapping[str, Any],
+    results: Mapping[str, list[RunError]],
+    estimates: Mapping[str, Any],
+) -> None:
+    """Write slam.json, slam.md and trajectory.png."""
+    runs = {name: [asdict(error) for error in errors] for name, errors in results.items()}
+    about = {key: drive[key] for key in ('reference', 'known', 'mae_m')}
+    write_json(out / 'slam.json', {**about, 'runs': runs})
+    (out / 'slam.md').write_text(table(drive, results) + '\n')
+    if estimates:
+        poses = [np.array(pose) for pose in drive['poses']]
+        truth = trajectories.trajectory(drive['stamps_ns'], poses)
+        trajectories.draw(out / 'trajectory.png', 'ORB-SLAM3 (RGB-D)', truth, dict(estimates))
+
+
+def table(drive: Mapping[str, Any], results: Mapping[str, list[RunError]]) -> str:
+    """Medians, and from the least to the largest, as a Markdown table."""
+    lines = [
+        '| depth | known | MAE (m) | tracked | ATE (m) | RPE (cm) | RPE (deg) |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    total = len(drive['stamps_ns'])
+    for name, errors in results.items():
+        mae = drive['mae_m'][name]
+        tracked = median(error.tracked for error in errors)
+        cells = [
+            name,
+            f'{drive["known"][name]:.1%}',
+            '' if mae is None else f'{mae:.3f}',
+            f'{tracked:g} of {total}',
+            _spread([error.ate_m for error in errors], 1, 3),
+            _spread([error.rpe_m for error in errors], 100, 2),
+            _spread([error.rpe_deg for error in errors], 1, 3),
+        ]
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def _spread(values: list[float | None], unit: float, digits: int) -> str:
+    known = [unit * value for value in values if value is not None]
+    if not known:
+        return 'lost'
+    low, high = min(known), max(known)
+    return f'{median(known):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})'

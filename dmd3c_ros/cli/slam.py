@@ -1,0 +1,124 @@
+"""`dmd3c bench slam`: ORB-SLAM3 with raw and with completed depth, compared."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Device, Precision, given, make_completer, memory_explained, with_out
+
+_KINDS = (
+    'raw',
+    'nearest',
+    'interpolation',
+    'light',
+    'light,confidence=0.3',
+    'light,confidence=0.3,no-edges',
+)
+
+
+@with_out('Folder for sequences, runs, table and picture; what is there is gone on with.')
+@memory_explained()
+def benchmark_slam(
+    out: Path = Path('slam_out'),
+    environment: Annotated[
+        Path,
+        typer.Option(help='Virtual environment of ORB-SLAM3 (GPL-3); made where it is missing.'),
+    ] = Path('orbslam3_env'),
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            show_default='trained on simulated images',
+            help="DBoW2's text file, such as ORBvoc.txt.",
+        ),
+    ] = None,
+    kitti: Annotated[
+        Path | None,
+        typer.Option(
+            show_default='a simulated drive', help='A KITTI raw drive instead of a simulated one.'
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=3, show_default='40; all of a recorded drive', help='Frames to use, at most.'
+        ),
+    ] = None,
+    scene: Annotated[
+        str | None, typer.Option(show_default='street', help='street or indoor.')
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
+    ] = None,
+    depth: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=' '.join(_KINDS),
+            help='MODEL[,confidence=C][,no-edges][,range=M]; raw: the points; may be repeated.',
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help='Runs of each; ORB-SLAM3 is random.')] = 5,
+    pause: Annotated[
+        float, typer.Option(min=0, help='Time after each frame for the threads that map, s.')
+    ] = 0.05,
+    device: Device = None,
+    precision: Precision = None,
+) -> None:
+    """Measure what dense depth is worth to ORB-SLAM3 (RGB-D), with errors by evo.
+
+    The reference is the simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive.
+    Needs `pip install 'dmd3c_ros[simulation,slam]'`, a C compiler, and apt's libgl1, libegl1 and
+    libopengl0.
+    """
+    from dmd3c_ros.benchmarks.slam import DepthKind, run
+    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
+    from dmd3c_ros.io.atomic import check_folder
+    from dmd3c_ros.slam.orbslam3 import OrbSlam3, OrbSlam3Error
+
+    from .console import console, fail, say
+
+    try:
+        check_folder(out)
+        kinds = [DepthKind.parse(text) for text in depth or _KINDS]
+        if kitti is None:
+            drive = SimulatedDrive(**given(scene=scene, seed=seed, frames=frames))
+        else:
+            drive = RecordedDrive(kitti, frames)
+        out.mkdir(parents=True, exist_ok=True)
+        with console().status('') as status:
+            status.update('ORB-SLAM3')
+            system = OrbSlam3(environment)
+            words = vocabulary or _vocabulary(out / 'vocabulary.txt', status.update)
+            run(
+                out,
+                drive,
+                kinds,
+                lambda model: make_completer(
+                    given(model=model, device=device, precision=precision)
+                ),
+                lambda sequence: system.track(sequence, words, pause),
+                runs,
+                status.update,
+            )
+    except (OSError, ValueError, ImportError, OrbSlam3Error) as error:
+        raise fail(error) from error
+    typer.echo((out / 'slam.md').read_text())
+    say(f'{out}/: slam.json, slam.md, trajectory.png; a folder for each depth')
+
+
+def _vocabulary(path: Path, progress) -> Path:
+    """The vocabulary at path, trained on simulated images where it is missing."""
+    from dmd3c_ros.datasets.drives import SimulatedDrive
+    from dmd3c_ros.slam import vocabulary
+
+    if not path.is_file():
+        settings = vocabulary.VocabularySettings()
+        described = []
+        for scene in ('street', 'indoor'):
+            for seed in (101, 102, 103):
+                progress(f'vocabulary: {scene} {seed}')
+                pictures = (frame.rgb for frame in SimulatedDrive(scene, seed, frames=15))
+                described += vocabulary.describe(pictures, settings.features)
+        progress('vocabulary: clusters')
+        vocabulary.write(path, vocabulary.train(described, settings), settings)
+    return path
