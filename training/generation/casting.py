@@ -221,15 +221,24 @@ def _pyramid(
         offsets.append(offsets[-1] + high.size)
         if high.size == 1:
             break
-        pad = [(0, n % 2) for n in high.shape]
-        high = _pool(np.pad(high, pad, constant_values=-np.inf), np.maximum)
-        low = _pool(np.pad(low, pad, constant_values=np.inf), np.minimum)
+        high = _pool(_even(high, -np.inf), np.maximum)
+        low = _pool(_even(low, np.inf), np.minimum)
     return (
         np.concatenate(highs),
         np.concatenate(lows),
         np.array(offsets[:-1]),
         np.array(widths),
     )
+
+
+def _even(image: np.ndarray, fill: float) -> np.ndarray:
+    """The image with even sides; np.pad takes as long as the rest of the pyramid."""
+    height, width = (n + n % 2 for n in image.shape)
+    if (height, width) == image.shape:
+        return image
+    even = np.full((height, width), fill, image.dtype)
+    even[: image.shape[0], : image.shape[1]] = image
+    return even
 
 
 def _pool(image: np.ndarray, extreme: np.ufunc) -> np.ndarray:

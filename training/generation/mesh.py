@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -37,6 +37,8 @@ class GridSurface:
 
     camera: of the depth image, at the origin of its optical frame.
     inverse: (H, W) float32 inverse depth, 1/m; NaN in holes.
+    right, down: (H, W - 1) and (H - 1, W) bool, whether a pixel lies on one surface with the one
+        to the right of it, and with the one below it.
     upper, lower: (H - 1, W - 1) bool, which triangles exist. The upper one of cell (v, u) joins
         the pixels (v, u), (v + 1, u), (v, u + 1), the lower one (v + 1, u + 1), (v, u + 1),
         (v + 1, u).
@@ -44,6 +46,8 @@ class GridSurface:
 
     camera: Camera
     inverse: np.ndarray
+    right: np.ndarray
+    down: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
 
@@ -63,11 +67,13 @@ class GridSurface:
         with np.errstate(divide='ignore', invalid='ignore'):
             known = np.isfinite(depth) & (depth > 0)
             inverse = np.where(known, 1 / depth, np.nan).astype(np.float32)
-        # A comparison with NaN is false: a hole joins nothing.
-        rows, columns = _joined(inverse, cut), _joined(inverse.T, cut).T
-        upper = rows[:-1] & columns[:, :-1]
-        lower = rows[1:] & columns[:, 1:]
-        return cls(camera, inverse, upper, lower)
+        return cls._joined_up(camera, inverse, cut)
+
+    @classmethod
+    def _joined_up(cls, camera: Camera, inverse: np.ndarray, cut: CutConfig) -> GridSurface:
+        right, down = _joined(inverse, 1, cut), _joined(inverse, 0, cut)
+        upper, lower = right[:-1] & down[:, :-1], right[1:] & down[:, 1:]
+        return cls(camera, inverse, right, down, upper, lower)
 
     def vertices(self) -> np.ndarray:
         """(H * W, 3) float32, m, optical frame; NaN in holes."""
@@ -108,14 +114,9 @@ def behind(surface: GridSurface, reach: int, cut: CutConfig | None = None) -> Gr
     # Only what lies behind: the nearest way out of a thick object may lead to its own front.
     new = hidden & (farther < (1 - cut.jump) * inverse) & (farther > 0)
     farther = np.where(new, farther, inverse)
-    rows, columns = _joined(farther, cut), _joined(farther.T, cut).T
+    back = GridSurface._joined_up(surface.camera, farther, cut)
     touched = new[:-1, :-1] | new[:-1, 1:] | new[1:, :-1] | new[1:, 1:]
-    return GridSurface(
-        surface.camera,
-        farther,
-        rows[:-1] & columns[:, :-1] & touched,
-        rows[1:] & columns[:, 1:] & touched,
-    )
+    return replace(back, upper=back.upper & touched, lower=back.lower & touched)
 
 
 def _hiding(inverse: np.ndarray, surface: GridSurface, reach: int, cut: CutConfig) -> np.ndarray:
@@ -123,9 +124,7 @@ def _hiding(inverse: np.ndarray, surface: GridSurface, reach: int, cut: CutConfi
     beyond = np.full(inverse.shape, np.inf, np.float32)  # inverse depth on the far side of an edge
     for axis in (0, 1):
         near, far = (np.moveaxis(inverse, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
-        broken = ~np.moveaxis(
-            _joined(inverse.T, cut).T if axis == 0 else _joined(inverse, cut), axis, 0
-        )
+        broken = ~np.moveaxis(surface.right if axis else surface.down, axis, 0)
         target = np.moveaxis(beyond, axis, 0)
         for here, there, part in ((near, far, np.s_[:-1]), (far, near, np.s_[1:])):
             edge = broken & (here > there)
@@ -142,24 +141,29 @@ def _hiding(inverse: np.ndarray, surface: GridSurface, reach: int, cut: CutConfi
         return (distance <= reach) & ((1 - cut.jump) * inverse > of_seed[nearest])
 
 
-def _joined(inverse: np.ndarray, cut: CutConfig) -> np.ndarray:
-    """Whether a pixel and its right neighbour lie on one surface: (H, W - 1) bool."""
-    step = np.diff(inverse, axis=1)
+def _joined(inverse: np.ndarray, axis: int, cut: CutConfig) -> np.ndarray:
+    """Whether a pixel and the next one along an axis lie on one surface: one less along it."""
+    head, tail = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+    before, after = inverse[head], inverse[tail]
+    step = after - before
     size = np.abs(step)
-    # (z_far - z_near) / z_far, in inverse depth.
-    joined = size < cut.jump * np.maximum(inverse[:, 1:], inverse[:, :-1])
-    rows, columns = np.nonzero(~joined & np.isfinite(size))
-    here = step[rows, columns]
+    # (z_far - z_near) / z_far, in inverse depth. A comparison with NaN is false: a hole joins
+    # nothing.
+    joined = size < np.float32(cut.jump) * np.maximum(before, after)
+    places = np.flatnonzero(~joined & (size < np.inf))
+    here = step.ravel()[places]
+    stride = step.shape[1] if axis == 0 else 1
+    along = places // stride if axis == 0 else places % step.shape[1]
     straight = np.zeros(len(here), bool)
     for direction in (-1, 1):
         goes_on = np.ones(len(here), bool)
         for distance in range(1, cut.span + 1):
-            there = columns + direction * distance
-            inside = (there >= 0) & (there < step.shape[1])
-            other = step[rows, np.where(inside, there, 0)]
+            there = along + direction * distance
+            inside = (there >= 0) & (there < step.shape[axis])
+            other = step.ravel()[np.where(inside, places + direction * distance * stride, 0)]
             goes_on &= inside & (np.abs(other - here) <= cut.straightness * np.abs(here))
         straight |= goes_on
-    joined[rows, columns] = straight
+    joined.ravel()[places] = straight
     return joined
 
 
