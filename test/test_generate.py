@@ -304,6 +304,27 @@ def test_enlarged_exact_depth_stays_where_the_picture_and_the_camera_are():
         assert abs((view.rgb[30, :, 0] - x).mean()) < 0.1
 
 
+@pytest.mark.parametrize('size', [(400, 260), (90, 64)], ids=['shrunk', 'enlarged'])
+def test_a_teachers_depth_lies_where_the_picture_is_whatever_its_resolution(size):
+    width, height = size
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    place = [(columns + 0.5) * 200 / width, (rows + 0.5) * 200 / height, rows]
+    rgb = np.stack(place, -1).round().astype(np.uint8)
+    # Depth that says where in the picture it is, at a resolution of its own.
+    x, y = np.meshgrid((np.arange(41) + 0.5) * 200 / 41, (np.arange(29) + 0.5) * 200 / 29)
+    config = SimulationConfig(height=64, width=160, zoom_max=1.5)
+    for told, channel in ((x, 0), (y, 1)):
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            prediction = Prediction((told + 1).astype(np.float32), True)
+            view = draw_view(Picture('made', rgb), prediction, config, rng)
+            assert view.rgb.shape == (64, 160, 3) and view.depth.dtype == np.float32
+            # Beyond the centres of its outermost pixels a teacher says nothing new.
+            inside = (view.depth > 6) & (view.depth < 190)
+            said, seen = view.depth[inside] - 1, view.rgb[..., channel][inside]
+            assert inside.mean() > 0.5 and abs(np.mean(said - seen)) < 0.2
+
+
 def test_depth_keeps_a_relative_error_below_one_in_ten_thousand_in_a_shard():
     depth = np.geomspace(0.06, 900, 4096, dtype=np.float32).reshape(64, 64)
     depth[5] = 0

@@ -104,27 +104,47 @@ def _cropped(
     picture: Picture, values: np.ndarray, config: SimulationConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, Camera | None]:
     height, width = picture.rgb.shape[:2]
-    zoom = rng.uniform(1, config.zoom_max)
-    scale = zoom * max(config.height / height, config.width / width)
-    size = max(round(width * scale), config.width), max(round(height * scale), config.height)
-    left = int(rng.integers(size[0] - config.width + 1))
-    top = int(rng.integers(size[1] - config.height + 1))
-    window = np.s_[top : top + config.height, left : left + config.width]
-    shrinks = size[0] < width
+    scale = rng.uniform(1, config.zoom_max) * max(config.height / height, config.width / width)
+    # Cut first, then resized: most of a photograph's rows lie beside so wide a window.
+    columns = min(round(config.width / scale), width)
+    rows = min(round(config.height / scale), height)
+    left, top = int(rng.integers(width - columns + 1)), int(rng.integers(height - rows + 1))
+    window = np.s_[top : top + rows, left : left + columns]
+    size = config.width, config.height
     rgb = cv2.resize(
-        picture.rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+        picture.rgb[window], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     )
-    # The mean of two depths is neither; that of two inverse depths, of one plane, is its own.
-    # INTER_NEAREST alone would leave depth up to half a pixel beside the picture and its camera.
-    exact = picture.depth is not None
-    values = cv2.resize(
-        values, size, interpolation=cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR
-    )
+    if picture.depth is not None:
+        # The mean of two depths is neither; that of two inverse depths, of one plane, is its own.
+        # INTER_NEAREST alone would leave depth up to half a pixel beside picture and camera.
+        values = cv2.resize(values[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
+    else:
+        shares = (top / height, rows / height), (left / width, columns / width)
+        for axis, (share, count) in enumerate(zip(shares, size[::-1], strict=True)):
+            values = _resampled(values, axis, *share, count)
     camera = None
     if picture.K is not None:
-        camera = Camera.from_K(picture.K, width, height).scaled(*size)
-        camera = camera.crop(left, top, config.width, config.height)
-    return np.ascontiguousarray(rgb[window]), np.ascontiguousarray(values[window]), camera
+        camera = Camera.from_K(picture.K, width, height).crop(left, top, columns, rows)
+        camera = camera.scaled(*size)
+    return rgb, np.ascontiguousarray(values), camera
+
+
+def _resampled(
+    values: np.ndarray, axis: int, start: float, length: float, count: int
+) -> np.ndarray:
+    """A part of an axis at ``count`` pixels, linear between the centres of the given ones.
+
+    start, length: of the part, as shares of the axis: it need not begin at a pixel.
+    """
+    have = values.shape[axis]
+    place = (start + (np.arange(count) + 0.5) * (length / count)) * have - 0.5
+    place = place.clip(0, have - 1)
+    first = np.minimum(place.astype(np.intp), max(have - 2, 0))
+    second = np.minimum(first + 1, have - 1)
+    share = (place - first).astype(np.float32)
+    share = share[:, None] if axis == 0 else share
+    before, after = values.take(first, axis), values.take(second, axis)
+    return before + share * (after - before)
 
 
 def surface_caster(view: View, config: SimulationConfig) -> Caster:
