@@ -44,10 +44,11 @@ class StoredSample(NamedTuple):
 def encode_depth(depth: np.ndarray) -> bytes:
     """16-bit PNG of depth (H, W), m, 0 = unknown; clipped to 0.05 ... 1000 m."""
     known = depth > 0
-    share = np.log(np.clip(np.where(known, depth, 1), _NEAREST, _FARTHEST) / _NEAREST)
-    code = np.where(known, np.rint(share / np.log(_FARTHEST / _NEAREST) * _STEPS) + 1, 0)
-    png = cv2.imencode('.png', code.astype(np.uint16), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    return png.tobytes()
+    code = np.zeros(depth.shape, np.uint16)
+    share = np.log(np.clip(depth[known], _NEAREST, _FARTHEST) / _NEAREST)
+    code[known] = np.rint(share / np.log(_FARTHEST / _NEAREST) * _STEPS) + 1
+    # Level 1: a tenth more bytes than level 3, in two thirds of the time.
+    return cv2.imencode('.png', code, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 _DECODED = np.r_[0, _NEAREST * (_FARTHEST / _NEAREST) ** (np.arange(_STEPS + 1) / _STEPS)].astype(
