@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
@@ -15,7 +16,9 @@ from training.generation.maker import (
     Batch,
     GenerateConfig,
     Rejected,
+    make_kept,
     make_samples,
+    read_and_keep,
     read_pictures,
     teach,
 )
@@ -54,7 +57,7 @@ class _Local(Stages):
     def __init__(self, config: GenerateConfig) -> None:
         self._config = config
         self._teacher = open_teacher(config.teacher)
-        self._lock = Lock()
+        self._teaching = Lock()
         self.window = 1
 
     def make(self, batch: Batch) -> Made:
@@ -63,31 +66,56 @@ class _Local(Stages):
         return make_samples(self._config, batch, pictures, predictions)
 
     def _teach(self, pictures: list) -> list:
-        with self._lock:
+        with self._teaching:
             return teach(self._teacher, pictures)
 
     def close(self) -> None:
         del self._teacher
 
 
+class _Worker:
+    """One process, which keeps the pictures that it has read until their samples are made."""
+
+    def __init__(self) -> None:
+        # Forking a process that has torch's threads, or CUDA, is not safe.
+        context = multiprocessing.get_context('spawn')
+        self.pool = ProcessPoolExecutor(1, context)
+        self.batches = 0
+
+
 class _Processes(_Local):
-    """Reading and simulation in other processes, the teacher in this one."""
+    """Reading and simulation in other processes, the teacher in this one.
+
+    Both steps of a batch run in one process: a picture goes to the teacher, and not back.
+    """
 
     def __init__(self, config: GenerateConfig, workers: int) -> None:
         super().__init__(config)
-        # Forking a process that has torch's threads, or CUDA, is not safe.
-        context = multiprocessing.get_context('spawn')
-        self._pool = ProcessPoolExecutor(workers, context)
+        self._workers = [_Worker() for _ in range(workers)]
+        self._choosing = Lock()
         self.window = 2 * workers + 2
 
     def make(self, batch: Batch) -> Made:
-        pictures = self._pool.submit(read_pictures, self._config, batch).result()
-        predictions = self._teach(pictures)
-        task = self._pool.submit(make_samples, self._config, batch, pictures, predictions)
-        return task.result()
+        with self._least_busy() as pool:
+            pictures = pool.submit(read_and_keep, self._config, batch).result()
+            predictions = self._teach(pictures)
+            del pictures
+            return pool.submit(make_kept, self._config, batch, predictions).result()
+
+    @contextmanager
+    def _least_busy(self) -> Iterator[ProcessPoolExecutor]:
+        with self._choosing:
+            worker = min(self._workers, key=lambda worker: worker.batches)
+            worker.batches += 1
+        try:
+            yield worker.pool
+        finally:
+            with self._choosing:
+                worker.batches -= 1
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.pool.shutdown(cancel_futures=True)
         super().close()
 
 

@@ -175,6 +175,22 @@ def make_samples(
     return made
 
 
+_KEPT: dict[tuple[int, ...], list[Picture | Rejected]] = {}
+
+
+def read_and_keep(config: GenerateConfig, batch: Batch) -> list[Picture | Rejected]:
+    """First step, in the worker that makes the last one too."""
+    _KEPT[batch.together] = read_pictures(config, batch)
+    return _KEPT[batch.together]
+
+
+def make_kept(
+    config: GenerateConfig, batch: Batch, predictions: Sequence[Prediction | None]
+) -> list[dict[str, bytes] | Rejected]:
+    """Last step, of the pictures that this worker has kept."""
+    return make_samples(config, batch, _KEPT.pop(batch.together), predictions)
+
+
 def teach(teacher: Teacher, pictures: Sequence[Picture | Rejected]) -> list[Prediction | None]:
     """Middle step, beside the teacher: its depth of the pictures that were read."""
     good = [picture for picture in pictures if isinstance(picture, Picture)]
