@@ -234,6 +234,18 @@ def test_a_straight_way_is_aligned_by_its_first_pose():
     assert error.ate_m == pytest.approx(0, abs=1e-6)
 
 
+def test_only_the_map_that_held_longest_counts():
+    pytest.importorskip('evo')
+    poses = [transform(np.eye(3), [0.1 * n * n, 0.02 * n**3, n]) for n in range(6)]
+    drive = {'stamps_ns': [n * 10**8 for n in range(6)], 'poses': poses}
+    first = np.linalg.inv(poses[2])
+    found = (np.eye(4), poses[1], *(first @ pose for pose in poses[2:5]), first @ poses[5])
+    error, estimate = slam.score(drive, Track((0, 1, 2, 3, 4, 5), found, 1))
+    assert (error.tracked, error.maps) == (4, 2)
+    assert error.ate_m == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose(estimate.timestamps, [0.2, 0.3, 0.4, 0.5])
+
+
 class Drive(list):
     """Frames of a drive that need no rendering."""
 
@@ -256,7 +268,7 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     make = lambda model: DepthCompleter(CompleterConfig(model=model))  # noqa: E731
     results = slam.run(tmp_path, drive, kinds, make, track, 2)
     assert calls == ['raw', 'nearest', 'raw', 'nearest']
-    assert results['raw'][0] == slam.RunError(2, 1)
+    assert results['raw'][0] == slam.RunError(1, 2)
     error = results['nearest'][0]
     assert error.tracked == 4
     assert 0.02 < error.ate_m < 0.06

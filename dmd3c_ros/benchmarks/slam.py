@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -141,11 +142,12 @@ def _completions(
 
 @dataclass(frozen=True)
 class RunError:
-    """One run: frames tracked, maps begun anew; errors after the best rigid alignment, or None
-    with fewer than 3 tracked frames. RPE is of tracked frames and those tracked before them."""
+    """One run: frames in the map that held longest, and how many maps there were; errors of those
+    frames after the best rigid alignment, or None with fewer than 3. RPE is of each frame and the
+    one tracked before it."""
 
     tracked: int
-    resets: int
+    maps: int
     ate_m: float | None = None
     rpe_m: float | None = None
     rpe_deg: float | None = None
@@ -153,16 +155,20 @@ class RunError:
 
 def score(drive: Mapping[str, Any], track: Track) -> tuple[RunError, Any]:
     """Error of a track, and its trajectory as evo's, aligned; None with too few frames."""
-    count = len(track.frames)
+    # A map begins at the identity; poses in two of them do not compare.
+    starts = [n for n, pose in enumerate(track.poses) if (pose == np.eye(4)).all()]
+    bounds = [0, *(n for n in starts if n > 0), len(track.frames)]
+    first, end = max(pairwise(bounds), key=lambda span: span[1] - span[0])
+    count, maps = end - first, len(bounds) - 1
     if count < 3:
-        return RunError(count, track.resets), None
-    stamps = [drive['stamps_ns'][number] for number in track.frames]
-    poses = [np.array(drive['poses'][number]) for number in track.frames]
+        return RunError(count, maps), None
+    stamps = [drive['stamps_ns'][number] for number in track.frames[first:end]]
+    poses = [np.array(drive['poses'][number]) for number in track.frames[first:end]]
     truth = trajectories.trajectory(stamps, poses)
-    estimate = trajectories.trajectory(stamps, track.poses)
+    estimate = trajectories.trajectory(stamps, track.poses[first:end])
     _align(truth, estimate)
     error = trajectories.score(truth, estimate)
-    return RunError(count, track.resets, error.ate_m, error.rpe_m, error.rpe_deg), estimate
+    return RunError(count, maps, error.ate_m, error.rpe_m, error.rpe_deg), estimate
 
 
 def _align(truth: Any, estimate: Any) -> None:
@@ -207,7 +213,7 @@ def run(
             done = _tracked(out / f'runs/{name}_{number}.json', out / name, track)
             error, estimate = score(stored, done)
             results[name].append(error)
-            if estimate is not None and len(done.frames) == len(drive):
+            if error.tracked == len(drive):
                 first.setdefault(name, estimate)
         write_results(out, stored, results, first)
     return results
