@@ -211,7 +211,13 @@ def _upsample(
 def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
     """(B, n, h, w): the cells at ``offsets`` (0 to 2, times dilation), borders repeated."""
     height, width = x.shape[-2:]
-    padded = F.pad(x, [dilation] * 4, mode='replicate')
+    # F.pad(mode='replicate') says the same, but Inductor of PyTorch 2.13 fails on it.
+    top, bottom = (row.expand(-1, -1, dilation, -1) for row in (x[:, :, :1], x[:, :, -1:]))
+    padded = torch.cat([top, x, bottom], 2)
+    left, right = (
+        column.expand(-1, -1, -1, dilation) for column in (padded[..., :1], padded[..., -1:])
+    )
+    padded = torch.cat([left, padded, right], 3)
     return torch.cat(
         [
             padded[..., i * dilation : i * dilation + height, j * dilation : j * dilation + width]
