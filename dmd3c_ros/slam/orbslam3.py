@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-REQUIREMENTS = ('pywrapped_orbslam3==1.4.6', 'opencv-python-headless')
+# It brings OpenCV and NumPy.
+REQUIREMENT = 'pywrapped_orbslam3==1.4.6'
 # Of the wheel's libraries, those of which the system's must be taken: the two sets do not mix.
 _GL = ('libGLdispatch', 'libGLX', 'libOpenGL')
 _HERE = Path(__file__).parent
@@ -57,10 +58,10 @@ class OrbSlam3:
         self._python = folder.absolute() / 'bin/python'
         if make and not self._python.exists():
             venv.create(folder, with_pip=True)
-            self._run([self._python, '-m', 'pip', 'install', '--quiet', *REQUIREMENTS])
+            self._run([self._python, '-m', 'pip', 'install', '--quiet', REQUIREMENT])
         packages = next(iter(folder.glob('lib/python3*/site-packages')), folder)
         if not (packages / 'pywrapped_orbslam3').is_dir():
-            raise OrbSlam3Error(f'{folder}: expected an environment with {REQUIREMENTS[0]}')
+            raise OrbSlam3Error(f'{folder}: expected an environment with {REQUIREMENT}')
         self._use_system_gl(packages / 'pywrapped_orbslam3.libs')
         self._preload = folder.absolute() / 'aligned_malloc.so'
         if not self._preload.exists():
