@@ -56,6 +56,8 @@ PACKAGES = {
     'onnxruntime': (None, 'onnxruntime'),
     'openvino': (None, 'openvino'),
     'open3d': (None, 'open3d'),
+    # Casts rays in Open3D's place on machines that only train (training/requirements.txt).
+    'embreex': (None, None),
     'rerun': (None, 'rerun-sdk'),
     'rich': ('python3-rich', 'rich'),
     'rosbags': (None, 'rosbags'),
