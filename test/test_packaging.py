@@ -309,7 +309,7 @@ def test_every_requirement_is_pinned_once_for_every_python(metadata):
     requirements = pytest.importorskip('packaging.requirements')
     lines = requirement_lines('requirements.txt') + requirement_lines('training/requirements.txt')
     pins = [requirements.Requirement(line) for line in lines]
-    assert all(re.fullmatch(r'==[\d.]+', str(pin.specifier)) for pin in pins)
+    assert all(re.fullmatch(r'==[\d.]+(post\d+)?', str(pin.specifier)) for pin in pins)
     for version in ('3.10', '3.11', '3.12', '3.13', '3.14'):
         environment = {'python_version': version}
         chosen = [p for p in pins if p.marker is None or p.marker.evaluate(environment)]
