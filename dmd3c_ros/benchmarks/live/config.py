@@ -58,10 +58,10 @@ class LiveCase:
 class LiveResult:
     """What a case took; times in ms.
 
-    sent, answered: sets, and those whose depth and cloud came back. depth_ms, cloud_ms: from when
-    the last message of a set was handed to DDS until its depth and cloud were received. busy_ms:
-    processor time of the node for each set sent. steps: in the node, '<step>_p50_ms' and
-    '<step>_p99_ms' of each. model: what completed.
+    sent, answered: sets, and those whose depth and cloud came back. depth_ms, cloud_ms: from
+    before a set is handed to DDS until its depth and cloud are received. busy_ms: processor time
+    of the node for each set sent. steps: in the node, '<step>_p50_ms' and '<step>_p99_ms' of each.
+    model: what completed.
     """
 
     label: str
