@@ -46,23 +46,24 @@ def mean_distance(sparse: np.ndarray) -> float:
     so that the empty sky does not count, and the dense part of a scan counts most: parts of 64
     pixels, or as many more as it takes that those with a measurement hold 16 on average.
     """
-    cells = sparse > 0
-    v, u = np.nonzero(cells)
+    v, u = np.nonzero(sparse > 0)
     largest = math.ceil(math.log2(max(sparse.shape)))
     for levels in range(min(6, largest), largest + 1):
-        columns = (cells.shape[1] >> levels) + 1
+        columns = (sparse.shape[1] >> levels) + 1
         weight = np.bincount((v >> levels) * columns + (u >> levels))
         if len(v) >= 16 * np.count_nonzero(weight):
             break
     distance = 0.0
+    height, width = sparse.shape
     for level in range(levels):
-        v, u = np.nonzero(cells)
         shift = levels - level
         full = np.bincount((v >> shift) * columns + (u >> shift), minlength=len(weight))
         distance += 2**level / 4 * (1 - np.average(full, weights=weight) / 4**shift)
-        cells = np.pad(cells, [(0, size % 2) for size in cells.shape])
-        cells = cells[::2] | cells[1::2]
-        cells = cells[:, ::2] | cells[:, 1::2]
+        # The cells of the next level that hold a measurement, each once.
+        height, width = (height + 1) // 2, (width + 1) // 2
+        cells = np.zeros((height, width), bool)
+        cells[v >> 1, u >> 1] = True
+        v, u = np.nonzero(cells)
     return float(distance)
 
 
