@@ -145,6 +145,12 @@ class Camera:
         with np.errstate(divide='ignore', invalid='ignore'):
             return uvw[:, :2] / z[:, None], z
 
+    def strided(self, stride: int) -> Camera:
+        """Camera of the image's every stride-th row and column, the first among them."""
+        fewer = np.diag([1 / stride, 1 / stride, 1.0])
+        height, width = (-(-size // stride) for size in (self.height, self.width))
+        return Camera(fewer @ self.P, width, height, self.R)
+
     def backproject(self, depth: np.ndarray) -> np.ndarray:
         """Points (H, W, 3) float32 of the rectified frame, m, of a depth image (H, W), m.
 

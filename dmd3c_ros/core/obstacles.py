@@ -48,11 +48,9 @@ def obstacle_points(depth: np.ndarray, camera: Camera, settings: ObstacleSetting
     """
     step = _stride(camera, settings)
     depth = depth[::step, ::step]
-    known = np.isfinite(depth) & (depth > 0) & (depth <= settings.max_range)
-    v, u = np.nonzero(known)
-    z = depth[v, u]
-    pixels = np.stack([u * step, v * step, np.ones_like(u)]).astype(np.float64)
-    points = (np.linalg.inv(camera.P[:, :3]) @ pixels * z).T
+    near = (depth > 0) & (depth <= settings.max_range)
+    axes = camera.strided(step).coordinates(depth)
+    points = np.stack([axis[near] for axis in axes], 1).astype(np.float64)
     distance = np.einsum('ij,ij->i', points, points)
     height = -points[:, 1]
     kept = (distance >= settings.min_range**2) & (distance <= settings.max_range**2)
@@ -72,6 +70,6 @@ def obstacle_points(depth: np.ndarray, camera: Camera, settings: ObstacleSetting
 
 
 def _stride(camera: Camera, settings: ObstacleSettings) -> int:
-    """Every how manieth row and column suffices."""
+    """Every so many rows and columns, one suffices."""
     across = settings.voxel_size * min(camera.fx, camera.fy) / settings.max_range
     return max(1, int(across / np.ceil(np.sqrt(settings.min_points))))

@@ -119,13 +119,12 @@ def depth_to_cloud(
 ) -> PointCloud2:
     """Organised XYZRGB cloud of a depth image, in the camera's optical frame.
 
-    depth: (H, W) float32, m, 0 = unknown, which becomes NaN. rgb: (H, W, 3) uint8. stride: every
-    how manieth row and column the cloud has.
+    depth: (H, W) float32, m, 0 = unknown, which becomes NaN. rgb: (H, W, 3) uint8. stride: the
+    cloud has every stride-th row and column.
     """
     if stride > 1:
         depth, rgb = depth[::stride, ::stride], np.ascontiguousarray(rgb[::stride, ::stride])
-        fewer = np.diag([1 / stride, 1 / stride, 1.0])
-        camera = Camera(fewer @ camera.P, depth.shape[1], depth.shape[0], camera.R)
+        camera = camera.strided(stride)
     height, width = depth.shape
     if rgb.shape != (height, width, 3):
         raise ValueError(f'rgb: expected {(height, width, 3)} as the depth, got {rgb.shape}')
