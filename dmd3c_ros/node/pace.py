@@ -28,6 +28,9 @@ class Pace:
     """
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.limit = 1.0
         self._level, self._ignored = 0, _IGNORED
         self._patience = _MANY
@@ -37,7 +40,7 @@ class Pace:
     def finished(self, latency_s: float, max_latency_s: float) -> None:
         """A frame took `latency_s` from the arrival of its inputs on; 0 for no limit."""
         if max_latency_s <= 0:
-            self.__init__()
+            self._reset()
             return
         if self._ignored:
             self._ignored -= 1
