@@ -139,12 +139,13 @@ class OpenVinoRunner:
             if not repeated:
                 return self._any_size
             if len(self._of_size) == _SIZES_KEPT:
-                del self._of_size[next(iter(self._of_size))]
+                del self._of_size[next(iter(self._of_size))]  # the one used longest ago
             model = self._model.clone()
             shapes = {'rgb': [1, *size, 3], 'sparse': [1, 1, *size], 'K': [1, 3, 3]}
             model.reshape({name: shapes[name] for name in self._inputs})
             compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
             self._of_size[size] = compiled.create_infer_request()
+        self._of_size[size] = self._of_size.pop(size)
         return self._of_size[size]
 
 
