@@ -45,7 +45,7 @@ class NodeSettings:
     color_far: depth drawn blue in the colour map, m.
     max_latency: where frames take longer than this, s, from the arrival of their inputs to the
         last output, they are completed at a smaller scale until they do not; 0: never.
-    points_stride: every how manieth row and column of the image depth_registered/points has.
+    points_stride: depth_registered/points has every n-th row and column of the image.
     obstacle_voxel_size: edge of the cubes of which each holds one point of `obstacles` at most, m.
     obstacle_min_range: nearest points of `obstacles`, m from the camera.
     obstacle_max_range: farthest points of `obstacles`, m from the camera.
