@@ -4,7 +4,6 @@ Messages stay serialized until the run is over. That keeps the recorder from tak
 the node it watches, on a machine with few cores.
 """
 
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,13 +11,13 @@ from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from dmd3c_ros.messages.stamps import stamp_ns_in
+
+from .spinning import SpinningNode
 
 
 class Topic(NamedTuple):
@@ -68,7 +67,7 @@ class Recording:
         return sorted(self.times[topic])
 
 
-class Recorder:
+class Recorder(SpinningNode):
     """Node that records on a thread of its own; a context manager.
 
     `recording` is complete once the block has ended; `hardware` is what the node under test says
@@ -76,27 +75,15 @@ class Recorder:
     """
 
     def __init__(self, context: Context) -> None:
+        super().__init__('recorder', context)
         self.recording, self.hardware = Recording(), ''
         self.last_arrival_s = time.monotonic()
-        self._node = Node('recorder', context=context)
         self._subscriptions = [
             self._subscribe(key, topic) for key, topic in {**INPUTS, **OUTPUTS}.items()
         ]
         self._diagnostics = self._node.create_subscription(
             DiagnosticArray, '/diagnostics', self._on_diagnostics, 10
         )
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name='recorder', daemon=True)
-
-    def __enter__(self) -> 'Recorder':
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
 
     def count(self, topic: str) -> int:
         """Messages so far."""
@@ -128,9 +115,3 @@ class Recorder:
         )
         qos = QoSProfile(depth=20, reliability=reliability)
         return self._node.create_subscription(topic.type, topic.name, record, qos, raw=True)
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return

@@ -6,21 +6,19 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 
 from dmd3c_ros.demo.config import DemoError
 from dmd3c_ros.demo.graph import own_graph, ros_arguments, ros_context, terminable
 from dmd3c_ros.demo.processes import Child
+from dmd3c_ros.demo.spinning import SpinningNode
 from dmd3c_ros.messages.stamps import stamp_ns_in
 
 from .config import LiveCase, LiveConfig, LiveResult
@@ -44,9 +42,9 @@ def measure(
     results = [LiveResult(case.label) for case in cases]
     with own_graph(), terminable(), ros_context() as context:
         for turn in range(config.turns):
-            for case, result in zip(cases, results, strict=True):
+            for number, (case, result) in enumerate(zip(cases, results, strict=True)):
                 on_progress(f'turn {turn + 1} of {config.turns}: {case.label}')
-                log = folder / f'{results.index(result)}.{turn}.log'
+                log = folder / f'{number}.{turn}.log'
                 with _node(case, config, log) as child, _Bench(config, context, child) as bench:
                     bench.warm_up()
                     with _load(config.load):
@@ -81,30 +79,18 @@ def _load(count: int) -> Iterator[None]:
             process.wait()
 
 
-class _Bench:
+class _Bench(SpinningNode):
     """Publishes sets in time and notes when their answers come, on a thread of its own."""
 
     def __init__(self, config: LiveConfig, context: Context, child: Child) -> None:
+        super().__init__('bench', context)
         self._config, self._child = config, child
-        self._node = rclpy.create_node('bench', context=context)
         self._sensors = Sensors(self._node, config)
         self._received: dict[str, dict[int, int]] = {_DEPTH: {}, _CLOUD: {}}
         self._values: dict[str, str] = {}
         for topic, kind in ((_DEPTH, Image), (_CLOUD, PointCloud2)):
             self._node.create_subscription(kind, topic, self._noting(topic), _RELIABLE, raw=True)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_status, 10)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name='bench', daemon=True)
-
-    def __enter__(self) -> _Bench:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        self._node.destroy_node()
 
     def warm_up(self) -> None:
         """Wait for the node, and feed it until some sets have been answered."""
@@ -171,10 +157,6 @@ class _Bench:
         for status in message.status:
             if status.name.endswith(': completion'):
                 self._values = {item.key: item.value for item in status.values}
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
 
 def _busy_s(pid: int) -> float:
