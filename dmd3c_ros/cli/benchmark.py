@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import given
+from .options import JsonFile, given
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,9 +71,7 @@ def benchmark(
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help='Frames to compare on.')] = 8,
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Time completions side by side, from arrays to arrays, and print a table."""
     import torch

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import CAMERA_FILES, EXTRINSICS_FILES, with_out
+from .options import CAMERA_FILES, EXTRINSICS, CalibrationCamera, option, with_out
 
 if TYPE_CHECKING:
     import numpy as np
 
 app = typer.Typer(help='Calibrations of other programs.', no_args_is_help=True)
 
+_FROM_SOURCE = 'what SOURCE has, or has beside it'
+_Extrinsics = option(Path, EXTRINSICS, default=_FROM_SOURCE)
 _CAMERA, _EXTRINSICS, _NODE = 'camera.yaml', 'extrinsics.yaml', 'node.yaml'
 
 
@@ -31,23 +33,15 @@ def convert(
         ),
     ],
     out: Path,
-    extrinsics: Annotated[
-        Path | None,
-        typer.Option(
-            help=f'T_camera_lidar: {EXTRINSICS_FILES}.',
-            show_default='what SOURCE has, or has beside it',
-        ),
-    ] = None,
+    extrinsics: _Extrinsics = None,
     image: Annotated[
         Path | None,
         typer.Option(
             help='An image of the camera, for its size, which calib.json and text do not tell.',
-            show_default='what SOURCE has, or has beside it',
+            show_default=_FROM_SOURCE,
         ),
     ] = None,
-    calibration_camera: Annotated[
-        str, typer.Option(help='Which camera of a KITTI calibration file.')
-    ] = 'image_02',
+    calibration_camera: CalibrationCamera = 'image_02',
 ) -> None:
     """Write a calibration as a ROS camera file, extrinsics, and parameters of completion_node.
 

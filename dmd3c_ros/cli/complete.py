@@ -8,11 +8,13 @@ import typer
 
 from .options import (
     CAMERA_FILES,
-    EXTRINSICS_FILES,
+    EXTRINSICS,
     FRAMES,
     AllPoints,
+    CalibrationCamera,
     DepthScale,
     Resume,
+    option,
     with_options,
     with_out,
 )
@@ -66,6 +68,9 @@ Cloud = Annotated[
         rich_help_panel=_FILES,
     ),
 ]
+
+
+_Extrinsics = option(Path, EXTRINSICS, default="the points are in the camera's optical frame")
 
 
 @app.command()
@@ -156,16 +161,8 @@ def one(
     ],
     out: Path,
     intrinsics: Annotated[Path, typer.Option(help=f'{CAMERA_FILES}.')],
-    extrinsics: Annotated[
-        Path | None,
-        typer.Option(
-            help=f'T_camera_lidar: {EXTRINSICS_FILES}.',
-            show_default="the points are in the camera's optical frame",
-        ),
-    ] = None,
-    calibration_camera: Annotated[
-        str, typer.Option(help='Which camera of a KITTI calibration file.')
-    ] = 'image_02',
+    extrinsics: _Extrinsics = None,
+    calibration_camera: CalibrationCamera = 'image_02',
     rectify: Annotated[
         bool,
         typer.Option(

@@ -1,18 +1,15 @@
 """`dmd3c bench confidence`: what `min_confidence` keeps and what it costs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import COMPLETION, given, make_completer, with_options
+from .options import COMPLETION, JsonFile, Scene, given, make_completer, with_options
 
 
 @with_options(COMPLETION)
 def benchmark_confidence(
-    scene: Annotated[
-        str | None, typer.Option(show_default='street', help='street or indoor.')
-    ] = None,
+    scene: Scene = None,
     lidar: Annotated[
         str | None,
         typer.Option(
@@ -28,9 +25,7 @@ def benchmark_confidence(
     ] = None,
     *,
     options: dict,
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
     from dmd3c_ros.benchmarks.confidence import Drives, as_rows, measure

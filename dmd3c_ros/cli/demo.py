@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import NETWORK, given, with_options, with_out
+from .options import NETWORK, Scene, SceneSeed, given, with_options, with_out
 
 
 @with_out('Folder for the results.')
@@ -25,12 +25,8 @@ def demo(
     rate: Annotated[
         float | None, typer.Option(min=0.1, show_default='10', help='Frames a second.')
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
-    ] = None,
-    scene: Annotated[
-        str | None, typer.Option(show_default='street', help='street or indoor.')
-    ] = None,
+    seed: SceneSeed = None,
+    scene: Scene = None,
     lidar: Annotated[
         str | None,
         typer.Option(

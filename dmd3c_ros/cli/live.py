@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .benchmark import parse_size
-from .options import COMPLETION, given, with_options
+from .options import COMPLETION, JsonFile, given, with_options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,9 +53,7 @@ def live(
         Path | None,
         typer.Option(show_default='not kept', help="Folder for the nodes' logs."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
     *,
     options: dict,
 ) -> None:

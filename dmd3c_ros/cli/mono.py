@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import given
+from .options import JsonFile, given
 
 
 def evaluate_mono(
@@ -42,9 +42,7 @@ def evaluate_mono(
         str | None, typer.Option(show_default='both', help='diode: indoors or outdoor.')
     ] = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N.')] = 'auto',
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Score relative depth after alignment: AbsRel and delta 1, as the zero-shot tables do."""
     from dmd3c_ros.core.relative import RelativeDepth

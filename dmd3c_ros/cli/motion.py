@@ -1,9 +1,10 @@
 """`dmd3c bench motion`: projection errors of a simulated moving rig, by correction."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .options import JsonFile, given
 
 
 def benchmark_motion(
@@ -27,9 +28,7 @@ def benchmark_motion(
         int | None, typer.Option(min=0, show_default='0', help='Of street and noise.')
     ] = None,
     sweeps: Annotated[int, typer.Option(help='Sweeps of each motion; 5 at the least.')] = 6,
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """How many pixels points of a moving rig miss, with and without each correction.
 
@@ -41,7 +40,6 @@ def benchmark_motion(
     from dmd3c_ros.benchmarks.motion import MovingRig, run, time_sweep
 
     from .console import console, fail, write_numbers
-    from .options import given
 
     options = given(lidar=lidar, image_delay=image_delay, odometry_rate=odometry_rate, seed=seed)
     rows: dict[str, dict[str, dict[str, float]]] = {}

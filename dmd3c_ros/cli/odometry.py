@@ -7,11 +7,16 @@ import typer
 
 from .options import (
     Device,
+    DriveFrames,
+    Kitti,
     Precision,
+    Scene,
+    SceneSeed,
     Weights,
     given,
     make_completer,
     memory_explained,
+    open_drive,
     with_out,
 )
 
@@ -20,24 +25,10 @@ from .options import (
 @memory_explained()
 def odometry(
     out: Path = Path('odometry_out'),
-    kitti: Annotated[
-        Path | None,
-        typer.Option(
-            show_default='a simulated drive', help='A KITTI raw drive instead of a simulated one.'
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            min=3, show_default='40; all of a recorded drive', help='Frames to use, at most.'
-        ),
-    ] = None,
-    scene: Annotated[
-        str | None, typer.Option(show_default='street', help='street or indoor.')
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
-    ] = None,
+    kitti: Kitti = None,
+    frames: DriveFrames = None,
+    scene: Scene = None,
+    seed: SceneSeed = None,
     lidar: Annotated[
         str | None,
         typer.Option(show_default='hdl64e', help='Scan pattern of the simulated LiDAR.'),
@@ -73,7 +64,6 @@ def odometry(
     """
     from dmd3c_ros.benchmarks.odometry import compare
     from dmd3c_ros.core.baselines import BASELINES
-    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
     from dmd3c_ros.io.atomic import check_folder
     from dmd3c_ros.slam.odometry import OdometrySettings
 
@@ -81,12 +71,7 @@ def odometry(
 
     try:
         check_folder(out)
-        if kitti is None:
-            options = given(scene=scene, seed=seed, lidar=lidar, frames=frames)
-            drive = SimulatedDrive(**options)
-            source = f'simulated {drive.scene}, seed {drive.seed}, {drive.lidar}'
-        else:
-            drive, source = RecordedDrive(kitti, frames), f'KITTI {kitti.resolve().name}'
+        drive = open_drive(kitti, frames, scene=scene, seed=seed, lidar=lidar)
         settings = OdometrySettings(
             **given(method=method, max_depth=max_depth, max_residual=max_residual)
         )
@@ -103,7 +88,7 @@ def odometry(
         }
         with progress_bar() as progress:
             tracked = progress.track(drive, description='frames')
-            comparison = compare(source, tracked, completers, settings)
+            comparison = compare(drive.title, tracked, completers, settings)
         comparison.write(out)
     except (OSError, ValueError, ImportError) as error:
         raise fail(error) from error

@@ -16,19 +16,25 @@ import typer
 
 if TYPE_CHECKING:
     from dmd3c_ros.core.completer import DepthCompleter
+    from dmd3c_ros.datasets.drives import Drive
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _INPUTS, _PAIRING = 'Inputs', 'Pairing, as in the node'
 _MOTION, _COMPLETION = 'Motion, as in the node', 'Completion'
 
 
-def _option(panel: str, kind: type, help: str, *names: str, default: str = '', **more: Any) -> Any:
+def option(kind: type, help: str, *names: str, default: str = '', **more: Any) -> Any:
     """Type of an option, None where it is not given; by default under its parameter's name.
 
     default: what help shows; flags name the one of their two names that counts.
     """
-    more |= {'rich_help_panel': panel, 'show_default': default or False}
+    more |= {'show_default': default or False}
     return Annotated[kind | None, typer.Option(*names, help=help, **more)]
+
+
+def _option(panel: str, kind: type, help: str, *names: str, **more: Any) -> Any:
+    """An `option` in a panel of the help."""
+    return option(kind, help, *names, rich_help_panel=panel, **more)
 
 
 def _filtering(drop: bool | None) -> str | None:
@@ -72,15 +78,24 @@ AllPoints = Annotated[
         'given) or hangs on an edge of depth.',
     ),
 ]
+JsonFile = option(Path, 'Also write the numbers here.', default='none')
+# A simulated or a recorded drive, for `open_drive`.
+Kitti = option(Path, 'A KITTI raw drive instead of a simulated one.', default='a simulated drive')
+DriveFrames = option(int, 'Frames to use, at most.', default='40; all of a recorded drive', min=3)
+Scene = option(str, 'street or indoor.', default='street')
+SceneSeed = option(int, 'Seed of the simulated scene.', default='7', min=0)
 
 CAMERA_FILES = (
     'Camera calibration: ROS YAML, K or P as text, KITTI (calib_cam_to_cam.txt, calib.txt) or '
     'calib.json of direct_visual_lidar_calibration'
 )
-EXTRINSICS_FILES = (
+_EXTRINSICS_FILES = (
     '4x4 text, YAML with translation (m) and rotation (x, y, z, w), the parameters of a node, '
     'KITTI (calib_velo_to_cam.txt, calib.txt) or calib.json of direct_visual_lidar_calibration'
 )
+EXTRINSICS = f'T_camera_lidar: {_EXTRINSICS_FILES}.'
+_KITTI_CAMERA = 'Which camera of a KITTI calibration file.'
+CalibrationCamera = Annotated[str, typer.Option(help=_KITTI_CAMERA)]
 
 _THRIFTY = {
     'inference_scale': '--inference-scale 0.5 takes a quarter of it',
@@ -158,14 +173,14 @@ BAG = {
     'extrinsics_file': _option(
         _INPUTS,
         Path,
-        f'T_camera_lidar instead of TF: {EXTRINSICS_FILES}.',
+        f'T_camera_lidar instead of TF: {_EXTRINSICS_FILES}.',
         '--extrinsics',
         default="the bag's TF",
     ),
     'calibration_camera': _option(
         _INPUTS,
         str,
-        'Which camera of a KITTI calibration file.',
+        _KITTI_CAMERA,
         default='image_02',
     ),
     'rectify': _option(
@@ -332,3 +347,12 @@ def make_completer(options: Mapping[str, Any]) -> 'DepthCompleter':
         return DepthCompleter(CompleterConfig(**part(options, CompleterConfig)))
     except (OSError, ValueError) as error:
         raise fail(error) from error
+
+
+def open_drive(kitti: Path | None, frames: int | None, **simulated: object) -> 'Drive':
+    """The KITTI raw drive, or else a simulated one of those options that were given."""
+    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
+
+    if kitti is not None:
+        return RecordedDrive(kitti, frames)
+    return SimulatedDrive(**given(frames=frames, **simulated))

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from .options import Device, Precision, given, make_completer, memory_explained, with_out
+from .options import (
+    Device,
+    DriveFrames,
+    Kitti,
+    Precision,
+    Scene,
+    SceneSeed,
+    given,
+    make_completer,
+    memory_explained,
+    open_drive,
+    with_out,
+)
 
 _KINDS = (
     'raw',
@@ -17,7 +29,7 @@ _KINDS = (
 )
 
 
-@with_out('Folder for sequences, runs, table and picture; what is there is gone on with.')
+@with_out('Folder for sequences, runs, table and plot; work that is there is resumed.')
 @memory_explained()
 def benchmark_slam(
     out: Path = Path('slam_out'),
@@ -32,24 +44,10 @@ def benchmark_slam(
             help="DBoW2's text file, such as ORBvoc.txt.",
         ),
     ] = None,
-    kitti: Annotated[
-        Path | None,
-        typer.Option(
-            show_default='a simulated drive', help='A KITTI raw drive instead of a simulated one.'
-        ),
-    ] = None,
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            min=3, show_default='40; all of a recorded drive', help='Frames to use, at most.'
-        ),
-    ] = None,
-    scene: Annotated[
-        str | None, typer.Option(show_default='street', help='street or indoor.')
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, show_default='7', help='Seed of the simulated scene.')
-    ] = None,
+    kitti: Kitti = None,
+    frames: DriveFrames = None,
+    scene: Scene = None,
+    seed: SceneSeed = None,
     depth: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +69,6 @@ def benchmark_slam(
     libopengl0.
     """
     from dmd3c_ros.benchmarks.slam import DepthKind, run
-    from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
     from dmd3c_ros.io.atomic import check_folder
     from dmd3c_ros.slam.orbslam3 import OrbSlam3, OrbSlam3Error
 
@@ -80,10 +77,7 @@ def benchmark_slam(
     try:
         check_folder(out)
         kinds = [DepthKind.parse(text) for text in depth or _KINDS]
-        if kitti is None:
-            drive = SimulatedDrive(**given(scene=scene, seed=seed, frames=frames))
-        else:
-            drive = RecordedDrive(kitti, frames)
+        drive = open_drive(kitti, frames, scene=scene, seed=seed)
         out.mkdir(parents=True, exist_ok=True)
         with console().status('') as status:
             status.update('ORB-SLAM3')
@@ -117,8 +111,8 @@ def _vocabulary(path: Path, progress) -> Path:
         for scene in ('street', 'indoor'):
             for seed in (101, 102, 103):
                 progress(f'vocabulary: {scene} {seed}')
-                pictures = (frame.rgb for frame in SimulatedDrive(scene, seed, frames=15))
-                described += vocabulary.describe(pictures, settings.features)
+                images = (frame.rgb for frame in SimulatedDrive(scene, seed, frames=15))
+                described += vocabulary.describe(images, settings.features)
         progress('vocabulary: clusters')
         vocabulary.write(path, vocabulary.train(described, settings), settings)
     return path

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from .options import JsonFile, given
+
 
 def soak(
     frames: Annotated[int | None, typer.Option(show_default='20000', help='Good frames.')] = None,
@@ -18,9 +20,7 @@ def soak(
         Path | None,
         typer.Option(show_default='not kept', help="Folder for the node's log."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(show_default='none', help='Also write the numbers here.')
-    ] = None,
+    json: JsonFile = None,
 ) -> None:
     """Run the node under garbage, clock jumps, restarts, bursts and slow subscribers.
 
@@ -29,7 +29,6 @@ def soak(
     import tempfile
 
     from .console import fail, progress_bar, say, write_numbers
-    from .options import given
 
     try:
         from dmd3c_ros.benchmarks.soak.config import SoakConfig

@@ -52,6 +52,11 @@ class Drive(ABC):
     has_depth = False
     """Whether frames carry exact depth."""
 
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it is, in a few words, for reports."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -86,6 +91,11 @@ class SimulatedDrive(Drive):
     field_of_view_deg: float = 80.0
     start_ns: int = 0
     has_depth = True
+
+    @property
+    def title(self) -> str:
+        """Scene, seed and LiDAR."""
+        return f'simulated {self.scene}, seed {self.seed}, {self.lidar}'
 
     def __len__(self) -> int:
         return self.frames
@@ -164,6 +174,11 @@ class RecordedDrive(Drive):
         self.camera, self.T_camera_lidar = self._drive.camera, self._drive.T_camera_lidar
         gaps = np.diff([self.stamp_ns(index) for index in range(len(self))])
         self.period_ns = int(np.median(gaps)) if len(gaps) else _SINGLE_FRAME_PERIOD_NS
+
+    @property
+    def title(self) -> str:
+        """Data set and folder."""
+        return f'KITTI {self._drive.path.resolve().name}'
 
     def __len__(self) -> int:
         return len(self.names)
