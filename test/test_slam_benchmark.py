@@ -98,7 +98,7 @@ class TestVocabulary:
 
 
 class FakeSystem:
-    """Loses the second frame, and begins its map anew there."""
+    """Loses the second frame."""
 
     def __init__(self):
         self.seen = []
@@ -108,9 +108,6 @@ class FakeSystem:
 
     def get_tracking_state(self):
         return SimpleNamespace(name='LOST' if len(self.seen) == 2 else 'OK')
-
-    def was_map_reset(self):
-        return len(self.seen) == 2
 
     def get_pose(self):
         return transform(np.eye(3), [0, 0, -1.0 * len(self.seen)])
@@ -128,7 +125,6 @@ def test_the_worker_reads_what_tum_writer_wrote_and_its_lines_make_a_track(tmp_p
     assert (system.seen[0][1] == 3000).all()
     track = read_track(io.StringIO('\n'.join(lines)))
     assert track.frames == (0, 2)
-    assert track.resets == 1
     # The camera stands where its inverse transform says.
     np.testing.assert_allclose([pose[2, 3] for pose in track.poses], [1, 3])
 
@@ -230,7 +226,7 @@ def test_a_straight_way_is_aligned_by_its_first_pose():
     poses = [transform(np.eye(3), [0, 0, number]) for number in range(4)]
     drive = {'stamps_ns': [n * 10**8 for n in range(4)], 'poses': poses}
     shift = transform(rotation_from_euler(0.1, 0, 0), [1, 2, 3])
-    error, _ = slam.score(drive, Track((0, 1, 2, 3), tuple(shift @ pose for pose in poses), 0))
+    error, _ = slam.score(drive, Track((0, 1, 2, 3), tuple(shift @ pose for pose in poses)))
     assert error.ate_m == pytest.approx(0, abs=1e-6)
 
 
@@ -240,7 +236,7 @@ def test_only_the_map_that_held_longest_counts():
     drive = {'stamps_ns': [n * 10**8 for n in range(6)], 'poses': poses}
     first = np.linalg.inv(poses[2])
     found = (np.eye(4), poses[1], *(first @ pose for pose in poses[2:5]), first @ poses[5])
-    error, estimate = slam.score(drive, Track((0, 1, 2, 3, 4, 5), found, 1))
+    error, estimate = slam.score(drive, Track((0, 1, 2, 3, 4, 5), found))
     assert (error.tracked, error.maps) == (4, 2)
     assert error.ate_m == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(estimate.timestamps, [0.2, 0.3, 0.4, 0.5])
@@ -258,11 +254,11 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     def track(sequence):
         calls.append(sequence.name)
         if sequence.name == 'raw':
-            return Track((0, 1), (np.eye(4), np.eye(4)), 1)
+            return Track((0, 1), (np.eye(4), np.eye(4)))
         # Another start of the world does not count; a frame that is 10 cm aside does.
         poses = [turned @ frame.T_world_camera for frame in drive]
         poses[2] = poses[2] @ transform(np.eye(3), [0.1, 0, 0])
-        return Track((0, 1, 2, 3), tuple(poses), 0)
+        return Track((0, 1, 2, 3), tuple(poses))
 
     kinds = [slam.DepthKind('raw'), slam.DepthKind('nearest')]
     make = lambda model: DepthCompleter(CompleterConfig(model=model))  # noqa: E731

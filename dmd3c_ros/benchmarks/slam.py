@@ -229,11 +229,11 @@ def _tracked(path: Path, sequence: Path, track: Callable[[Path], Track]) -> Trac
     if path.is_file():
         found = json.loads(path.read_text())
         poses = tuple(np.array(pose) for pose in found['poses'])
-        return Track(tuple(found['frames']), poses, found['resets'])
+        return Track(tuple(found['frames']), poses)
     done = track(sequence)
     path.parent.mkdir(exist_ok=True)
     poses = [pose.tolist() for pose in done.poses]
-    write_json(path, {'frames': list(done.frames), 'poses': poses, 'resets': done.resets})
+    write_json(path, {'frames': list(done.frames), 'poses': poses})
     return done
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import venv
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +38,10 @@ class OrbSlam3Error(RuntimeError):
 
 @dataclass(frozen=True)
 class Track:
-    """frames: numbers of those with a pose; poses: T_world_camera (4, 4), m, of each.
-
-    resets: how often the map was begun anew.
-    """
+    """frames: numbers of those with a pose; poses: T_world_camera (4, 4), m, of each."""
 
     frames: tuple[int, ...]
     poses: tuple[np.ndarray, ...]
-    resets: int
 
 
 class OrbSlam3:
@@ -73,13 +69,7 @@ class OrbSlam3:
             options = ['-O2', '-shared', '-fPIC', '-fno-builtin', '-o', self._preload]
             self._run([compiler, *options, _HERE / 'aligned_malloc.c'])
 
-    def track(
-        self,
-        sequence: Path,
-        vocabulary: Path,
-        pause_s: float = 0.05,
-        on_frame: Callable[[], object] = lambda: None,
-    ) -> Track:
+    def track(self, sequence: Path, vocabulary: Path, pause_s: float = 0.05) -> Track:
         """Track a folder of `TumWriter`. pause_s: after each frame, for the threads that map."""
         settings = sequence / 'orbslam3.yaml'
         if 'DenseMapping' not in settings.read_text():
@@ -93,7 +83,7 @@ class OrbSlam3:
                 worker, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
             )
             try:
-                return read_track(process.stdout, on_frame)
+                return read_track(process.stdout)
             except OrbSlam3Error as error:
                 code, last = process.wait(), log.read_text(errors='replace').strip()[-300:]
                 raise OrbSlam3Error(f'{sequence}: {error}, with code {code}: {last}') from error
@@ -127,7 +117,7 @@ class OrbSlam3:
             raise OrbSlam3Error(f'{command[0]} failed: {done.stderr.strip()[-300:]}')
 
 
-def read_track(lines, on_frame: Callable[[], object] = lambda: None) -> Track:
+def read_track(lines: Iterable[str]) -> Track:
     """The track in the worker's lines; OrbSlam3Error where they end before its last."""
     frames, poses = [], []
     for line in lines:
@@ -136,9 +126,8 @@ def read_track(lines, on_frame: Callable[[], object] = lambda: None) -> Track:
         except ValueError as error:
             raise OrbSlam3Error(f'expected JSON from the worker, got {line[:80]!r}') from error
         if 'end' in found:
-            return Track(tuple(frames), tuple(poses), found['end']['resets'])
+            return Track(tuple(frames), tuple(poses))
         if found['pose'] is not None:
             frames.append(found['frame'])
             poses.append(np.linalg.inv(np.array(found['pose']).reshape(4, 4)))
-        on_frame()
     raise OrbSlam3Error('ORB-SLAM3 ended before the sequence')

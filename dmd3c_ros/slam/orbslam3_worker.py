@@ -6,7 +6,7 @@ python orbslam3_worker.py SEQUENCE VOCABULARY PAUSE
 SEQUENCE: folder with associations.txt and orbslam3.yaml. PAUSE: seconds from the end of a frame to
 the next, in which ORB-SLAM3's threads that map get on. Standard output has one JSON object a line:
 {"frame": N, "state": "OK", "pose": 16 numbers} for each frame (T_camera_world by rows, m; null
-where it has none), then {"end": {"resets": N}}; what ORB-SLAM3 prints goes to standard error.
+where it has none), then {"end": true}; what ORB-SLAM3 prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ def track(
     system: Any, frames: list[tuple[float, Path, Path]], pause: float, read: Callable
 ) -> Iterator[dict]:
     """The lines' objects. frames: seconds, image, depth. read: an image file's array."""
-    resets = 0
     for number, (stamp, image, depth) in enumerate(frames):
         system.process_image_rgbd(read(image), read(depth), stamp)
         state = system.get_tracking_state().name
-        resets += bool(system.was_map_reset())
         tracked = state in _TRACKED
         pose = [float(value) for row in system.get_pose() for value in row] if tracked else None
         yield {'frame': number, 'state': state, 'pose': pose}
         time.sleep(pause)
-    yield {'end': {'resets': resets}}
+    yield {'end': True}
 
 
 def associations(sequence: Path) -> list[tuple[float, Path, Path]]:
