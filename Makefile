@@ -37,9 +37,11 @@ training: $(TRAINING)
 demo: $(READY)
 	@$(BIN)/dmd3c demo $(ARGS)
 
-# By files: tests of one file share what takes long to set up.
+# By files: tests of one file share what takes long to set up. A process that crashes ends the
+# run: xdist would wait for ever for the tests that it was to run.
 test: $(READY) $(TRAINING)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile test pip_ros/test $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0 \
+		test pip_ros/test $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .
