@@ -86,6 +86,14 @@ def test_crop_and_pad_shift_pixels() -> None:
     np.testing.assert_allclose(padded.project(X)[0], uv + np.array([3, 5]))
 
 
+def test_a_mirrored_world_is_seen_mirrored() -> None:
+    camera, points = kitti_like(), points_ahead()
+    uv, z = camera.project(points)
+    mirrored, same_z = camera.flipped().project(points * [-1, 1, 1])
+    np.testing.assert_allclose(mirrored, np.stack([639 - uv[:, 0], uv[:, 1]], 1))
+    np.testing.assert_allclose(same_z, z)
+
+
 def test_scaling_maps_pixel_areas() -> None:
     camera, X = kitti_like(), points_ahead()
     uv, z = camera.project(X)

@@ -126,6 +126,13 @@ class Camera:
         """Camera of the image with so many pixels added at its sides."""
         return self.crop(-left, -top, self.width + left + right, self.height + top + bottom)
 
+    def flipped(self) -> Camera:
+        """Camera of the image mirrored left to right, of a world that is mirrored with it."""
+        pixels = np.array([[-1, 0, self.width - 1], [0, 1, 0], [0, 0, 1.0]])
+        world = np.diag([-1.0, 1, 1, 1])
+        R = world[:3, :3] @ self.R @ world[:3, :3]
+        return Camera(pixels @ self.P @ world, self.width, self.height, R)
+
     def scaled(self, width: int, height: int) -> Camera:
         """Camera of the image resized to width x height (pixel areas, not corners, align)."""
         sx, sy = width / self.width, height / self.height

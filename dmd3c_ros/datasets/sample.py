@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from dmd3c_ros.core.camera import Camera
+
 _IMAGE = {'image': True}
 
 
@@ -73,19 +75,16 @@ class Sample:
             )
         window = np.s_[top : top + height, left : left + width]
         cut = {name: np.ascontiguousarray(image[window]) for name, image in self.images().items()}
-        K = np.array(self.K, np.float64)
-        K[0, 2] -= left
-        K[1, 2] -= top
-        return replace(self, K=K, **cut)
+        camera = Camera.from_K(self.K, columns, rows).crop(left, top, width, height)
+        return replace(self, K=camera.K, **cut)
 
     def flipped(self) -> Sample:
         """Mirrored left to right; the principal point moves with the pixels."""
         mirrored = {
             name: np.ascontiguousarray(image[:, ::-1]) for name, image in self.images().items()
         }
-        K = np.array(self.K, np.float64)
-        K[0, 2] = self.size[1] - 1 - K[0, 2]
-        return replace(self, K=K, **mirrored)
+        rows, columns = self.size
+        return replace(self, K=Camera.from_K(self.K, columns, rows).flipped().K, **mirrored)
 
 
 class DepthDataset(ABC):

@@ -12,10 +12,9 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.datasets.files import random_points
 from dmd3c_ros.datasets.lines import line_labels
 from dmd3c_ros.datasets.sample import Sample
+from training.augmentation import jittered, resized_depth
 
 PLACES = ('random', 'centre', 'bottom')
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
-"""Luma of ITU-R BT.601."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class AugmentConfig:
     saturation: float = 0.4
     """Each is multiplied by a factor within 1 -+ this."""
     pca: float = 0.0
-    """Spread of AlexNet's noise along the picture's principal colours, of BP-Net: 0.1."""
+    """Spread of AlexNet's noise along the image's principal colours; 0.1 in BP-Net."""
     points: int = 0
     """Draw the input anew: so many random points of the ground truth."""
     lines: int = 64
@@ -90,7 +89,8 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
         sample = scaled(sample, factor, nearer=config.scale_depth)
     if config.crop_height:
         sample = _cropped(sample, config, rng)
-    sample = replace(sample, rgb=_recoloured(sample.rgb, config, rng))
+    jitter = config.brightness, config.contrast, config.saturation, config.pca
+    sample = replace(sample, rgb=jittered(sample.rgb, *jitter, rng))
     sparse = sample.sparse
     if config.points:
         if sample.truth is None:
@@ -133,22 +133,18 @@ def rotated(sample: Sample, degrees: float) -> Sample:
 def scaled(sample: Sample, factor: float, nearer: bool = False) -> Sample:
     """A sample resized by a factor; a pixel keeps its depth, the intrinsics follow.
 
-    nearer: depth is divided by the factor instead, and the focal length stays. Depth is that of
-    the nearest pixel: a mean of two depths across an edge is that of neither.
+    nearer: depth is divided by the factor instead, and the focal length stays.
     """
     rows, columns = sample.size
     size = round(columns * factor), round(rows * factor)
     distance = factor if nearer else 1.0
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
 
-    def resize(image: np.ndarray, interpolation: int) -> np.ndarray:
-        return cv2.resize(image, size, interpolation=interpolation)
-
     images = _each(
         sample,
-        rgb=lambda image: resize(image, smooth),
-        depth=lambda image: resize(image, cv2.INTER_NEAREST_EXACT) / np.float32(distance),
-        disparity=lambda image: resize(image, cv2.INTER_NEAREST_EXACT),
+        rgb=lambda image: cv2.resize(image, size, interpolation=smooth),
+        depth=lambda image: resized_depth(image, size) / np.float32(distance),
+        disparity=lambda image: resized_depth(image, size),
     )
     camera = Camera.from_K(sample.K, columns, rows).scaled(*size)
     K = camera.K
@@ -182,29 +178,6 @@ def _cropped(sample: Sample, config: AugmentConfig, rng: np.random.Generator) ->
         top = int(rng.integers(min(highest, lowest), lowest + 1))
         left = int(rng.integers(0, rightmost + 1))
     return sample.cropped(left, top, config.crop_width, config.crop_height)
-
-
-def _recoloured(rgb: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    spreads = (config.brightness, config.contrast, config.saturation)
-    if not any((*spreads, config.pca)):
-        return rgb
-    brightness, contrast, saturation = (1 + spread * rng.uniform(-1, 1) for spread in spreads)
-    image = rgb.astype(np.float32) / 255
-    if config.pca:
-        image = image + _colour_noise(image, config.pca, rng)
-    image = image * np.float32(brightness)
-    grey = image @ _GREY
-    image = grey.mean() + (image - grey.mean()) * np.float32(contrast)
-    grey = (image @ _GREY)[..., None]
-    image = grey + (image - grey) * np.float32(saturation)
-    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _colour_noise(image: np.ndarray, spread: float, rng: np.random.Generator) -> np.ndarray:
-    """Shift of all pixels along their principal colours (Krizhevsky et al., NeurIPS 2012, 4.1)."""
-    variances, axes = np.linalg.eigh(np.cov(image.reshape(-1, 3).T))
-    amounts = rng.normal(0, spread, 3) * np.sqrt(variances.clip(min=0))
-    return (axes @ amounts).astype(np.float32)
 
 
 def _without_lines(

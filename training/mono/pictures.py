@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dmd3c_ros.core.camera import Camera
+from training.augmentation import ToneSpread, resized, resized_depth, toned
 from training.generation.sources import (
     BadPictureError,
     Mixture,
@@ -91,39 +91,25 @@ def cut(picture: Picture, config: CropConfig, rng: np.random.Generator) -> Part:
     top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
     window = np.s_[top : top + h, left : left + w]
     camera = Camera.from_K(K, width, height).crop(left, top, w, h)
-    K = camera.scaled(config.width, config.height).K.copy()
+    size = config.width, config.height
+    camera = camera.scaled(*size)
     rgb = picture.rgb[window]
     large = (round(config.width * config.detail), round(config.height * config.detail))
-    small = _resized(rgb, (config.width, config.height))
-    large = small if config.detail == 1 else _resized(rgb, large)
-    depth = None
-    if picture.depth is not None:
-        size = (config.width, config.height)
-        depth = cv2.resize(picture.depth[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
+    small = resized(rgb, size)
+    large = small if config.detail == 1 else resized(rgb, large)
+    depth = None if picture.depth is None else resized_depth(picture.depth[window], size)
     if rng.random() < config.flip:
         small, large = small[:, ::-1], large[:, ::-1]
         depth = None if depth is None else depth[:, ::-1]
-        K[0, 2] = config.width - 1 - K[0, 2]
+        camera = camera.flipped()
     small, large = np.ascontiguousarray(small), np.ascontiguousarray(large)
-    return Part(small, large, None if depth is None else np.ascontiguousarray(depth), K)
-
-
-def _resized(rgb: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    shrinks = size[0] < rgb.shape[1]
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return Part(small, large, None if depth is None else np.ascontiguousarray(depth), camera.K)
 
 
 def recoloured(rgb: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Other exposure, contrast and colours; float32 (h, w, 3) in 0..1."""
     image = rgb.astype(np.float32) / 255
-    if not strength:
-        return image
-    image = image ** np.float32(np.exp(rng.normal(0, 0.25 * strength)))
-    image = image * np.exp(rng.normal(0, 0.15 * strength, 3)).astype(np.float32)
-    grey = image.mean(2, keepdims=True)
-    image = grey + (image - grey) * np.float32(np.exp(rng.normal(0, 0.3 * strength)))
-    mean = image.mean()
-    return (mean + (image - mean) * np.float32(np.exp(rng.normal(0, 0.2 * strength)))).clip(0, 1)
+    return toned(image, ToneSpread(), strength, rng).clip(0, 1) if strength else image
 
 
 class Frames(Source):

@@ -15,9 +15,11 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.resizing import suitable_scale
+from training.augmentation import ToneSpread, resized, resized_depth, toned
 from training.scenes.frames import StoredFrame, load_frame
 
 PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
+_TONES = ToneSpread(exposure=0.2, balance=0.08, saturation=0.35, grey=0.1)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,11 @@ def draw_sample(
     camera = Camera.from_K(frame.K, width, height)
     camera = camera.scaled(max(1, round(width * factor)), max(1, round(height * factor)))
     h, w = (config.height or camera.height) // 32 * 32, (config.width or camera.width) // 32 * 32
-    frame = frame._replace(K=camera.K, **_resized(frame, camera.width, camera.height))
+    if (camera.height, camera.width) != (height, width):
+        size = camera.width, camera.height
+        frame = frame._replace(
+            rgb=resized(frame.rgb, size), depth=resized_depth(frame.depth, size)
+        )
     # The lower part holds what a LiDAR sees; the sky needs fewer looks.
     top = int((camera.height - h) * rng.beta(2.0, 1.0)) if config.height else camera.height - h
     left = int(rng.integers(camera.width - w + 1))
@@ -134,7 +140,7 @@ def draw_sample(
         depth = sweep = frame.depth[window]
         sparse = _from_depth(pattern, frame.rgb[window], depth, rng, config)
     sparse = _with_faults(sparse, depth, rng, config)
-    K = camera.crop(left, top, w, h).K
+    camera = camera.crop(left, top, w, h)
     rgb = _displaced(frame.rgb[window], rng, config.displaced)
     if rng.random() < config.texture:
         rgb = _textured(rgb, rng)
@@ -147,8 +153,8 @@ def draw_sample(
     sample = {'image': (image - mean) / std, **sample}
     if config.height and rng.random() < 0.5:
         sample = {name: value.flip(-1) for name, value in sample.items()}
-        K[0, 2] = w - 1 - K[0, 2]
-    return {**sample, 'K': torch.from_numpy(K.astype(np.float32))}
+        camera = camera.flipped()
+    return {**sample, 'K': torch.from_numpy(camera.K.astype(np.float32))}
 
 
 def _factor(
@@ -174,16 +180,6 @@ def _factor(
     if rng.random() < config.scaled_fraction:
         return float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
     return 1.0
-
-
-def _resized(frame: StoredFrame, width: int, height: int) -> dict[str, np.ndarray]:
-    if frame.depth.shape == (height, width):
-        return {}
-    size = (width, height)
-    shrinks = width < frame.depth.shape[1]
-    rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    depth = cv2.resize(frame.depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    return {'rgb': rgb, 'depth': depth}
 
 
 def _sweep(
@@ -358,13 +354,7 @@ def _textured(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
     """Change exposure, contrast, colour, sharpness and noise of an image (3, h, w) in 0..1."""
-    image = image ** float(np.exp(rng.normal(0, 0.25 * strength)))
-    gains = np.exp(rng.normal(0, 0.2 * strength) + rng.normal(0, 0.08 * strength, 3))
-    image = image * torch.tensor(gains, dtype=torch.float32).view(3, 1, 1)
-    grey = image.mean(0, keepdim=True)
-    saturation = 0.0 if rng.random() < 0.1 else float(np.exp(rng.normal(0, 0.35 * strength)))
-    image = grey + (image - grey) * saturation
-    image = image.mean() + (image - image.mean()) * float(np.exp(rng.normal(0, 0.2 * strength)))
+    image = toned(image, _TONES, strength, rng)
     if rng.random() < 0.3:
         image = F.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
     if rng.random() < 0.5:
