@@ -22,7 +22,7 @@ from dmd3c_ros.core.projection import project_points
 from training.generate import generate, main
 from training.generation.backends import _TeacherActor
 from training.generation.casting import HeightField
-from training.generation.maker import GenerateConfig
+from training.generation.maker import SAMPLES_VERSION, GenerateConfig
 from training.generation.mesh import GridSurface
 from training.generation.sensors import PAPER, SensorConfig, draw_sweep
 from training.generation.shards import (
@@ -40,6 +40,8 @@ from training.generation.simulate import (
     SimulationConfig,
     View,
     draw_view,
+    scan_view,
+    sparse_depth,
     surface_caster,
 )
 from training.generation.sources import (
@@ -217,6 +219,41 @@ def test_shards_of_other_settings_are_not_mixed(reference, photographs, model):
     config = from_dict(GenerateConfig, settings(reference, photographs, model, seed=6))
     with pytest.raises(ValueError, match='other settings of seed'):
         generate(config)
+
+
+@pytest.mark.parametrize('noted', [None, SAMPLES_VERSION + 1])
+def test_samples_of_another_version_are_not_mixed(noted, photographs, model, tmp_path):
+    settled = settings(tmp_path, photographs, model)
+    path = tmp_path / 'config.json'
+    content = from_dict(GenerateConfig, settled).content()
+    if noted:
+        content['samples_version'] = noted
+    path.write_text(json.dumps(content))
+    had = noted or 1
+    with pytest.raises(
+        ValueError, match=rf'samples of version {had} .* makes those of version {SAMPLES_VERSION}'
+    ):
+        generate(from_dict(GenerateConfig, settled))
+    assert not list(tmp_path.glob('shard-*'))
+
+
+def test_the_same_settings_make_the_samples_of_their_version():
+    """Where this fails for a reason, samples have changed: raise SAMPLES_VERSION."""
+    known = {2: {'focal': 206.565, 'red': 114.733, 'depth': 10.1296, 'points': 10832.25}}
+    columns, rows = np.meshgrid(np.arange(300), np.arange(200))
+    rgb = np.stack([columns % 251, rows, (columns + rows) % 97], -1).astype(np.uint8)
+    told = (0.05 + rows / 200 + 0.4 * (abs(columns - 150) < 20)).astype(np.float32)
+    config = SimulationConfig(height=96, width=256)
+    config = replace(config, sensor=replace(config.sensor, patterns={'os1_128': 1.0}))
+    made = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        view = draw_view(Picture('made', rgb), Prediction(told, False), config, rng)
+        sparse = sparse_depth(scan_view(view, config, rng), view.camera)
+        depth = view.depth[view.depth > 0]
+        made.append([view.camera.fx, view.rgb[..., 0].mean(), depth.mean(), (sparse > 0).sum()])
+    figures = dict(zip(('focal', 'red', 'depth', 'points'), np.mean(made, 0), strict=True))
+    assert figures == pytest.approx(known[SAMPLES_VERSION], rel=3e-4)
 
 
 def test_two_runs_do_not_write_into_one_folder(photographs, model, tmp_path):

@@ -21,12 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dmd3c_ros.io.atomic import write_bytes
 from training.command_line import add_settings, short_errors
 from training.generation.backends import in_order, open_stages
-from training.generation.maker import Batch, GenerateConfig, Rejected
+from training.generation.maker import SAMPLES_VERSION, Batch, GenerateConfig, Rejected
 from training.generation.shards import ShardWriter, shard_path
 from training.generation.sources import Mixture, open_source
 from training.settings import load
 
 log = logging.getLogger(__name__)
+
+_VERSION = 'samples_version'
 
 
 class Summary(NamedTuple):
@@ -47,8 +49,8 @@ class _Shard(NamedTuple):
 def generate(config: GenerateConfig) -> Summary:
     """Make all shards that are not there yet.
 
-    Raises ValueError where the folder holds shards of another configuration, FileNotFoundError
-    for sources that are not there.
+    Raises ValueError where the folder holds shards of another configuration or of an earlier
+    version of this command, FileNotFoundError for sources that are not there.
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -125,9 +127,16 @@ def _claim(out: Path, config: GenerateConfig) -> None:
     """Note the configuration in the folder, or compare it with the one that is noted there."""
     path, content = out / 'config.json', json.loads(json.dumps(config.content()))
     if not path.exists():
-        write_bytes(path, json.dumps(content, indent=2).encode())
+        noted = {_VERSION: SAMPLES_VERSION, **content}
+        write_bytes(path, json.dumps(noted, indent=2).encode())
         return
     old = json.loads(path.read_text())
+    version = old.get(_VERSION, 1)
+    if version != SAMPLES_VERSION:
+        raise ValueError(
+            f'{out} holds samples of version {version} (see {path}), and this release makes those '
+            f'of version {SAMPLES_VERSION}, which differ; use another folder'
+        )
     differing = [key for key in content if content[key] != old.get(key)]
     if differing:
         raise ValueError(

@@ -25,6 +25,7 @@ from dmd3c_ros.datasets.miniature import kitti_calibration, row
 from dmd3c_ros.io.atomic import write_bytes
 from dmd3c_ros.io.depth_png import write_depth_png
 from dmd3c_ros.io.images import encode, write_rgb
+from training.generation.maker import SAMPLES_VERSION
 from training.generation.shards import ShardWriter, StoredSample, encode_sample
 from training.generation.simulate import SimulationConfig, draw_view, scan_view, sparse_depth
 from training.generation.sources import Picture, Prediction
@@ -73,7 +74,8 @@ def write_data(scenes: Path, out: Path, config: AblationDataConfig, seed: int = 
         FileNotFoundError: the frames are not there.
         ValueError: too few scenes, or ``out`` holds data of other settings.
     """
-    done, settings = out / 'done', json.dumps({**asdict(config), 'seed': seed}).encode()
+    content = {**asdict(config), 'seed': seed, 'samples_version': SAMPLES_VERSION}
+    done, settings = out / 'done', json.dumps(content).encode()
     if done.is_file():
         if done.read_bytes() != settings:
             raise ValueError(

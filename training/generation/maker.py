@@ -23,6 +23,11 @@ from training.generation.teacher import Teacher, TeacherConfig
 
 LIDAR_TIMES = ('generation', 'load')
 BACKENDS = ('processes', 'ray')
+SAMPLES_VERSION = 2
+"""Raised whenever the same settings make other samples, so that a folder never holds two kinds.
+
+1, or none noted: the picture was resized, then the window cut. 2: the window is cut first.
+"""
 _LEAST_KNOWN = 0.02  # share of pixels with depth below which a sample teaches nothing
 
 
