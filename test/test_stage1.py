@@ -156,6 +156,8 @@ def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tm
             moved += (tensor - initial[name]).abs().sum()
             torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-6)
     assert moved > 1
+    # The log tells of the whole batch, not of the part that the first process sees.
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
 
 
 def test_a_batch_in_parts_trains_as_a_whole_one_and_goes_on_after_a_stop(shards, tmp_path):

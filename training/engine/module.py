@@ -140,10 +140,16 @@ class Training(pl.LightningModule):
                 f'iteration {self.global_step}: expected a finite loss, got {loss.item()}; terms: '
                 f'{ {name: term.item() for name, term in terms.items()} }'
             )
-        self.log('train/loss', loss, prog_bar=True)
-        self.log_dict({f'train/{name}': term for name, term in terms.items()})
+        self._log_losses({'loss': loss.detach(), **terms})
         self.log('train/learning_rate', self.optimizers().param_groups[0]['lr'])
         return loss
+
+    def _log_losses(self, values: Mapping[str, Tensor]) -> None:
+        """Means over all processes, each of which sees a part of the batch, in one exchange."""
+        stacked = torch.stack([value.float() for value in values.values()])
+        means = self.trainer.strategy.reduce(stacked, reduce_op='mean')
+        for name, mean in zip(values, means, strict=True):
+            self.log(f'train/{name}', mean, prog_bar=name == 'loss')
 
     def loss(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """What is minimized, of a batch."""
