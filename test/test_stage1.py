@@ -1,10 +1,11 @@
-"""The training engine: exact resume, several processes, every network, all objectives."""
+"""The training engine: several processes, every network, all objectives."""
 
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,12 +93,12 @@ def validations(out: Path) -> list[int]:
     return found
 
 
-def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> subprocess.Popen:
+def run(config: dict, folder: Path, *, processes: int = 1) -> subprocess.CompletedProcess:
     """`python -m training.stage1` (under torchrun) in a process of its own."""
     file = folder / f'{Path(config["out"]).name}.yaml'
     file.write_text(yaml.safe_dump(config))
     script = folder / 'run.py'
-    script.write_text(f'{before}\nfrom training.stage1 import main\nmain()\n')
+    script.write_text('from training.stage1 import main\nmain()\n')
     launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
     command = [sys.executable, *(launcher if processes > 1 else ()), str(script)]
     return subprocess.run(
@@ -108,37 +109,6 @@ def run(config: dict, folder: Path, *, processes: int = 1, before: str = '') -> 
         text=True,
         timeout=240,
     )
-
-
-KILL_AT_FIVE = """
-import os, signal
-from training.engine.module import Training
-before = Training.training_step
-def step(self, batch, index):
-    if self.global_step == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return before(self, batch, index)
-Training.training_step = step
-"""
-
-
-def test_a_run_killed_in_the_middle_goes_on_as_if_nothing_had_happened(shards, tmp_path):
-    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    train(from_dict(TrainConfig, settings(shards, whole)))
-    process = run(settings(shards, killed), tmp_path, before=KILL_AT_FIVE)
-    assert process.returncode == -9, process.stderr
-    assert torch.load(killed / 'last.ckpt', weights_only=True)['global_step'] == 4
-    train(from_dict(TrainConfig, settings(shards, killed)))
-    reference, resumed = losses(whole), losses(killed)
-    assert sorted(reference) == list(range(6))
-    assert {4, 5} <= resumed.keys()
-    for step, loss in resumed.items():
-        assert loss == pytest.approx(reference[step], rel=1e-5), step
-    expected, got = (torch.load(f / 'last.ckpt', weights_only=True) for f in (whole, killed))
-    assert got['global_step'] == expected['global_step'] == 6
-    for name, tensor in expected['state_dict'].items():
-        torch.testing.assert_close(got['state_dict'][name], tensor, rtol=1e-4, atol=1e-6)
-    assert got['lr_schedulers'] == expected['lr_schedulers']
 
 
 def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tmp_path):
@@ -180,6 +150,13 @@ def test_processes_train_a_network_that_leaves_out_blocks_at_random(shards, tmp_
     process = run(config, tmp_path, processes=2)
     assert process.returncode == 0, process.stderr[-2000:]
     assert (tmp_path / 'run' / 'weights.pth').is_file()
+
+
+def test_more_processes_than_pictures_to_validate_are_refused(shards, tmp_path):
+    task = Training(from_dict(TrainConfig, settings(shards, tmp_path / 'run', batch=3)))
+    task._trainer = SimpleNamespace(world_size=3)
+    with pytest.raises(ValueError, match='a picture for each of the 3 processes, got 2'):
+        task.setup('fit')
 
 
 def lrru_with_recipe(shards: Path, out: Path, **loss) -> dict:

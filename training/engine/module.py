@@ -86,6 +86,11 @@ class Training(pl.LightningModule):
                 f'batch: expected a multiple of {parts}, the {world} processes times accumulate, '
                 f'got {self.config.batch}'
             )
+        held_out = len(self._samples.held_out)
+        if held_out < world:
+            raise ValueError(
+                f'validation: expected a picture for each of the {world} processes, got {held_out}'
+            )
 
     def train_dataloader(self) -> DataLoader:
         c, trainer = self.config, self.trainer

@@ -66,6 +66,9 @@ def train(
     )
     if trainer.is_global_zero:
         _note(config, out)
+        # Of a run that was killed while it saved: for BP-Net more than a gigabyte each.
+        for half_written in out.glob('.*.tmp'):
+            half_written.unlink(missing_ok=True)
     trainer.fit(task, ckpt_path=last if last.is_file() else None)
     return out / 'weights.pth'
 
