@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -151,21 +152,57 @@ def test_a_teacher_on_ray_counts_with_as_many_threads_as_one_here(tmp_path):
         torch.set_num_threads(before)
 
 
-def test_ray_makes_the_same_bytes(reference, photographs, model, tmp_path):
-    ray = pytest.importorskip('ray')
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=2**27,
-        runtime_env={'env_vars': {'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}},
+# Ray stays out of this process: its threads and its fault handler would outlive the test.
+ON_TWO_NODES = """
+import sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from training.generate import generate
+from training.generation import backends
+from training.generation.maker import GenerateConfig
+from training.settings import load
+
+config, seen = sys.argv[1:]
+node = {'num_cpus': 1, 'include_dashboard': False, 'object_store_memory': 2**27}
+cluster = Cluster(initialize_head=True, head_node_args=node)
+cluster.add_node(**node)
+make = backends.make_samples
+
+def noted(*arguments):
+    Path(seen, ray.get_runtime_context().get_node_id()).touch()
+    return make(*arguments)
+
+backends.make_samples = noted
+generate(load(GenerateConfig, config, [f'ray_address={cluster.address}']))
+cluster.shutdown()
+"""
+
+
+@pytest.mark.timeout(600)  # of a busy machine
+def test_two_nodes_of_ray_make_the_same_bytes(reference, photographs, model, tmp_path):
+    pytest.importorskip('ray')
+    config, seen, out = tmp_path / 'config.yaml', tmp_path / 'seen', tmp_path / 'out'
+    seen.mkdir()
+    changes = {'backend': 'ray', 'workers': 2, 'teachers': 2}
+    config.write_text(yaml.safe_dump(settings(out, photographs, model, **changes)))
+    # A session of its own: what a cluster that does not come up leaves behind ends with it.
+    process = subprocess.Popen(
+        [sys.executable, '-c', ON_TWO_NODES, str(config), str(seen)],
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
-        config = settings(tmp_path, photographs, model, backend='ray', workers=2, teachers=2)
-        generate(from_dict(GenerateConfig, config))
+        said, _ = process.communicate(timeout=480)
     finally:
-        ray.shutdown()
-    assert content(tmp_path) == content(reference)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, said[-2000:]
+    assert content(out) == content(reference)
+    assert len(list(seen.iterdir())) == 2
 
 
 def test_a_run_killed_in_the_middle_of_a_shard_goes_on_after_its_last_sample(
