@@ -1,8 +1,10 @@
-"""Measure the generator: ``python -m training.measure {stages,surfaces,sweeps} ...``.
+"""Measure generation and training: ``python -m training.measure {stages,...,training} ...``.
 
 stages: CPU time of each step of a sample, on one core.
 surfaces: time, and deviation from the depth image, of the grid mesh and of Poisson reconstruction.
 sweeps: density, line spacing and ranges of simulated HDL-64E sweeps beside real ones of KITTI.
+training: time and memory of an iteration of a run, step by step, and the days that the run takes.
+    On a CPU in one thread; a batch that does not fit goes through in parts (--set accumulate=16).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -29,6 +32,9 @@ from training.generation.shards import StoredSample, decode_sample, encode_sampl
 from training.generation.simulate import View, sparse_depth, surface_caster
 from training.generation.teacher import open_teacher
 from training.settings import load
+
+if TYPE_CHECKING:
+    from training.engine.settings import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -149,13 +155,38 @@ def _deviation(view: View, caster: Callable) -> np.ndarray:
     ]
 
 
+def measure_training(config: TrainConfig, count: int) -> Table:
+    """Time of a part of the batch by step, and what follows for the run."""
+    from training.engine.timing import time_training
+
+    timing = time_training(config, count)
+    table = Table('step', f'ms, {timing.samples} samples', 'share')
+    total = sum(timing.seconds.values())
+    for step, seconds in timing.seconds.items():
+        table.add_row(step, f'{1e3 * seconds:.1f}', f'{100 * seconds / total:.0f} %')
+    for term, seconds in timing.alone.items():
+        table.add_row(f'  of the losses, {term} alone', f'{1e3 * seconds:.1f}', '')
+    table.add_section()
+    table.add_row(f'iterations a second, batch {config.batch}', f'{1 / timing.iteration:.3g}', '')
+    table.add_row('of one core that loads', f'{1 / timing.loading:.3g}', '')
+    table.add_row('memory at the most', f'{timing.gigabytes:.2f} GB', '')
+    for devices in (1, 8):
+        days = timing.days(config.iterations, devices)
+        table.add_row(
+            f'{config.iterations} iterations, {devices} such devices', f'{days:.2f} days', ''
+        )
+    return table
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.measure', description=__doc__)
-    parser.add_argument('what', choices=('stages', 'surfaces', 'sweeps'))
-    # Stages and surfaces need them, sweeps do not.
+    parser.add_argument('what', choices=('stages', 'surfaces', 'sweeps', 'training'))
+    # All but sweeps need them.
     add_settings(parser, GenerateConfig, required=False)
-    parser.add_argument('--count', type=int, default=20, help='number of samples or sweeps')
+    parser.add_argument(
+        '--count', type=int, default=20, help='number of samples, sweeps or iterations'
+    )
     parser.add_argument('--drive', help='a real KITTI drive, for sweeps')
     parser.add_argument('--figure', help='PNG to write, for sweeps')
     args = parser.parse_args(arguments)
@@ -174,6 +205,10 @@ def _run(args: argparse.Namespace) -> Table:
         return compare(args.drive, args.count, args.figure)
     if not args.config:
         raise ValueError(f'{args.what}: expected --config')
+    if args.what == 'training':
+        from training.engine.settings import TrainConfig
+
+        return measure_training(load(TrainConfig, args.config, args.set), args.count)
     config = replace(load(GenerateConfig, args.config, args.set), workers=1)
     measure = measure_stages if args.what == 'stages' else measure_surfaces
     return measure(config, args.count)

@@ -159,12 +159,13 @@ class Training(pl.LightningModule):
     def loss(self, batch: Mapping[str, Tensor]) -> LossTerms:
         """What is minimized, of a batch."""
         batch = pad(batch, self.network.convention.size_multiple)
-        output = self._complete(self.network, batch)
+        output = self.complete(self.network, batch)
         # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
         with torch.autocast(self.device.type, enabled=False):
             return self._objective(output, batch)
 
-    def _complete(self, network: nn.Module, batch: Mapping[str, Tensor]) -> networks.NetworkOutput:
+    def complete(self, network: nn.Module, batch: Mapping[str, Tensor]) -> networks.NetworkOutput:
+        """What the network, or its average, says of a batch, in m."""
         scale = self.network.convention.depth_scale
         image = batch['image'].contiguous(memory_format=torch.channels_last)
         output = network(image, batch['sparse'] * scale, batch['K'])
@@ -192,7 +193,7 @@ class Training(pl.LightningModule):
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
         """The averaged weights on one whole picture."""
         padded = pad(batch, self.network.convention.size_multiple)
-        depth = self._complete(self.average.module, padded).depth
+        depth = self.complete(self.average.module, padded).depth
         height, width = batch['depth'].shape[-2:]
         depth = depth[0, 0, :height, :width].float().cpu().numpy()
         truth = batch['depth'][0, 0].cpu().numpy()

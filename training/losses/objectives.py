@@ -239,10 +239,15 @@ class ObjectiveConfig:
             return DenseLoss(self.dense)
         if self.relative is not None:
             return RelativeLoss(self.relative)
-        if self.terms is not None:
-            return RecipeLoss(self.terms)
+        return RecipeLoss(self.weights)
+
+    @property
+    def weights(self) -> LossConfig | None:
+        """Of the terms of a recipe; None for other objectives."""
+        if not self.recipe:
+            return self.terms
         recipe = RECIPES[self.recipe]
-        return RecipeLoss(replace(recipe, earlier=self.earlier) if self.earlier else recipe)
+        return replace(recipe, earlier=self.earlier) if self.earlier else recipe
 
 
 def in_metres(output: NetworkOutput, depth_scale: float) -> NetworkOutput:

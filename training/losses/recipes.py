@@ -64,7 +64,7 @@ class LossConfig:
         ):
             if getattr(self, name) not in names:
                 raise ValueError(f'{name}: expected one of {names}, got {getattr(self, name)!r}')
-        weights = {name: getattr(self, name) for name in _TERMS}
+        weights = {name: getattr(self, name) for name in TERMS}
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise ValueError(f'expected weights >= 0 with one above 0, got {weights}')
         for name in ('earlier', 'depth_limit'):
@@ -77,7 +77,7 @@ class LossConfig:
         return max(self.ssi, self.gradient, self.random_patch) > 0
 
 
-_TERMS = ('supervised', 'squared', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
+TERMS = ('supervised', 'squared', 'ssi', 'gradient', 'multi_scale_mse', 'random_patch')
 
 RECIPES = {
     # The prediction is moved onto the teacher, as MiDaS does, which the paper cites for this loss.
