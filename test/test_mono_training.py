@@ -13,10 +13,10 @@ from dmd3c_ros.core.weights import mono as weights
 from training.engine.run import train
 from training.generation.sources import Picture
 from training.mono.__main__ import main
+from training.mono.crops import CropConfig, cut
 from training.mono.data import MonoSamples
 from training.mono.labels import LabelShards, make_labels
 from training.mono.module import Distillation
-from training.mono.pictures import CropConfig, cut
 from training.mono.settings import MonoConfig
 from training.mono.teaching import Teachers
 from training.settings import from_dict

@@ -12,8 +12,8 @@ from dmd3c_ros.core.networks import Convention
 from training.data.samples import Samples, Shuffle
 from training.generation.sources import Picture
 
+from .crops import Part, cut, open_pictures, read_any, recoloured
 from .labels import Labelled, LabelShards, inverse_depth, repeated_part, windows
-from .pictures import Part, cut, open_pictures, read_any, recoloured
 from .settings import EXACT, MonoConfig
 
 

@@ -24,8 +24,8 @@ from training.generation.shards import ShardWriter, shard_path
 from training.generation.sources import BadPictureError, Picture, Source
 from training.generation.teacher import Teacher
 
+from .crops import CropConfig, Part, cut, open_pictures
 from .losses import Window, overlapping_windows
-from .pictures import CropConfig, Part, cut, open_pictures
 from .settings import MonoConfig
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from training.engine.settings import TrainConfig
 from training.generation.sources import SourceConfig
 from training.generation.teacher import Teacher, TeacherConfig, open_teacher
 
+from .crops import CropConfig
 from .losses import COMPARED, FEATURES
 from .normalization import NormalizationConfig
-from .pictures import CropConfig
 
 EXACT = 'exact'
 
