@@ -30,7 +30,7 @@ def header(stamp: int, frame: str) -> Header:
     return Header(stamp=Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame)
 
 
-def picture(number: int) -> np.ndarray:
+def make_image(number: int) -> np.ndarray:
     return np.full((HEIGHT, WIDTH, 3), (number, 100, 200), np.uint8)
 
 
@@ -69,7 +69,7 @@ def messages(frames: int, lag_ns: int = 3_000_000, skip_clouds: frozenset[int] =
     for number in range(frames):
         stamp = START_NS + number * PERIOD_NS
         head = header(stamp, 'camera')
-        yield stamp + 1000, '/camera/image_rect', IMAGE, rgb_to_image(picture(number), head)
+        yield stamp + 1000, '/camera/image_rect', IMAGE, rgb_to_image(make_image(number), head)
         yield stamp + 2000, '/camera/camera_info', INFO, camera_to_info(CAMERA, head)
         if number not in skip_clouds:
             names = ('x', 'y', 'z', 'intensity')

@@ -1,4 +1,4 @@
-"""A camera with a bent lens, by the textbook's formulas, and pictures of points through it."""
+"""A camera with a bent lens, by the textbook's formulas, and images of points through it."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def points_ahead(camera: Camera, margin: int = 16, step: int = 26) -> np.ndarray
     return (camera.R.T @ np.linalg.inv(camera.K) @ rays).T
 
 
-def picture_of(pixels: np.ndarray) -> np.ndarray:
-    """Picture (H, W, 3) uint8 with a soft bright spot at each pixel (N, 2)."""
+def image_of(pixels: np.ndarray) -> np.ndarray:
+    """Image (H, W, 3) uint8 with a soft bright spot at each pixel (N, 2)."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     image = np.zeros((HEIGHT, WIDTH))
     for column, row in pixels:
@@ -81,12 +81,12 @@ def picture_of(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(image + 10).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def spot_at(picture: np.ndarray, pixel: np.ndarray, reach: int = 7) -> np.ndarray:
+def spot_at(image: np.ndarray, pixel: np.ndarray, reach: int = 7) -> np.ndarray:
     """Centre (2,) of the bright spot near a pixel."""
     column, row = np.rint(pixel).astype(int)
     rows = slice(max(row - reach, 0), row + reach + 1)
     columns = slice(max(column - reach, 0), column + reach + 1)
-    window = picture[rows, columns, 0].astype(float)
+    window = image[rows, columns, 0].astype(float)
     window = np.clip(window - 30, 0, None)
     v, u = np.mgrid[rows.start : rows.stop, columns.start : columns.stop][
         :, : window.shape[0], : window.shape[1]

@@ -43,7 +43,7 @@ def settings(stage: str, kitti: str, shards: str, out: Path) -> TrainConfig:
         'validate_every': 3,
         'checkpoint_every': EVERY,
         'log_every': 1,
-        'pictures': 0,
+        'validation_images': 0,
         'workers': 0,
         'accelerator': 'cpu',
     }

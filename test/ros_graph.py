@@ -182,7 +182,7 @@ class Probe:
         self._stamp_s += 10
         messages = {
             'camera_info': info or camera_info(),
-            'image_rect': image or picture(),
+            'image_rect': image or make_image(),
             'points': cloud or wall(),
         }
         for topic, message in messages.items():
@@ -213,8 +213,8 @@ def camera(width: int = WIDTH, height: int = HEIGHT) -> Camera:
     return Camera.from_K(K, width, height)
 
 
-def picture(width: int = WIDTH, height: int = HEIGHT) -> Image:
-    """A picture of one colour."""
+def make_image(width: int = WIDTH, height: int = HEIGHT) -> Image:
+    """An image of one colour."""
     rgb = np.full((height, width, 3), (10, 20, 250), np.uint8)
     return rgb_to_image(rgb, Header(frame_id='lens'))
 

@@ -11,13 +11,13 @@ WIDTH, HEIGHT = 40, 24
 
 
 def make_drive(root: Path, n_frames: int = 3) -> Path:
-    """A small KITTI raw drive: grey pictures whose level is the frame's number, a few points."""
+    """A small KITTI raw drive: grey images whose level is the frame's number, a few points."""
     day, drive = root / '2011_09_26', root / '2011_09_26' / '2011_09_26_drive_0001_sync'
     for folder in ('image_02/data', 'velodyne_points/data'):
         (drive / folder).mkdir(parents=True)
     for index in range(n_frames):
-        picture = np.full((HEIGHT, WIDTH, 3), index, np.uint8)
-        write_rgb(drive / f'image_02/data/{index:010d}.png', picture)
+        image = np.full((HEIGHT, WIDTH, 3), index, np.uint8)
+        write_rgb(drive / f'image_02/data/{index:010d}.png', image)
         points = np.c_[POINTS, np.full(3, index)].astype(np.float32)
         points.tofile(drive / f'velodyne_points/data/{index:010d}.bin')
     stamps = [f'2011-09-26 13:02:2{index}.964389445\n' for index in range(n_frames)]

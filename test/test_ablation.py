@@ -71,7 +71,7 @@ def data(scenes, tmp_path_factory):
     return folder
 
 
-def test_half_pictures_lie_on_the_pixels_of_whole_ones():
+def test_half_images_lie_on_the_pixels_of_whole_ones():
     whole = stored(3)
     half = halved(whole)
     assert half.rgb.shape == (176, 608, 3)

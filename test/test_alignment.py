@@ -103,7 +103,7 @@ def test_what_cannot_be_fitted_is_a_plane_at_the_points_depth():
         assert 0.999 * low <= float(found.max()) <= 1.001 * high
 
 
-def test_no_point_gives_no_depth_and_leaves_other_pictures_alone():
+def test_no_point_gives_no_depth_and_leaves_other_images_alone():
     _, inverse, sparse = scene()
     both = torch.cat([torch.zeros_like(sparse), sparse])
     found = align_to_points(inverse.expand(2, -1, -1, -1), both)

@@ -51,7 +51,7 @@ def test_flip_and_crop_keep_all_images_and_the_intrinsics_together():
         v, u = pixel // 64, pixel % 64
         for name, image in original.images().items():
             np.testing.assert_array_equal(getattr(result, name), image[v, u])
-        # A pixel's ray, mirrored by a flip, is the one it had in the whole picture.
+        # A pixel's ray, mirrored by a flip, is the one it had in the whole image.
         mirrored = u[0, 1] < u[0, 0]
         before = (u - K[0, 2]) / K[0, 0] * (-1 if mirrored else 1)
         after = (np.arange(23) - result.K[0, 2]) / result.K[0, 0]

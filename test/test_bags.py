@@ -17,7 +17,7 @@ from bag_data import (
     contents,
     decoded,
     header,
-    picture,
+    make_image,
     spoil_midst,
     wall,
     write_bag,
@@ -54,7 +54,7 @@ pytestmark = pytest.mark.usefixtures('wide_terminal')
 def expected_depth(number: int) -> np.ndarray:
     sparse = remove_hidden_points(project_points(wall(5 + number), T_CAMERA_LIDAR, CAMERA))
     completer = DepthCompleter(CompleterConfig(model='nearest'))
-    return completer.complete(picture(number), sparse, CAMERA.K).depth
+    return completer.complete(make_image(number), sparse, CAMERA.K).depth
 
 
 # ---------------------------------------------------------------------------- completing
@@ -213,11 +213,11 @@ def test_nothing_is_left_of_a_run_that_fails_and_nothing_is_overwritten(tmp_path
 
 def test_a_bag_appears_when_it_is_whole(tmp_path):
     with BagWriter(tmp_path / 'bag') as writer:
-        writer.write('/image', IMAGE, 5, rgb_to_image(picture(0), header(5, 'camera')))
+        writer.write('/image', IMAGE, 5, rgb_to_image(make_image(0), header(5, 'camera')))
         assert not (tmp_path / 'bag').exists()
     assert len(decoded(tmp_path / 'bag', '/image')) == 1
     with pytest.raises(KeyboardInterrupt), BagWriter(tmp_path / 'other') as writer:
-        writer.write('/image', IMAGE, 5, rgb_to_image(picture(0), header(5, 'camera')))
+        writer.write('/image', IMAGE, 5, rgb_to_image(make_image(0), header(5, 'camera')))
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ['bag']
 
@@ -225,7 +225,7 @@ def test_a_bag_appears_when_it_is_whole(tmp_path):
 # ---------------------------------------------------------------------------- choosing topics
 
 
-def test_depth_is_no_picture_and_a_doubt_is_asked_about(tmp_path):
+def test_depth_is_no_image_and_a_doubt_is_asked_about(tmp_path):
     complete(write_bag(tmp_path / 'in'), tmp_path / 'one')
     text = complete(tmp_path / 'one', tmp_path / 'no', exit_code=1)
     assert DEPTH in text
@@ -235,7 +235,7 @@ def test_depth_is_no_picture_and_a_doubt_is_asked_about(tmp_path):
         for record in bag.records():
             writer.copy(record, bag.typestore)
         for name in ('/left/image_rect', '/right/image_rect'):
-            writer.write(name, IMAGE, 7, rgb_to_image(picture(0), header(7, 'camera')))
+            writer.write(name, IMAGE, 7, rgb_to_image(make_image(0), header(7, 'camera')))
     text = complete(tmp_path / 'three', tmp_path / 'no', '--prefix', 'third', exit_code=1)
     assert '/left/image_rect' in text
     assert '--image' in text

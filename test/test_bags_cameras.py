@@ -19,15 +19,15 @@ from dmd3c_ros.messages.images import depth_from_image, rgb_to_image
 
 CAMERA = bent.rectified(bent.turned(2))
 POINTS = bent.points_ahead(CAMERA)
-PICTURE = bent.picture_of(bent.raw_pixels(POINTS, PLUMB_BOB))
+RAW_IMAGE = bent.image_of(bent.raw_pixels(POINTS, PLUMB_BOB))
 DISTORTION = Distortion(PLUMB_BOB.model, bent.K, PLUMB_BOB.D)
 
 
 def image_of(kind: str, head) -> tuple[str, str, object]:
     """Topic, type and message of a raw image."""
     if kind == IMAGE:
-        return '/cam/image_raw', IMAGE, rgb_to_image(PICTURE, head)
-    data = np.frombuffer(cv2.imencode('.png', PICTURE)[1].tobytes(), np.uint8)
+        return '/cam/image_raw', IMAGE, rgb_to_image(RAW_IMAGE, head)
+    data = np.frombuffer(cv2.imencode('.png', RAW_IMAGE)[1].tobytes(), np.uint8)
     message = {'header': head, 'format': 'bgr8; png compressed bgr8', 'data': data}
     return '/cam/image_raw/compressed', COMPRESSED, message
 
@@ -58,12 +58,12 @@ def extrinsics(folder):
     return path
 
 
-def assert_points_lie_on_their_spots(picture: np.ndarray, depth: np.ndarray) -> None:
+def assert_points_lie_on_their_spots(image: np.ndarray, depth: np.ndarray) -> None:
     pixels, z = CAMERA.project(POINTS)
     for pixel, metres in zip(pixels, z, strict=True):
         column, row = np.rint(pixel).astype(int)
         assert depth[row, column] == pytest.approx(metres, rel=1e-4)
-        assert np.hypot(*(bent.spot_at(picture, pixel) - pixel)) < 0.1
+        assert np.hypot(*(bent.spot_at(image, pixel) - pixel)) < 0.1
 
 
 @pytest.mark.parametrize('infos', [1, 2], ids=['once', 'twice'])
@@ -83,13 +83,13 @@ def test_a_raw_recording_is_rectified_with_its_camera_info(tmp_path, kind):
         *('--extrinsics', extrinsics(tmp_path), '--model', 'nearest', '--keep-hidden-points'),
         '--preserve-lidar',
     )  # fmt: skip
-    pictures = decoded(tmp_path / 'out', '/rectified/image_rect')
+    images = decoded(tmp_path / 'out', '/rectified/image_rect')
     depths = decoded(tmp_path / 'out', '/depth_registered/image_rect')
     infos = decoded(tmp_path / 'out', '/depth_registered/camera_info')
     beside = decoded(tmp_path / 'out', '/rectified/camera_info')
-    assert len(pictures) == len(depths) == len(infos) == len(beside) == 2
-    for picture, depth, info in zip(pictures, depths, infos, strict=True):
-        assert_points_lie_on_their_spots(image_to_rgb(picture), depth_from_image(depth))
+    assert len(images) == len(depths) == len(infos) == len(beside) == 2
+    for image, depth, info in zip(images, depths, infos, strict=True):
+        assert_points_lie_on_their_spots(image_to_rgb(image), depth_from_image(depth))
         assert not any(info.d)
         np.testing.assert_allclose(camera_from_info(info).P, CAMERA.P)
 
@@ -113,14 +113,14 @@ def test_a_raw_recording_is_rectified_with_a_calibration_file(tmp_path):
         *('--extrinsics', extrinsics(tmp_path), '--camera-info', tmp_path / 'camera.yaml'),
         *('--keep-hidden-points', '--preserve-lidar'),
     )  # fmt: skip
-    picture = decoded(tmp_path / 'out', '/rectified/image_rect')[0]
+    image = decoded(tmp_path / 'out', '/rectified/image_rect')[0]
     depth = decoded(tmp_path / 'out', '/depth_registered/image_rect')[0]
-    assert_points_lie_on_their_spots(image_to_rgb(picture), depth_from_image(depth))
+    assert_points_lie_on_their_spots(image_to_rgb(image), depth_from_image(depth))
 
 
-def test_a_single_raw_picture_is_rectified_with_a_calibration_file(tmp_path):
+def test_a_single_raw_image_is_rectified_with_a_calibration_file(tmp_path):
     (tmp_path / 'camera.yaml').write_text(CALIBRATION)
-    cv2.imwrite(str(tmp_path / 'raw.png'), PICTURE)
+    cv2.imwrite(str(tmp_path / 'raw.png'), RAW_IMAGE)
     np.save(tmp_path / 'points.npy', POINTS.astype(np.float32))
     invoke(
         *('complete', 'one', tmp_path / 'raw.png', tmp_path / 'points.npy', '--rectify'),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bag_data import PERIOD_NS, START_NS, decoded, header, picture, write_bag
+from bag_data import PERIOD_NS, START_NS, decoded, header, make_image, write_bag
 from commands import complete, invoke
 
 from dmd3c_ros.bags.reader import Bag
@@ -138,7 +138,7 @@ def test_where_memory_runs_out_on_the_way_one_frame_is_dropped(tmp_path, monkeyp
 def test_a_whole_bag_whose_name_was_taken_is_kept(tmp_path):
     with pytest.raises(BagError, match='the bag is in') as error:  # noqa: SIM117
         with BagWriter(tmp_path / 'bag') as writer:
-            writer.write('/image', IMAGE, 5, rgb_to_image(picture(0), header(5, 'camera')))
+            writer.write('/image', IMAGE, 5, rgb_to_image(make_image(0), header(5, 'camera')))
             (tmp_path / 'bag').mkdir()
             (tmp_path / 'bag' / 'mine').touch()
     assert len(decoded(Path(str(error.value).rpartition(' ')[2]), '/image')) == 1

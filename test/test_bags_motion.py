@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_data import CAMERA, PERIOD_NS, START_NS, header, mounting, picture, wall
+from bag_data import CAMERA, PERIOD_NS, START_NS, header, make_image, mounting, wall
 from commands import invoke
 
 from dmd3c_ros.bags.reader import Bag
@@ -55,7 +55,7 @@ def write_moving(path: Path, frames: int = 4, mounted: str = '/tf_static') -> Pa
         head = header(stamp + LAG_NS, 'camera')
         records += [
             (stamp, '/points', CLOUD, sweep(stamp)),
-            (stamp + LAG_NS, '/image_rect', IMAGE, rgb_to_image(picture(k), head)),
+            (stamp + LAG_NS, '/image_rect', IMAGE, rgb_to_image(make_image(k), head)),
             (stamp + LAG_NS, '/camera_info', INFO, camera_to_info(CAMERA, head)),
         ]
     with BagWriter(path, 'mcap') as writer:

@@ -53,8 +53,8 @@ def write(path, images=CAMERAS, *, infos: bool = True, known: tuple[str, ...] = 
             for image in images:
                 _, name, _ = image.split('/', 2)
                 head = header(stamp, name)
-                picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-                writer.write(image, IMAGE, stamp, rgb_to_image(picture, head))
+                rgb = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+                writer.write(image, IMAGE, stamp, rgb_to_image(rgb, head))
                 if infos:
                     beside = image.rsplit('/', 1)[0] + '/camera_info'
                     writer.write(beside, INFO, stamp, camera_to_info(CAMERA, head))

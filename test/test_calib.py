@@ -164,7 +164,7 @@ def test_the_parameters_of_a_node_are_extrinsics(tmp_path, kind):
         read_extrinsics(tmp_path / 'node.yaml')
 
 
-def test_a_picture_is_completed_with_calib_json(scene):
+def test_an_image_is_completed_with_calib_json(scene):
     T = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0.5], [0, 0, 0, 1.0]])
     write_vlcal(scene / 'calib.json', T)
     options = ('--intrinsics', scene / 'calib.json', '--extrinsics', scene / 'calib.json')

@@ -167,7 +167,7 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def make_drive_before_wall(root: Path) -> Path:
-    """A drive whose sweeps see a wall 10 m ahead, as wide as the picture."""
+    """A drive whose sweeps see a wall 10 m ahead, as wide as the image."""
     drive = make_drive(root)
     y, z = np.meshgrid(np.linspace(-5, 5, 40), np.linspace(-3, 3, 20))
     wall = np.stack([np.full(y.shape, 10.0), y, z, np.zeros(y.shape)], -1).reshape(-1, 4)
@@ -212,7 +212,7 @@ def test_real_drive_is_completed(kitti_drive, tmp_path):
 
 @pytest.fixture
 def scene(tmp_path) -> Path:
-    """A picture, a wall 6 m ahead in the LiDAR's frame (x forward) and its calibration."""
+    """An image, a wall 6 m ahead in the LiDAR's frame (x forward) and its calibration."""
     write_rgb(tmp_path / 'image.png', np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
     y, z = np.meshgrid(np.linspace(-3, 3, 30), np.linspace(-2, 2, 20))
     np.save(tmp_path / 'cloud.npy', np.stack([np.full(y.shape, 6.0), y, z], -1).reshape(-1, 3))
@@ -230,7 +230,7 @@ def complete_one(root: Path, *options: object, exit_code: int = 0) -> str:
     )  # fmt: skip
 
 
-def test_single_picture_with_extrinsics_as_text(scene):
+def test_single_image_with_extrinsics_as_text(scene):
     complete_one(scene, '--extrinsics', scene / 'T.txt', '--cloud', scene / 'dense.ply')
     assert (read_depth_png(scene / 'depth.png') == 6.5).all()
     points = read_cloud(scene / 'dense.ply')
@@ -238,7 +238,7 @@ def test_single_picture_with_extrinsics_as_text(scene):
     np.testing.assert_allclose(points[:, 2], 6.5)
 
 
-def test_single_picture_with_ros_calibration_and_pose_as_yaml(scene):
+def test_single_image_with_ros_calibration_and_pose_as_yaml(scene):
     P = [30.0, 0, 20, 0, 0, 30, 12, 0, 0, 0, 1, 0]
     (scene / 'camera.yaml').write_text(
         f'image_width: {WIDTH}\nimage_height: {HEIGHT}\ncamera_name: front\n'
@@ -269,12 +269,12 @@ def test_bad_extrinsics_are_named_with_the_reason(scene, name, text, expected):
     assert not (scene / 'depth.png').exists()
 
 
-def test_points_outside_the_picture_are_refused_with_a_hint(scene):
+def test_points_outside_the_image_are_refused_with_a_hint(scene):
     # Without extrinsics, x counts as right and the wall lies beside the camera.
     assert 'check the intrinsics and --extrinsics' in complete_one(scene, exit_code=1)
 
 
-def test_calibration_for_another_picture_size_is_refused(scene):
+def test_calibration_for_another_image_size_is_refused(scene):
     (scene / 'camera.yaml').write_text('image_width: 640\nimage_height: 480\n')
     output = complete_one(scene, '--intrinsics', scene / 'camera.yaml', exit_code=1)
     assert 'calibrated for 640x480' in output
@@ -374,7 +374,7 @@ def test_the_clouds_format_is_that_of_its_name(scene):
 
 
 def test_a_full_disk_leaves_neither_depth_nor_cloud(scene):
-    # The depth picture fits, the cloud does not.
+    # The depth image fits, the cloud does not.
     code = (
         'import resource, sys\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n'

@@ -65,7 +65,7 @@ def test_a_cloud_that_would_be_empty_is_an_error_that_names_the_way_out(tmp_path
         cloud_of(tmp_path, min_confidence=0.95)
 
 
-def test_one_picture_gives_confidence_preview_and_cloud(scene):
+def test_one_image_gives_confidence_preview_and_cloud(scene):
     output = complete_one(
         scene, '--extrinsics', scene / 'T.txt', '--confidence', scene / 'c.png',
         '--preview', scene / 'p.png', '--cloud', scene / 'd.pcd',

@@ -50,7 +50,7 @@ def kitti_copy(kitti, tmp_path):
 
 
 def check_against(sample, frame, *, step=1 / 256):
-    """The sample shows the frame: its picture, its intrinsics and, where labelled, its depth."""
+    """The sample shows the frame: its image, its intrinsics and, where labelled, its depth."""
     np.testing.assert_allclose(sample.K, frame.camera.K)
     assert sample.rgb.shape == frame.rgb.shape
     for depth in (sample.truth, sample.sparse):
@@ -128,7 +128,7 @@ def test_missing_folders_name_what_was_looked_for(tmp_path):
         KittiDrives(tmp_path)
 
 
-def test_missing_calibration_picture_and_monocular_depth_are_named(kitti_copy):
+def test_missing_calibration_image_and_monocular_depth_are_named(kitti_copy):
     drive = kitti_copy / 'raw' / DATE / DRIVE / 'image_02'
     (drive / 'disp' / '0000000001.png').unlink()
     with pytest.raises(FileNotFoundError, match=r'disp/0000000001\.png'):
@@ -143,7 +143,7 @@ def test_missing_calibration_picture_and_monocular_depth_are_named(kitti_copy):
 
 def test_corrupt_depth_is_named_and_the_next_frame_still_reads(kitti_copy):
     path = kitti_copy / 'data_depth_annotated/train' / DRIVE / 'proj_depth/groundtruth/image_02'
-    (path / '0000000000.png').write_bytes(b'no picture')
+    (path / '0000000000.png').write_bytes(b'no image')
     dataset = KittiDrives(kitti_copy)
     with pytest.raises(ValueError, match=r'groundtruth/image_02/0000000000\.png'):
         dataset[0]
@@ -172,7 +172,7 @@ def test_nyu_is_halved_cropped_and_calibrated(nyu):
     assert sample.truth[row, column] == pytest.approx((weights * depth[window]).sum(), rel=1e-5)
     expected = (weights * rgb[(slice(None), *window)]).sum((1, 2))
     np.testing.assert_allclose(sample.rgb[row, column], expected, atol=0.51)
-    # The ray of that pixel is that of its centre in the full picture.
+    # The ray of that pixel is that of its centre in the full image.
     u = (column - sample.K[0, 2]) / sample.K[0, 0]
     v = (row - sample.K[1, 2]) / sample.K[1, 1]
     assert u == pytest.approx((2 * column + 16.5 - 325.5824) / 518.8579)
@@ -236,7 +236,7 @@ def test_ddad_splits_each_sweep_into_input_and_ground_truth(street, tmp_path):
     assert np.median(error) < 0.1
 
 
-def test_ddad_uses_the_poses_of_picture_and_sweep(street, tmp_path):
+def test_ddad_uses_the_poses_of_image_and_sweep(street, tmp_path):
     miniature.write_ddad(tmp_path, street)
     path = next(tmp_path.glob('*/scene_*.json'))
     scene = json.loads(path.read_text())

@@ -280,7 +280,7 @@ def test_a_file_in_the_place_of_the_results_is_told(tmp_path):
     assert 'error:' in result.output
 
 
-# --- pictures --------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------
 
 
 def make_scene(seed: int = 0) -> Scene:
@@ -304,14 +304,14 @@ def test_report_shows_every_panel_at_its_own_aspect(tmp_path):
     assert page.std() > 20
 
 
-def test_animation_has_a_picture_for_each_frame(tmp_path):
+def test_animation_has_an_image_for_each_frame(tmp_path):
     animation = Animation(width=120)
     for seed in range(3):
         animation.add(make_scene(seed))
     animation.write(tmp_path / 'drive.webp', rate_hz=10)
-    with Image.open(tmp_path / 'drive.webp') as picture:
-        assert picture.n_frames == 3
-        assert picture.width == 2 * 120 + 3 * 6
+    with Image.open(tmp_path / 'drive.webp') as image:
+        assert image.n_frames == 3
+        assert image.width == 2 * 120 + 3 * 6
 
 
 # --- processes -------------------------------------------------------------------------------

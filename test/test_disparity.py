@@ -14,7 +14,7 @@ from dmd3c_ros.datasets import open_dataset
 from dmd3c_ros.datasets.miniature import write_miniature
 from dmd3c_ros.io.images import read_rgb
 from training.disparity import DisparityConfig, disparity, main, write_disparities
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 from training.generation.teacher import HubTeacher, TeacherConfig
 
 
@@ -48,7 +48,7 @@ def test_every_training_image_gets_what_the_teacher_says(kitti, teacher, tmp_pat
     dataset = open_dataset('kitti-train', kitti, disparity=True)
     told = HubTeacher(TeacherConfig(**teacher))
     for sample in dataset:
-        [prediction] = told.predict([Picture(sample.name, sample.rgb)])
+        [prediction] = told.predict([SourceImage(sample.name, sample.rgb)])
         rows, columns = sample.size
         expected = disparity(prediction, columns, rows) / 65535
         np.testing.assert_allclose(sample.disparity, expected, atol=1e-3)

@@ -32,7 +32,7 @@ def test_every_output_topic_is_documented() -> None:
 @pytest.mark.parametrize(
     'page', [ROOT / 'README.md', *ROOT.glob('docs/*.md')], ids=lambda page: page.name
 )
-def test_links_and_pictures_lead_somewhere(page: Path) -> None:
+def test_links_and_images_lead_somewhere(page: Path) -> None:
     for target in re.findall(r'\]\(([^)#]+)', page.read_text()):
         if '://' not in target:
             assert (page.parent / target).exists(), f'{page.name}: no {target}'

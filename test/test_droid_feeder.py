@@ -69,7 +69,7 @@ def start(folder, checkout, **settings) -> NodeProcess:
 
 
 def messages(stamp_s: int) -> dict:
-    """Picture, depth with holes, and CameraInfo of one instant, as completion_node gives them."""
+    """Image, depth with holes, and CameraInfo of one instant, as completion_node gives them."""
     header = Header(frame_id='lens')
     header.stamp.sec = stamp_s
     rgb = np.zeros((48, 64, 3), np.uint8)

@@ -110,7 +110,7 @@ def test_only_the_asked_frames_are_scored():
     assert not result.failures
 
 
-def test_a_benchmark_scores_what_its_pictures_can_hold():
+def test_a_benchmark_scores_what_its_images_can_hold():
     sample = Frames(5.0)[0]
     off = sample.truth + np.float32(0.7 / 256)
     rounded = score(off, sample, PROTOCOLS['kitti-selection']).metrics
@@ -338,7 +338,7 @@ def test_a_corrupt_frame_is_named_the_others_are_scored_and_the_exit_tells(kitti
     root = shutil.copytree(kitti, tmp_path / 'kitti')
     depth = root / 'depth_selection' / 'val_selection_cropped' / 'groundtruth_depth'
     broken = sorted(depth.iterdir())[0]
-    broken.write_bytes(b'no picture')
+    broken.write_bytes(b'no image')
     result = run(
         '--dataset', 'kitti-selection', '--root', root, '--out', tmp_path / 'out',
         '--model', 'nearest',

@@ -123,7 +123,7 @@ CLAIMS = {
     'as many in rows': ('cloud', {'width': 65536, 'height': 65536}),
     'points of no bytes': ('cloud', {'point_step': 0, 'width': 2**32 - 1}),
     'rows of no bytes': ('cloud', {'row_step': 0, 'height': 2**32 - 1}),
-    'a picture of a million by a million': ('image', {'width': 10**6, 'height': 10**6}),
+    'an image of a million by a million': ('image', {'width': 10**6, 'height': 10**6}),
     'pixels of no bytes': ('image', {'step': 0, 'height': 2**32 - 1}),
 }
 

@@ -1,4 +1,4 @@
-"""From pictures to shards: sources, sensors, resuming, workers, Ray, preview."""
+"""From images to shards: sources, sensors, resuming, workers, Ray, preview."""
 
 import json
 import os
@@ -46,11 +46,11 @@ from training.generation.simulate import (
     surface_caster,
 )
 from training.generation.sources import (
-    BadPictureError,
+    BadImageError,
     Mixture,
-    Picture,
     Prediction,
     SourceConfig,
+    SourceImage,
     open_source,
 )
 from training.settings import from_dict, load
@@ -66,7 +66,7 @@ def model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='module')
 def photographs(tmp_path_factory) -> Path:
-    """A folder of 12 pictures of several sizes; two of them are none."""
+    """A folder of 12 images of several sizes; two of them are none."""
     folder = tmp_path_factory.mktemp('photographs')
     rng = np.random.default_rng(0)
     for number in range(12):
@@ -74,13 +74,13 @@ def photographs(tmp_path_factory) -> Path:
         image = cv2.resize(rng.integers(0, 255, (9, 14, 3), np.uint8), size[::-1])
         (folder / f'{number % 2}').mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f'{number % 2}/{number:02d}.png'), image)
-    (folder / '0/04.png').write_bytes(b'not a picture')
+    (folder / '0/04.png').write_bytes(b'not an image')
     cv2.imwrite(str(folder / '1/05.png'), np.zeros((20, 200, 3), np.uint8))
     return folder
 
 
 def settings(out: Path, photographs: Path, model: str, **changes) -> dict:
-    """Eight samples and two bad pictures in three shards."""
+    """Eight samples and two bad images in three shards."""
     return {
         'out': str(out),
         'seed': 5,
@@ -108,7 +108,7 @@ def reference(tmp_path_factory, photographs, model) -> Path:
     return out
 
 
-def test_each_picture_becomes_one_sample_and_bad_ones_are_listed(reference, photographs):
+def test_each_image_becomes_one_sample_and_bad_ones_are_listed(reference, photographs):
     reader = ShardReader(reference)
     sources = {reader[i].meta['source'] for i in range(len(reader))}
     files = {f'folder/{p.relative_to(photographs)}' for p in photographs.rglob('*.png')}
@@ -121,7 +121,7 @@ def test_each_picture_becomes_one_sample_and_bad_ones_are_listed(reference, phot
     assert '200x20' in rejected['folder/1/05.png']
 
 
-def test_a_sample_holds_picture_depth_camera_and_what_its_sensor_saw(reference):
+def test_a_sample_holds_image_depth_camera_and_what_its_sensor_saw(reference):
     reader = ShardReader(reference)
     for index in range(len(reader)):
         sample = reader[index]
@@ -285,7 +285,7 @@ def test_the_same_settings_make_the_samples_of_their_version():
     made = []
     for seed in range(4):
         rng = np.random.default_rng(seed)
-        view = draw_view(Picture('made', rgb), Prediction(told, False), config, rng)
+        view = draw_view(SourceImage('made', rgb), Prediction(told, False), config, rng)
         sparse = sparse_depth(scan_view(view, config, rng), view.camera)
         depth = view.depth[view.depth > 0]
         made.append([view.camera.fx, view.rgb[..., 0].mean(), depth.mean(), (sparse > 0).sum()])
@@ -325,13 +325,13 @@ def test_the_sensor_may_be_left_to_training(photographs, model, tmp_path):
     samples = ShardSamples(config, 0, Convention())
     first, again, later = samples[3], samples[3], samples[3 + 8]
     assert (first['sparse'] == again['sparse']).all()
-    # The same picture comes again after one time through the eight of them, seen otherwise.
-    pictures = [samples[i]['depth'].mean().item() for i in range(16)]
-    assert sorted(np.round(pictures[:8], 4)) == sorted(np.round(pictures[8:], 4))
+    # The same image comes again after one time through the eight of them, seen otherwise.
+    images = [samples[i]['depth'].mean().item() for i in range(16)]
+    assert sorted(np.round(images[:8], 4)) == sorted(np.round(images[8:], 4))
     assert first['sparse'].shape == later['sparse'].shape == (1, 64, 128)
 
 
-def test_simulated_pictures_keep_their_exact_depth_and_camera(tmp_path):
+def test_simulated_images_keep_their_exact_depth_and_camera(tmp_path):
     config = from_dict(
         GenerateConfig,
         {
@@ -361,37 +361,37 @@ def test_simulated_pictures_keep_their_exact_depth_and_camera(tmp_path):
     assert wrong.mean() < 0.02
 
 
-def test_enlarged_exact_depth_stays_where_the_picture_and_the_camera_are():
+def test_enlarged_exact_depth_stays_where_the_image_and_the_camera_are():
     columns, rows = np.meshgrid(np.arange(100.0), np.arange(60.0))
     rgb = np.stack([columns, rows, rows], -1).astype(np.uint8)
     depth = (1 + columns).astype(np.float32)
     K = np.array([[100.0, 0, 50], [0, 100, 30], [0, 0, 1]])
-    picture = Picture('made', rgb, depth, K)
+    image = SourceImage('made', rgb, depth, K)
     config = SimulationConfig(height=60, width=100, zoom_max=1.5)
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        view = draw_view(picture, Prediction(depth, True), config, rng)
+        view = draw_view(image, Prediction(depth, True), config, rng)
         assert view.camera.fx > 101
-        # Where each pixel of the view lies in the picture, by its camera.
+        # Where each pixel of the view lies in the image, by its camera.
         x = (np.arange(100) - view.camera.cx) / view.camera.fx * K[0, 0] + K[0, 2]
         assert abs((view.depth[30] - 1 - x).mean()) < 0.1
         assert abs((view.rgb[30, :, 0] - x).mean()) < 0.1
 
 
 @pytest.mark.parametrize('size', [(400, 260), (90, 64)], ids=['shrunk', 'enlarged'])
-def test_a_teachers_depth_lies_where_the_picture_is_whatever_its_resolution(size):
+def test_a_teachers_depth_lies_where_the_image_is_whatever_its_resolution(size):
     width, height = size
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     place = [(columns + 0.5) * 200 / width, (rows + 0.5) * 200 / height, rows]
     rgb = np.stack(place, -1).round().astype(np.uint8)
-    # Depth that says where in the picture it is, at a resolution of its own.
+    # Depth that says where in the image it is, at a resolution of its own.
     x, y = np.meshgrid((np.arange(41) + 0.5) * 200 / 41, (np.arange(29) + 0.5) * 200 / 29)
     config = SimulationConfig(height=64, width=160, zoom_max=1.5)
     for told, channel in ((x, 0), (y, 1)):
         for seed in range(3):
             rng = np.random.default_rng(seed)
             prediction = Prediction((told + 1).astype(np.float32), True)
-            view = draw_view(Picture('made', rgb), prediction, config, rng)
+            view = draw_view(SourceImage('made', rgb), prediction, config, rng)
             assert view.rgb.shape == (64, 160, 3) and view.depth.dtype == np.float32
             # Beyond the centres of its outermost pixels a teacher says nothing new.
             inside = (view.depth > 6) & (view.depth < 190)
@@ -485,7 +485,7 @@ def test_the_five_sources_are_read_by_their_own_layouts(name, tmp_path):
 def test_a_source_laid_out_otherwise_says_what_was_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match='coco: no folder'):
         open_source(SourceConfig('coco', str(tmp_path / 'missing')))
-    with pytest.raises(FileNotFoundError, match=r'coco: expected pictures as train2017/\*.jpg'):
+    with pytest.raises(FileNotFoundError, match=r'coco: expected images as train2017/\*.jpg'):
         open_source(SourceConfig('coco', str(tmp_path)))
     with pytest.raises(ValueError, match='source: expected one of coco'):
         SourceConfig('imagenet')
@@ -501,14 +501,14 @@ def test_a_limit_spreads_over_a_source_and_a_mixture_holds_all_of_each(photograp
     assert names == [Mixture([open_source(folder), few], seed=1).name(i) for i in range(15)]
 
 
-def test_a_picture_too_large_for_any_teacher_is_shrunk(tmp_path):
+def test_an_image_too_large_for_any_teacher_is_shrunk(tmp_path):
     cv2.imwrite(str(tmp_path / 'large.jpg'), np.zeros((400, 4000, 3), np.uint8))
     assert open_source(SourceConfig('folder', str(tmp_path))).read(0).rgb.shape == (256, 2560, 3)
 
 
-def test_a_picture_that_is_none_is_named(tmp_path):
+def test_an_image_that_is_none_is_named(tmp_path):
     (tmp_path / 'a.jpg').write_bytes(b'')
-    with pytest.raises(BadPictureError, match=r'a\.jpg'):
+    with pytest.raises(BadImageError, match=r'a\.jpg'):
         open_source(SourceConfig('folder', str(tmp_path))).read(0)
 
 

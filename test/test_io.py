@@ -39,7 +39,7 @@ def test_write_makes_the_folder_with_usual_permissions(tmp_path):
     assert path.stat().st_mode == plain.stat().st_mode
 
 
-# --- pictures and depth ----------------------------------------------------------------------
+# --- images and depth ------------------------------------------------------------------------
 
 
 def test_rgb_round_trip_keeps_the_channel_order(tmp_path):
@@ -49,8 +49,8 @@ def test_rgb_round_trip_keeps_the_channel_order(tmp_path):
     np.testing.assert_array_equal(read_rgb(tmp_path / 'red.png'), rgb)
 
 
-def test_broken_picture_is_named(tmp_path):
-    (tmp_path / 'broken.png').write_bytes(b'no picture')
+def test_broken_image_is_named(tmp_path):
+    (tmp_path / 'broken.png').write_bytes(b'no image')
     (tmp_path / 'empty.png').touch()
     write_rgb(tmp_path / 'huge.png', np.zeros((4, 4, 3), np.uint8))
     data = bytearray((tmp_path / 'huge.png').read_bytes())
@@ -93,7 +93,7 @@ def test_depth_under_a_name_that_would_lose_it_is_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_eight_bit_picture_is_no_depth(tmp_path):
+def test_eight_bit_image_is_no_depth(tmp_path):
     cv2.imwrite(str(tmp_path / 'depth.png'), np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r'depth\.png: expected a 16-bit grey.*uint8'):
         read_depth_png(tmp_path / 'depth.png')
@@ -312,7 +312,7 @@ def test_calibration_without_the_camera_is_named(tmp_path):
         KittiDrive(path)
 
 
-def test_bad_stamps_and_bad_picture_size_are_named(tmp_path):
+def test_bad_stamps_and_bad_image_size_are_named(tmp_path):
     path = make_drive(tmp_path)
     write_rgb(path / 'image_02/data/0000000001.png', np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r'0000000001\.png: expected 40x24 .* got 8x8'):

@@ -416,7 +416,7 @@ def test_the_parameter_file_lists_every_parameter_with_its_default():
 # ---------------------------------------------------------------------------- RTAB-Map
 
 
-def test_rtabmap_gets_the_picture_and_the_depth_that_belong_together():
+def test_rtabmap_gets_the_image_and_the_depth_that_belong_together():
     from dmd3c_ros.pipeline.outputs import OUTPUTS
 
     started = nodes(start('slam', image='/cam/image', frame_id='base_link', namespace='front'))

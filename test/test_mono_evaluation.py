@@ -17,7 +17,7 @@ from dmd3c_ros.evaluation.relative import evaluate_relative, score
 HEIGHT, WIDTH = 48, 64
 
 
-def picture(seed=0, height=HEIGHT, width=WIDTH):
+def make_image(seed=0, height=HEIGHT, width=WIDTH):
     rng = np.random.default_rng(seed)
     rgb = cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (width, height))
     depth = cv2.resize(rng.uniform(1, 20, (6, 8)).astype(np.float32), (width, height))
@@ -30,7 +30,7 @@ def diode(tmp_path):
     for seed, kind in enumerate(('indoors', 'indoors', 'outdoor')):
         folder = tmp_path / 'val' / kind / 'scene_1' / f'scan_{seed}'
         folder.mkdir(parents=True)
-        rgb, depth = picture(seed)
+        rgb, depth = make_image(seed)
         mask = np.ones((HEIGHT, WIDTH))
         mask[:8, :8] = 0
         cv2.imwrite(str(folder / 'a.png'), rgb[..., ::-1])
@@ -43,7 +43,7 @@ def test_diode_shows_images_and_valid_depth(diode):
     frames = open_dataset('diode', diode, points=50)
     assert len(frames) == 3 and len(open_dataset('diode', diode, kind='indoors')) == 2
     for index in range(3):
-        rgb, depth = picture(index)
+        rgb, depth = make_image(index)
         sample = frames[index]
         np.testing.assert_array_equal(sample.rgb, rgb)
         np.testing.assert_array_equal(sample.truth[8:], depth[8:])
@@ -71,7 +71,7 @@ def eth3d(tmp_path):
     images, depths = scene / 'images/dslr_images', scene / 'ground_truth_depth/dslr_images'
     for folder in (images, depths, scene / 'dslr_calibration_jpg'):
         folder.mkdir(parents=True)
-    rgb, depth = picture(1, 96, 128)
+    rgb, depth = make_image(1, 96, 128)
     cv2.imwrite(str(images / 'DSC_1.JPG'), rgb[..., ::-1])
     depth[:10] = np.inf
     depth.astype('<f4').tofile(depths / 'DSC_1.JPG')
@@ -134,7 +134,7 @@ def test_kittis_eigen_split_says_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize('way', ['disparity', 'points'])
 def test_a_prediction_that_is_inverse_depth_scores_as_perfect(way):
-    rgb, depth = picture(3)
+    rgb, depth = make_image(3)
     sparse = np.where(np.random.default_rng(0).random(depth.shape) < 0.05, depth, 0)
     sample = Sample('made', np.eye(3), rgb, sparse.astype(np.float32), depth)
     metrics = score(7 / depth - 2, sample, way, (0.001, 80.0))
@@ -143,7 +143,7 @@ def test_a_prediction_that_is_inverse_depth_scores_as_perfect(way):
 
 
 def test_only_true_depths_within_the_limits_count():
-    rgb, depth = picture(3)
+    rgb, depth = make_image(3)
     sample = Sample('made', np.eye(3), rgb, np.zeros_like(depth), depth)
     metrics = score(1 / depth, sample, 'disparity', (5.0, 10.0))
     assert metrics.pixels == ((depth >= 5) & (depth <= 10)).sum()
@@ -168,7 +168,7 @@ def student(tmp_path):
 
 def test_relative_depth_of_arrays_has_the_images_size_whatever_the_networks(student):
     network = RelativeDepth(student, size=64, device='cpu')
-    rgb, _ = picture(0, 50, 70)
+    rgb, _ = make_image(0, 50, 70)
     assert network.predict(rgb).shape == (50, 70)
     with pytest.raises(ValueError, match=r'rgb: expected \(H, W, 3\) uint8'):
         network.predict(rgb[..., 0])

@@ -24,7 +24,7 @@ KINDS = ('global', 'hybrid', 'local', 'none')
 
 
 def maps(seed=0, height=6, width=8, share=0.8):
-    """Student, teacher and mask: two pictures in float64, values where nothing counts absurd."""
+    """Student, teacher and mask: two images in float64, values where nothing counts absurd."""
     rng = np.random.default_rng(seed)
     student = rng.random((2, 1, height, width)) * 3 + 0.2
     teacher = student**1.3 + rng.random((2, 1, height, width))
@@ -43,7 +43,7 @@ def by_median(values):
 
 
 def each(student, teacher, mask):
-    """Marked values of both, picture by picture."""
+    """Marked values of both, image by image."""
     for s, t, m in zip(student.numpy(), teacher.numpy(), mask.numpy(), strict=True):
         yield s[m], t[m]
 
@@ -82,7 +82,7 @@ def test_squared_is_the_plain_loss_of_normalized_maps():
 
 
 def by_definition(s, t, kind, levels=(1, 2, 4), groups='range'):
-    """Mean absolute difference of the flat marked values of one picture."""
+    """Mean absolute difference of the flat marked values of one image."""
     if kind == 'none':
         return np.abs(s - t).mean()
     if kind == 'global':
@@ -245,7 +245,7 @@ def test_pointnet_does_not_mind_the_order_of_points_and_its_transforms_begin_as_
     ('size', 'grid', 'overlap'),
     [((40, 60), (2, 2), 0.5), ((41, 63), (3, 2), 0.25), ((9, 9), (1, 1), 0)],
 )
-def test_windows_cover_the_picture_and_share_what_was_asked_for(size, grid, overlap):
+def test_windows_cover_the_image_and_share_what_was_asked_for(size, grid, overlap):
     windows = overlapping_windows(*size, *grid, overlap)
     seen = np.zeros(size, int)
     for window in windows:

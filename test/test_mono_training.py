@@ -11,7 +11,7 @@ import torch
 from dmd3c_ros.core.networks import mono
 from dmd3c_ros.core.weights import mono as weights
 from training.engine.run import train
-from training.generation.sources import Picture
+from training.generation.sources import SourceImage
 from training.mono.__main__ import main
 from training.mono.crops import CropConfig, cut
 from training.mono.data import MonoSamples
@@ -26,9 +26,9 @@ TERMS = ('shared', 'local_global', 'gradient', 'channel_wise', 'geometric', 'squ
 
 
 @pytest.fixture(scope='module')
-def pictures(tmp_path_factory) -> Path:
-    """Ten pictures of smooth colours, larger than the student's input."""
-    folder = tmp_path_factory.mktemp('pictures')
+def images(tmp_path_factory) -> Path:
+    """Ten images of smooth colours, larger than the student's input."""
+    folder = tmp_path_factory.mktemp('images')
     rng = np.random.default_rng(0)
     for number in range(10):
         small = rng.integers(0, 255, (6, 8, 3), np.uint8)
@@ -53,10 +53,10 @@ def teachers(tmp_path_factory) -> list[Path]:
     return files
 
 
-def settings(out: Path, pictures: Path | str = '', teachers: list = (), **changes) -> dict:
+def settings(out: Path, images: Path | str = '', teachers: list = (), **changes) -> dict:
     """A small run on the CPU; the student is the tiny one."""
-    source = {'name': 'folder', 'root': str(pictures)}
-    if not pictures:
+    source = {'name': 'folder', 'root': str(images)}
+    if not images:
         source = {'name': 'simulation', 'kind': 'indoor', 'count': 4, 'width': 160, 'height': 120}
     return {
         'out': str(out),
@@ -92,19 +92,19 @@ def run(config: MonoConfig) -> dict[str, torch.Tensor]:
     return torch.load(train(config, kind=Distillation), weights_only=True)['net']
 
 
-# Parts of pictures
+# Parts of images
 
 
-def test_a_part_keeps_picture_depth_and_camera_together():
+def test_a_part_keeps_image_depth_and_camera_together():
     # Depth and colour are functions of the ray: so must they be of the part's rays.
     height, width = 120, 200
     K = np.array([[150.0, 0, 90], [0, 140.0, 70], [0, 0, 1]])
     v, u = np.indices((height, width), np.float32)
     x, y = (u - 90) / 150, (v - 70) / 140
     rgb = np.clip(np.stack([100 + 100 * x, 100 + 100 * y, 0 * x], -1), 0, 255).astype(np.uint8)
-    picture = Picture('made', rgb, (5 + 3 * x + 2 * y).astype(np.float32), K)
+    image = SourceImage('made', rgb, (5 + 3 * x + 2 * y).astype(np.float32), K)
     for seed in range(6):
-        part = cut(picture, CropConfig(*SIZE, smallest=0.5), np.random.default_rng(seed))
+        part = cut(image, CropConfig(*SIZE, smallest=0.5), np.random.default_rng(seed))
         v, u = np.indices(SIZE)
         x, y = (u - part.K[0, 2]) / part.K[0, 0], (v - part.K[1, 2]) / part.K[1, 1]
         mirrored = np.corrcoef(x.ravel(), part.rgb[..., 0].ravel())[0, 1] < 0
@@ -114,9 +114,9 @@ def test_a_part_keeps_picture_depth_and_camera_together():
 
 
 def test_samples_depend_on_their_number_alone_and_teachers_come_by_their_probability(
-    pictures, teachers, tmp_path
+    images, teachers, tmp_path
 ):
-    base = settings(tmp_path, pictures, teachers)
+    base = settings(tmp_path, images, teachers)
     base['teachers'][1]['probability'] = 3.0
     samples = [MonoSamples(from_dict(MonoConfig, base), mono.build('topformer_tiny').convention)]
     samples.append(MonoSamples(from_dict(MonoConfig, base), samples[0]._convention))
@@ -127,10 +127,10 @@ def test_samples_depend_on_their_number_alone_and_teachers_come_by_their_probabi
     assert 0.65 < np.mean(drawn) < 0.85
 
 
-def test_held_out_pictures_are_never_trained_on(pictures, teachers, tmp_path):
+def test_held_out_images_are_never_trained_on(images, teachers, tmp_path):
     flat = {'colour': 0.0, 'flip': 0.0, 'smallest': 1.0, 'height': 72}
     samples = MonoSamples(
-        config(tmp_path, pictures, teachers, crop=flat), mono.build('topformer_tiny').convention
+        config(tmp_path, images, teachers, crop=flat), mono.build('topformer_tiny').convention
     )
     held = {samples.validation_sample(i)['plain'].mean().item() for i in range(2)}
     trained = {samples[n]['plain'].mean().item() for n in range(40)}
@@ -141,9 +141,9 @@ def test_held_out_pictures_are_never_trained_on(pictures, teachers, tmp_path):
 
 
 @pytest.mark.parametrize('term', TERMS)
-def test_every_loss_reaches_the_whole_student(pictures, teachers, tmp_path, term):
+def test_every_loss_reaches_the_whole_student(images, teachers, tmp_path, term):
     loss = {'shared': 0.0, term: 1.0, 'normalization': 'hybrid'}
-    task = Distillation(config(tmp_path, pictures, teachers[:1], loss=loss))
+    task = Distillation(config(tmp_path, images, teachers[:1], loss=loss))
     task.network.eval()
     samples = task.open_data()
     total, terms = task.loss(torch.utils.data.default_collate([samples[0], samples[1]]))
@@ -165,9 +165,9 @@ def test_exact_depth_of_the_simulation_teaches_and_scores(tmp_path):
     assert all(f'validation/{name}'.encode() in text for name in ('absrel', 'delta1', 'distance'))
 
 
-def test_all_terms_of_distill_any_depth_with_two_teachers_and_detail(pictures, teachers, tmp_path):
+def test_all_terms_of_distill_any_depth_with_two_teachers_and_detail(images, teachers, tmp_path):
     loss = {'local_global': 0.5, 'feature': 1.0, 'gradient': 2.0, 'normalization': 'none'}
-    c = config(tmp_path, pictures, teachers, loss=loss, crop={'detail': 1.5})
+    c = config(tmp_path, images, teachers, loss=loss, crop={'detail': 1.5})
     task = Distillation(c)
     assert task._objective.projection.weight.requires_grad
     before = task.network.state_dict()
@@ -180,21 +180,21 @@ def test_all_terms_of_distill_any_depth_with_two_teachers_and_detail(pictures, t
     assert any('projection' in name for name in saved)
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(pictures, teachers, tmp_path):
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(images, teachers, tmp_path):
     loss = {'geometric': 1.0, 'feature': 0.1, 'pointnet': {'learns': True, 'points': 64}}
-    straight = run(config(tmp_path / 'a', pictures, teachers, loss=loss, iterations=2))
-    stopped = config(tmp_path / 'b', pictures, teachers, loss=loss, iterations=2, stop_at=1)
+    straight = run(config(tmp_path / 'a', images, teachers, loss=loss, iterations=2))
+    stopped = config(tmp_path / 'b', images, teachers, loss=loss, iterations=2, stop_at=1)
     run(stopped)
     resumed = run(replace(stopped, stop_at=0))
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
-def test_another_run_in_the_same_folder_is_refused(pictures, teachers, tmp_path):
-    task = Distillation(config(tmp_path, pictures, teachers))
+def test_another_run_in_the_same_folder_is_refused(images, teachers, tmp_path):
+    task = Distillation(config(tmp_path, images, teachers))
     checkpoint = {}
     task.on_save_checkpoint(checkpoint)
     task.on_load_checkpoint(checkpoint)
-    other = Distillation(config(tmp_path, pictures, teachers, loss={'gradient': 1.0}))
+    other = Distillation(config(tmp_path, images, teachers, loss={'gradient': 1.0}))
     with pytest.raises(ValueError, match=r'other settings of .*loss'):
         other.on_load_checkpoint(checkpoint)
 
@@ -215,9 +215,9 @@ def test_teachers_answer_for_their_own_samples_only(teachers):
 # Labels on disk
 
 
-def test_labels_hold_what_teachers_say_of_the_parts_and_resume(pictures, teachers, tmp_path):
+def test_labels_hold_what_teachers_say_of_the_parts_and_resume(images, teachers, tmp_path):
     kept = {'repeated': 1, 'flip': 0.0}
-    base = settings(tmp_path / 'run', pictures, teachers, crop=kept, loss={'local_global': 1.0})
+    base = settings(tmp_path / 'run', images, teachers, crop=kept, loss={'local_global': 1.0})
     c = from_dict(MonoConfig, base)
     assert make_labels(c, tmp_path / 'labels') == 10
     whole = (tmp_path / 'labels/shard-000000.tar').read_bytes()
@@ -283,9 +283,9 @@ def test_someone_must_teach(tmp_path):
         from_dict(MonoConfig, settings(tmp_path) | {'teachers': []})
 
 
-def test_pictures_without_depth_need_a_network_that_teaches(pictures, tmp_path):
-    samples = MonoSamples(config(tmp_path, pictures), mono.build('topformer_tiny').convention)
-    with pytest.raises(ValueError, match="picture with exact depth for the teacher 'exact'"):
+def test_images_without_depth_need_a_network_that_teaches(images, tmp_path):
+    samples = MonoSamples(config(tmp_path, images), mono.build('topformer_tiny').convention)
+    with pytest.raises(ValueError, match="image with exact depth for the teacher 'exact'"):
         samples[0]
 
 

@@ -12,7 +12,15 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, ListParameters, SetParameters
-from ros_graph import NodeProcess, camera_info, cloud_as, lasting, parameters, picture, wall_points
+from ros_graph import (
+    NodeProcess,
+    camera_info,
+    cloud_as,
+    lasting,
+    make_image,
+    parameters,
+    wall_points,
+)
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from dmd3c_ros.messages.clouds import cloud_to_points
@@ -220,10 +228,10 @@ BAD = {
         'points: none of 3000 falls into the image',
     ),
     'float image': (
-        {'image': changed(picture(), encoding='32FC1')},
+        {'image': changed(make_image(), encoding='32FC1')},
         "image: expected a colour or grey encoding, got '32FC1'",
     ),
-    'cut image': ({'image': changed(picture(), height=96)}, 'image: expected 18432 bytes'),
+    'cut image': ({'image': changed(make_image(), height=96)}, 'image: expected 18432 bytes'),
     'uncalibrated camera': ({'info': uncalibrated()}, 'camera_info: camera is not calibrated'),
     'size unlike the image': (
         {'info': camera_info(128, 96)},
@@ -252,7 +260,7 @@ def test_a_trouble_that_repeats_is_logged_once_in_a_while(node, probe):
     text = "got 'yuv9'"
     probe.listen(*next(iter(DEPTH.items())))
     assert probe.wait(probe.heard)
-    image = changed(picture(), encoding='yuv9')
+    image = changed(make_image(), encoding='yuv9')
 
     def named():
         probe.publish(image=image)
@@ -290,7 +298,7 @@ def test_frames_that_take_too_long_are_completed_at_a_smaller_scale_and_it_is_to
 
 def test_the_size_may_change_in_mid_stream(node, probe):
     assert depth_of(probe.complete(DEPTH)).shape == (48, 64)
-    outputs = probe.complete(DEPTH, image=picture(80, 36), info=camera_info(80, 36))
+    outputs = probe.complete(DEPTH, image=make_image(80, 36), info=camera_info(80, 36))
     assert depth_of(outputs).shape == (36, 80)
     assert_good(outputs)
     assert_good(probe.complete(DEPTH))

@@ -8,7 +8,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_graph import camera_info, picture, wall
+from ros_graph import camera_info, make_image, wall
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from dmd3c_ros.node.inputs import Inputs
@@ -58,7 +58,7 @@ class Graph:
 
     def send(self, stamp_s: float, *, info_s: float | None = -1, cloud_s: float = -1) -> None:
         """One message of each input; info_s None sends no CameraInfo."""
-        messages = {'image_rect': (picture(), stamp_s), 'points': (wall(), cloud_s)}
+        messages = {'image_rect': (make_image(), stamp_s), 'points': (wall(), cloud_s)}
         if info_s is not None:
             messages['camera_info'] = camera_info(), info_s
         for topic, (message, seconds) in messages.items():

@@ -7,7 +7,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_graph import NodeProcess, Probe, camera_info, lasting, parameters, picture, wall_points
+from ros_graph import NodeProcess, Probe, camera_info, lasting, make_image, parameters, wall_points
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -81,7 +81,7 @@ def publish_set(probe, start_ns: int) -> None:
     cloud = points_to_cloud(
         np.column_stack([points, times]), Header(frame_id='lidar'), ('x', 'y', 'z', 'time')
     )
-    image, info = picture(), camera_info()
+    image, info = make_image(), camera_info()
     cloud.header.stamp = stamp(start_ns + CLOCK_NS)
     image.header.stamp = info.header.stamp = stamp(start_ns + DELAY_NS)
     for topic, message in (('camera_info', info), ('image_rect', image), ('points', cloud)):

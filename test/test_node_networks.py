@@ -85,7 +85,7 @@ def test_the_node_runs_each_network_by_parameter(name, node, probe, folder):
     depth, sparse = (depth_from_image(outputs[topic]) for topic in TOPICS)
     assert outputs['depth_registered/image_rect'].header.frame_id == 'lens'
     completer = DepthCompleter(CompleterConfig(model=name, weights=str(path)))
-    rgb = image_to_rgb(ros_graph.picture())
+    rgb = image_to_rgb(ros_graph.make_image())
     sparse = np.nan_to_num(sparse)
     expected = completer.complete(rgb, sparse, ros_graph.camera().K).depth
     # The node publishes what is no depth as unknown.

@@ -332,7 +332,7 @@ def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(node_here, mon
     assert node.autostart()
     # As a signal does, before anybody closes the node.
     rclpy.shutdown()
-    frame = FrameSet(ros_graph.picture(), ros_graph.camera_info(), ros_graph.wall(), 0.0)
+    frame = FrameSet(ros_graph.make_image(), ros_graph.camera_info(), ros_graph.wall(), 0.0)
     node._complete(frame)
     monkeypatch.setattr(node._outputs, 'subscribed', lambda: frozenset(DEPTH))
     node._complete(frame)

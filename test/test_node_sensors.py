@@ -9,7 +9,7 @@ import pytest
 import ros_graph
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from distorted_camera import EQUIDISTANT, MODELS
-from ros_graph import NodeProcess, Probe, camera_info, picture
+from ros_graph import NodeProcess, Probe, camera_info, make_image
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -78,7 +78,7 @@ def distorted(lens) -> dict:
     """Image, CameraInfo and sweep of a distorted camera that sees a spot at each point."""
     header = Header(frame_id='lens')
     return {
-        'image': compressed(bent.picture_of(bent.raw_pixels(POINTS, lens))),
+        'image': compressed(bent.image_of(bent.raw_pixels(POINTS, lens))),
         'info': camera_to_info(CAMERA, header, Distortion(lens.model, bent.K, lens.D)),
         'cloud': points_to_cloud(POINTS.astype(np.float32), Header(frame_id='lidar')),
     }
@@ -199,7 +199,7 @@ def test_two_cameras_share_one_lidar(folder, node):
             stamp += 1
             for topic, publisher in publishers.items():
                 name, _, kind = topic.partition('/')
-                make = {'image_rect': picture, 'camera_info': camera_info}.get(kind)
+                make = {'image_rect': make_image, 'camera_info': camera_info}.get(kind)
                 message = make(*sizes[name]) if make else ros_graph.wall()
                 message.header.stamp.sec = stamp
                 publisher.publish(message)

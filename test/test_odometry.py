@@ -110,8 +110,8 @@ def test_a_recorded_drive_is_compared_by_one_command(tmp_path):
     drive = make_drive(tmp_path, n_frames=3)
     rng = np.random.default_rng(2)
     for number in range(3):
-        picture = rng.integers(0, 255, (24, 40, 3), np.uint8)
-        write_rgb(drive / f'image_02/data/{number:010d}.png', picture)
+        image = rng.integers(0, 255, (24, 40, 3), np.uint8)
+        write_rgb(drive / f'image_02/data/{number:010d}.png', image)
         wall(6 - 0.1 * number).tofile(drive / f'velodyne_points/data/{number:010d}.bin')
     (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 0 -1 0 0 0 -1 1 0 0\nT: 0 0 0\n')
     options = ['--kitti', str(drive), '--model', 'nearest', '--out', str(tmp_path / 'out')]

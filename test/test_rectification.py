@@ -34,7 +34,7 @@ def test_every_point_is_seen_where_the_rectified_camera_projects_it(distortion, 
     points = bent.points_ahead(camera)
     raw, straight = bent.raw_pixels(points, distortion), camera.project(points)[0]
     assert np.abs(raw - straight).max() > 5, 'the lens bends too little to tell'
-    shown = Rectifier(of_opencv(distortion), camera)(bent.picture_of(raw))
+    shown = Rectifier(of_opencv(distortion), camera)(bent.image_of(raw))
     off = [np.hypot(*(bent.spot_at(shown, pixel) - pixel)) for pixel in straight]
     assert len(off) > 15
     assert max(off) < 0.1
@@ -87,7 +87,7 @@ def test_maps_are_made_once_and_again_when_the_calibration_changes(monkeypatch):
 def test_a_window_and_binning_rectify_to_the_same_part_of_the_image(x, y, columns, rows, bins):
     camera = bent.rectified()
     points = bent.points_ahead(camera)
-    raw = bent.picture_of(bent.raw_pixels(points, PLUMB_BOB))[y : y + rows, x : x + columns]
+    raw = bent.image_of(bent.raw_pixels(points, PLUMB_BOB))[y : y + rows, x : x + columns]
     raw = cv2.resize(raw, (columns // bins, rows // bins), interpolation=cv2.INTER_AREA)
     info = info_of(camera)
     info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = x, y, columns, rows
@@ -202,7 +202,7 @@ class Compressed:
 
 
 def smooth() -> np.ndarray:
-    """A picture (H, W, 3) RGB that JPEG keeps well."""
+    """An image (H, W, 3) RGB that JPEG keeps well."""
     v, u = np.mgrid[:48, :64]
     return np.stack([4 * u, 5 * v, 255 - 3 * u], axis=-1).clip(0, 255).astype(np.uint8)
 
@@ -250,12 +250,12 @@ def test_a_compressed_mosaic_gets_its_colours_back(bits):
     ('format', 'data', 'text'),
     [
         ('jpeg', b'', "0 bytes of 'jpeg' do not decode"),
-        ('jpeg', b'no picture at all', 'do not decode'),
+        ('jpeg', b'no image at all', 'do not decode'),
         ('jpeg', packed('.jpg', RGB)[:20], 'do not decode'),
         ('16UC1; compressedDepth png', packed('.png', WIDE[..., 0]), 'an image, got depth'),
         ('32FC1; tiff', packed('.tiff', RGB.astype(np.float32)), 'do not decode'),
     ],
 )  # fmt: skip
-def test_what_is_no_compressed_picture_is_refused(format, data, text):
+def test_what_is_no_compressed_image_is_refused(format, data, text):
     with pytest.raises(MessageError, match=text):
         compressed_to_rgb(Compressed(format, data))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bag_data import CAMERA, START_NS, picture, wall, write_bag
+from bag_data import CAMERA, START_NS, make_image, wall, write_bag
 from commands import invoke
 from synthetic_drive import HEIGHT, WIDTH, make_drive
 
@@ -44,13 +44,13 @@ def test_a_sequence_is_read_as_the_benchmark_lays_it_out(tmp_path):
     depth = np.zeros((HEIGHT, WIDTH), np.float32)
     depth[3, 4], depth[5, 6] = 2.5, 20.0
     with TumWriter(tmp_path / 'seq') as writer:
-        writer.add(STAMP_NS, picture(1), depth, CAMERA, np.eye(4))
-        writer.add(STAMP_NS + 100_000_000, picture(2), depth, CAMERA, np.eye(4))
+        writer.add(STAMP_NS, make_image(1), depth, CAMERA, np.eye(4))
+        writer.add(STAMP_NS + 100_000_000, make_image(2), depth, CAMERA, np.eye(4))
         assert not (tmp_path / 'seq').exists()
     frames = associated(tmp_path / 'seq')
     assert [stamp for stamp, _, _ in frames] == ['1317042272.300000000', '1317042272.400000000']
     _, rgb, values = frames[1]
-    np.testing.assert_array_equal(rgb, picture(2))
+    np.testing.assert_array_equal(rgb, make_image(2))
     # 20 m lies past what 16 bits hold at 5000 units a metre.
     assert (values[3, 4], values[5, 6], np.count_nonzero(values)) == (12500, 0, 1)
     assert writer.too_far == 2
@@ -71,14 +71,14 @@ def test_a_sequence_that_fails_leaves_nothing(tmp_path):
     depth = np.ones((HEIGHT, WIDTH), np.float32)
     other = Camera.from_K(CAMERA.K * [[2], [2], [1]], WIDTH, HEIGHT)
     with pytest.raises(ValueError, match='camera changes'), TumWriter(tmp_path / 'seq') as writer:
-        writer.add(STAMP_NS, picture(1), depth, CAMERA)
-        writer.add(STAMP_NS + 1, picture(1), depth, other)
+        writer.add(STAMP_NS, make_image(1), depth, CAMERA)
+        writer.add(STAMP_NS + 1, make_image(1), depth, other)
     with (
         pytest.raises(ValueError, match='stamps that grow'),
         TumWriter(tmp_path / 'seq') as writer,
     ):
-        writer.add(STAMP_NS, picture(1), depth, CAMERA)
-        writer.add(STAMP_NS, picture(1), depth, CAMERA)
+        writer.add(STAMP_NS, make_image(1), depth, CAMERA)
+        writer.add(STAMP_NS, make_image(1), depth, CAMERA)
     with pytest.raises(ValueError, match='no frame'), TumWriter(tmp_path / 'seq'):
         pass
     assert not list(tmp_path.iterdir())
@@ -92,7 +92,7 @@ def test_a_whole_sequence_whose_name_was_taken_is_kept(tmp_path):
         pytest.raises(OSError, match='the sequence is in') as error,
         TumWriter(tmp_path / 'seq') as writer,
     ):
-        writer.add(STAMP_NS, picture(1), np.ones((HEIGHT, WIDTH), np.float32), CAMERA)
+        writer.add(STAMP_NS, make_image(1), np.ones((HEIGHT, WIDTH), np.float32), CAMERA)
         (tmp_path / 'seq').mkdir()
         (tmp_path / 'seq' / 'mine').touch()
     kept = Path(str(error.value).rpartition(' ')[2])
@@ -112,7 +112,7 @@ def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
     assert [stamp for stamp, _, _ in first] == [stamp for stamp, _, _ in second]
     assert first[0][0] == f'{START_NS // 10**9}.000000000'
     for number, (one, two) in enumerate(zip(first, second, strict=True)):
-        np.testing.assert_array_equal(one[1], picture(number))
+        np.testing.assert_array_equal(one[1], make_image(number))
         np.testing.assert_array_equal(one[2], two[2])
         assert np.median(one[2]) == 256 * (5 + number)
     depth = read_depth_png(tmp_path / 'one' / 'depth' / f'{first[0][0]}.png')
@@ -243,7 +243,7 @@ def test_depth_stays_metric_without_mixed_values_and_without_nan():
     torch.testing.assert_close(droid.disparities[0].unique(), expected)
 
 
-def test_intrinsics_follow_the_picture():
+def test_intrinsics_follow_the_image():
     source = frame()
     fx, fy, cx, cy = droid_inputs(source).intrinsics.tolist()
     height, width = source.depth.shape

@@ -152,10 +152,10 @@ def test_processes_train_a_network_that_leaves_out_blocks_at_random(shards, tmp_
     assert (tmp_path / 'run' / 'weights.pth').is_file()
 
 
-def test_more_processes_than_pictures_to_validate_are_refused(shards, tmp_path):
+def test_more_processes_than_images_to_validate_are_refused(shards, tmp_path):
     task = Training(from_dict(TrainConfig, settings(shards, tmp_path / 'run', batch=3)))
     task._trainer = SimpleNamespace(world_size=3)
-    with pytest.raises(ValueError, match='a picture for each of the 3 processes, got 2'):
+    with pytest.raises(ValueError, match='an image for each of the 3 processes, got 2'):
         task.setup('fit')
 
 
@@ -338,7 +338,7 @@ def test_one_step_of_each_large_network_runs(name, shards, tmp_path):
     config = settings(shards, tmp_path, network=name, batch=1)
     task = Training(from_dict(TrainConfig, config))
     before = [parameter.detach().clone() for parameter in task.network.parameters()]
-    # Neither checkpoints nor pictures: with the optimizer's state they take a gigabyte.
+    # Neither checkpoints nor images: with the optimizer's state they take a gigabyte.
     trainer = pl.Trainer(
         fast_dev_run=True, accelerator='cpu', precision='bf16-mixed', logger=False
     )
@@ -469,7 +469,7 @@ def test_a_window_of_any_size_trains(loss, shards, tmp_path):
 def test_a_report_shows_curves_images_settings_and_the_command(shards, tmp_path):
     pytest.importorskip('matplotlib')
     out = tmp_path / 'run'
-    config = settings(shards, out, iterations=4, validate_every=2, pictures=1)
+    config = settings(shards, out, iterations=4, validate_every=2, validation_images=1)
     train(from_dict(TrainConfig, {**config, 'stop_at': 2}))
     train(from_dict(TrainConfig, config))
     report.main([str(out)])

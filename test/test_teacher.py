@@ -5,7 +5,7 @@ import pytest
 from training_data import save_teacher
 
 from training.generation.random_camera import CameraDistribution, DepthDistribution
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 from training.generation.teacher import (
     CachedTeacher,
     ExactTeacher,
@@ -29,15 +29,15 @@ def settings(model, **changes) -> TeacherConfig:
     return TeacherConfig(model=str(model[0]), **{'size': 56, 'device': 'cpu', **changes})
 
 
-def picture(seed: int, height: int = 60, width: int = 90) -> Picture:
+def make_image(seed: int, height: int = 60, width: int = 90) -> SourceImage:
     rng = np.random.default_rng(seed)
-    return Picture(f'made/{seed}', rng.integers(0, 255, (height, width, 3), np.uint8))
+    return SourceImage(f'made/{seed}', rng.integers(0, 255, (height, width, 3), np.uint8))
 
 
-def test_a_model_from_disk_gives_depth_of_every_picture_whatever_its_size(model):
+def test_a_model_from_disk_gives_depth_of_every_image_whatever_its_size(model):
     teacher = HubTeacher(settings(model))
-    pictures = [picture(0), picture(1, 120, 60), picture(2)]
-    predictions = teacher.predict(pictures)
+    images = [make_image(0), make_image(1, 120, 60), make_image(2)]
+    predictions = teacher.predict(images)
     # The shorter side as configured, both sides in patches of 14.
     assert [p.values.shape for p in predictions] == [(56, 84), (112, 56), (56, 84)]
     for prediction in predictions:
@@ -45,11 +45,11 @@ def test_a_model_from_disk_gives_depth_of_every_picture_whatever_its_size(model)
         assert np.isfinite(prediction.values).all() and prediction.values.min() >= 0
 
 
-def test_a_batch_says_what_single_pictures_say(model):
+def test_a_batch_says_what_single_images_say(model):
     teacher = HubTeacher(settings(model))
-    pictures = [picture(0), picture(1, 120, 60), picture(2)]
-    together = teacher.predict(pictures)
-    for one, expected in zip(pictures, together, strict=True):
+    images = [make_image(0), make_image(1, 120, 60), make_image(2)]
+    together = teacher.predict(images)
+    for one, expected in zip(images, together, strict=True):
         np.testing.assert_allclose(
             teacher.predict([one])[0].values, expected.values, rtol=1e-4, atol=1e-5
         )
@@ -69,7 +69,7 @@ def test_colours_and_sides_reach_the_model_as_it_expects_them(model, monkeypatch
     monkeypatch.setattr(teacher, '_model', watch)
     rgb = np.zeros((56, 84, 3), np.uint8)
     rgb[..., 0] = 255
-    teacher.predict([Picture('red', rgb)])
+    teacher.predict([SourceImage('red', rgb)])
     expected = (torch.tensor([1.0, 0, 0]) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
         [0.229, 0.224, 0.225]
     )
@@ -82,22 +82,22 @@ class Counting(ExactTeacher):
     def __init__(self, identity: str = 'counting') -> None:
         self.identity, self.asked = identity, []
 
-    def predict(self, pictures):
-        self.asked += [p.name for p in pictures]
-        return [Prediction(p.rgb[..., 0] / np.float32(7) - 3, False) for p in pictures]
+    def predict(self, images):
+        self.asked += [p.name for p in images]
+        return [Prediction(p.rgb[..., 0] / np.float32(7) - 3, False) for p in images]
 
 
 def test_the_cache_is_asked_by_content_and_says_the_same_before_and_after(tmp_path):
     teacher = Counting()
     cached = CachedTeacher(teacher, tmp_path)
-    first = cached.predict([picture(0), picture(1)])
+    first = cached.predict([make_image(0), make_image(1)])
     again = CachedTeacher(teacher, tmp_path).predict(
-        [picture(1), Picture('renamed', picture(0).rgb), picture(2)]
+        [make_image(1), SourceImage('renamed', make_image(0).rgb), make_image(2)]
     )
     assert teacher.asked == ['made/0', 'made/1', 'made/2']
     np.testing.assert_array_equal(first[0].values, again[1].values)
     np.testing.assert_array_equal(first[1].values, again[0].values)
-    exact = teacher.predict([picture(0)])[0].values
+    exact = teacher.predict([make_image(0)])[0].values
     span = exact.max() - exact.min()
     assert np.abs(first[0].values - exact).max() <= span / 131068 + 1e-5
 
@@ -105,7 +105,7 @@ def test_the_cache_is_asked_by_content_and_says_the_same_before_and_after(tmp_pa
 def test_another_teacher_has_a_cache_of_its_own_in_the_same_folder(tmp_path):
     for identity in ('one', 'two'):
         teacher = Counting(identity)
-        CachedTeacher(teacher, tmp_path).predict([picture(0)])
+        CachedTeacher(teacher, tmp_path).predict([make_image(0)])
         assert teacher.asked == ['made/0']
 
 
@@ -113,24 +113,24 @@ def test_another_teacher_has_a_cache_of_its_own_in_the_same_folder(tmp_path):
 def test_a_damaged_cache_file_is_made_anew(damage, tmp_path):
     teacher = Counting()
     cached = CachedTeacher(teacher, tmp_path)
-    expected = cached.predict([picture(0)])[0].values
+    expected = cached.predict([make_image(0)])[0].values
     file = next(tmp_path.rglob('*.npz'))
     file.write_bytes(file.read_bytes()[:100] if damage is None else damage)
-    np.testing.assert_array_equal(cached.predict([picture(0)])[0].values, expected)
+    np.testing.assert_array_equal(cached.predict([make_image(0)])[0].values, expected)
     assert teacher.asked == ['made/0', 'made/0']
-    np.testing.assert_array_equal(cached.predict([picture(0)])[0].values, expected)
+    np.testing.assert_array_equal(cached.predict([make_image(0)])[0].values, expected)
     assert len(teacher.asked) == 2
 
 
 def test_unknown_pixels_survive_the_cache(tmp_path):
     class Holes(Counting):
-        def predict(self, pictures):
+        def predict(self, images):
             values = np.full((4, 5), np.nan, np.float32)
             values[1] = 2.5
             return [Prediction(values, True)]
 
     for _ in range(2):
-        prediction = CachedTeacher(Holes(), tmp_path).predict([picture(0)])[0]
+        prediction = CachedTeacher(Holes(), tmp_path).predict([make_image(0)])[0]
         assert prediction.metric
         np.testing.assert_allclose(prediction.values[1], 2.5)
         assert np.isnan(prediction.values[[0, 2, 3]]).all()
@@ -152,12 +152,12 @@ def test_the_identity_follows_the_weights_and_the_settings(model, tmp_path):
 
 def test_the_exact_teacher_passes_on_simulated_depth_and_refuses_photographs():
     depth = np.full((60, 90), 4, np.float32)
-    simulated = Picture('simulated', picture(0).rgb, depth, np.eye(3))
+    simulated = SourceImage('simulated', make_image(0).rgb, depth, np.eye(3))
     teacher = open_teacher(TeacherConfig(model='exact'))
     prediction = teacher.predict([simulated])[0]
     assert prediction.metric and (prediction.values == 4).all()
-    with pytest.raises(ValueError, match='made/0: expected a simulated picture'):
-        teacher.predict([picture(0)])
+    with pytest.raises(ValueError, match='made/0: expected a simulated image'):
+        teacher.predict([make_image(0)])
 
 
 @pytest.mark.parametrize('changes', [{'size': 3}, {'std': (1.0, 0.0, 1.0)}, {'mean': (0.5,)}])
@@ -207,7 +207,7 @@ def test_the_sky_of_a_relative_teacher_is_a_hole():
 
 
 @pytest.mark.parametrize('value', [0.0, np.nan])
-def test_a_picture_of_sky_alone_has_no_depth(value):
+def test_an_image_of_sky_alone_has_no_depth(value):
     disparity = np.full((4, 5), value, np.float32)
     assert not DepthDistribution().from_disparity(disparity, np.random.default_rng(0)).any()
 
@@ -256,25 +256,25 @@ def student(tmp_path_factory):
 def test_a_students_file_teaches_like_any_model(student):
     teacher = open_teacher(TeacherConfig(model=str(student), size=64, device='cpu'))
     assert isinstance(teacher, FileTeacher)
-    pictures = [picture(0), picture(1, 120, 60)]
-    first, second = teacher.predict(pictures)
+    images = [make_image(0), make_image(1, 120, 60)]
+    first, second = teacher.predict(images)
     assert first.values.shape == (64, 96) and second.values.shape == (128, 64)
     # Whatever its shift, the farthest pixel counts as infinitely far.
     assert first.values.min() == 0 and first.values.max() > 0 and not first.metric
 
 
-def test_two_teachers_share_the_pictures_by_what_is_in_them(model, student):
+def test_two_teachers_share_the_images_by_what_is_in_them(model, student):
     first, second = Counting('one'), Counting('two')
     both = TwoTeachers(first, second, 0.3)
-    pictures = [picture(seed) for seed in range(60)]
-    said = both.predict(pictures)
+    images = [make_image(seed) for seed in range(60)]
+    said = both.predict(images)
     assert 8 <= len(second.asked) <= 30 and len(first.asked) == 60 - len(second.asked)
     assert not set(first.asked) & set(second.asked)
-    for one, prediction in zip(pictures, said, strict=True):
+    for one, prediction in zip(images, said, strict=True):
         np.testing.assert_array_equal(prediction.values, first.predict([one])[0].values)
     # The same ones again, in whatever company.
     again = TwoTeachers(Counting('one'), Counting('two'), 0.3)
-    again.predict(pictures[::-1][:30])
+    again.predict(images[::-1][:30])
     assert set(again._teachers[1].asked) <= set(second.asked)
     assert both.identity == again.identity != TwoTeachers(first, second, 0.4).identity
 
@@ -287,7 +287,9 @@ def test_a_configuration_names_an_assistant(model, student, tmp_path):
         assistant_share=0.5,
         cache=str(tmp_path),
     )
-    shapes = {p.values.shape for p in open_teacher(config).predict([picture(i) for i in range(8)])}
+    shapes = {
+        p.values.shape for p in open_teacher(config).predict([make_image(i) for i in range(8)])
+    }
     assert shapes == {(56, 84), (64, 96)}
     with pytest.raises(ValueError, match='assistant_share: expected 0 to 1'):
         settings(model, assistant_share=1.5)

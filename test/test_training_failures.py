@@ -55,7 +55,7 @@ def configuration(kitti: Path, out: Path, **changes: object) -> str:
         'precision': '32-true',
         'validate_every': 4,
         'checkpoint_every': 1,
-        'pictures': 0,
+        'validation_images': 0,
         'workers': 0,
         'accelerator': 'cpu',
     }
@@ -77,7 +77,7 @@ def state(out: Path) -> dict:
     return torch.load(out / 'last.ckpt', weights_only=True)
 
 
-def test_a_corrupt_picture_is_named_and_the_repaired_run_ends_as_if_nothing_had_been(
+def test_a_corrupt_image_is_named_and_the_repaired_run_ends_as_if_nothing_had_been(
     kitti, tmp_path
 ):
     good, bad = tmp_path / 'good', tmp_path / 'bad'

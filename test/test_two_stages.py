@@ -25,7 +25,7 @@ RUN = {
     'ema_decay': 0.8,
     'clip_norm': 1.0,
     'precision': '32-true',
-    'pictures': 0,
+    'validation_images': 0,
     'workers': 0,
     'accelerator': 'cpu',
 }
@@ -54,7 +54,7 @@ def mae(weights: Path, kitti: Path, out: Path) -> float:
     return result['mean']['mae_mm']
 
 
-def test_pictures_become_a_network_and_labels_make_it_better(tmp_path):
+def test_images_become_a_network_and_labels_make_it_better(tmp_path):
     kitti, shards = tmp_path / 'kitti', tmp_path / 'shards'
     invoke('export', 'miniature', 'kitti', kitti, '--frames', 4)
     source = {'name': 'simulation', 'kind': 'street', 'count': 6, 'width': 208, 'height': 96}

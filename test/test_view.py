@@ -14,7 +14,7 @@ import browser
 import commands
 import numpy as np
 import pytest
-from bag_data import CAMERA, PERIOD_NS, START_NS, picture, wall, write_bag, write_packed_bag
+from bag_data import CAMERA, PERIOD_NS, START_NS, make_image, wall, write_bag, write_packed_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from synthetic_drive import make_drive
 
@@ -59,14 +59,14 @@ def times_of(count: int) -> set[int]:
     return {START_NS + number * PERIOD_NS for number in range(count)}
 
 
-def test_every_kind_of_picture_is_on_one_time_line(tmp_path):
+def test_every_kind_of_image_is_on_one_time_line(tmp_path):
     depth = np.full((CAMERA.height, CAMERA.width), 5, np.float32)
     with RerunLog('a drive', tmp_path / 'drive.rrd') as log:
         for number in range(3):
             pose = np.eye(4)
             pose[2, 3] = number
             stamp = START_NS + number * PERIOD_NS
-            log.add(ViewFrame(stamp, picture(number), depth, depth, depth / 9, CAMERA, pose))
+            log.add(ViewFrame(stamp, make_image(number), depth, depth, depth / 9, CAMERA, pose))
     times = recorded(tmp_path / 'drive.rrd')
     for path in (IMAGE, SPARSE, DENSE, CONFIDENCE, CLOUD, TRAJECTORY, 'world/camera'):
         assert times[path] == times_of(3), path
@@ -96,7 +96,7 @@ def test_the_cloud_stands_where_the_camera_saw_it(tmp_path):
     confidence = np.where(depth == 5, 1, 0.2).astype(np.float32)
     pose = np.eye(4)
     pose[:3, 3] = 1, 2, 3
-    frame = ViewFrame(START_NS, picture(1), None, depth, confidence, CAMERA, pose)
+    frame = ViewFrame(START_NS, make_image(1), None, depth, confidence, CAMERA, pose)
     with RerunLog('a point', tmp_path / 'point.rrd', min_confidence=0.5) as log:
         log.add(frame)
     (cloud,) = [
@@ -180,7 +180,7 @@ def test_what_cannot_be_shown_is_refused(tmp_path):
     text = invoke('view', tmp_path, '--save', tmp_path / 'a.rrd', exit_code=1)
     assert 'expected a drive, a bag, or depth images' in text
     assert 'found nothing' in invoke('view', tmp_path / 'absent.mcap', exit_code=1)
-    # As the last frame of a bag whose clouds never come near its pictures.
+    # As the last frame of a bag whose clouds never come near its images.
     bag = write_bag(tmp_path / 'bag', lag_ns=10**10)
     text = invoke('view', bag, '--save', tmp_path / 'a.rrd', '--model', 'nearest', exit_code=1)
     assert 'no frame could be shown' in text
@@ -270,8 +270,8 @@ def test_a_browser_shows_what_is_served_to_it(tmp_path):
     try:
         url = next(m[0] for line in process.stderr if (m := re.search(r'http://127\S+', line)))
         with browser.Browser(url) as page:
-            # The picture's own colour, which nothing of the viewer has.
-            color, deadline = picture(2)[0, 0].astype(int), time.monotonic() + 120
+            # The image's own colour, which nothing of the viewer has.
+            color, deadline = make_image(2)[0, 0].astype(int), time.monotonic() + 120
             seen = 0
             while seen < 1000 and time.monotonic() < deadline:
                 time.sleep(0.5)

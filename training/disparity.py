@@ -21,7 +21,7 @@ from dmd3c_ros.datasets import DepthDataset, open_dataset
 from dmd3c_ros.io.images import encode
 from training.command_line import run_command
 from training.generation.backends import in_order
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 from training.generation.teacher import Teacher, TeacherConfig, open_teacher
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ def _read(
 
 
 def _predict(teacher: Teacher, images: dict[int, np.ndarray]) -> list[Prediction]:
-    pictures = [Picture(str(index), rgb) for index, rgb in images.items()]
-    return teacher.predict(pictures) if pictures else []
+    asked = [SourceImage(str(index), rgb) for index, rgb in images.items()]
+    return teacher.predict(asked) if asked else []
 
 
 def disparity(prediction: Prediction, width: int, height: int) -> np.ndarray:

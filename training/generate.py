@@ -1,6 +1,6 @@
-"""Generate training data from unlabelled pictures: ``python -m training.generate --config FILE``.
+"""Generate training data from unlabelled images: ``python -m training.generate --config FILE``.
 
-Pictures are read and simulated by processes (or Ray tasks), the teacher runs apart from them, and
+Images are read and simulated by processes (or Ray tasks), the teacher runs apart from them, and
 this process writes what they make in order, into shards. A sample depends on the seed and its
 number alone. A run that was killed goes on after the last sample that it wrote.
 """
@@ -32,7 +32,7 @@ _VERSION = 'samples_version'
 
 
 class Summary(NamedTuple):
-    """Samples written by this run, pictures rejected, and samples in all shards."""
+    """Samples written by this run, images rejected, and samples in all shards."""
 
     written: int
     rejected: int
@@ -73,7 +73,7 @@ def generate(config: GenerateConfig) -> Summary:
                 counts = _write(out, shard, results, source, advance)
                 written, rejected = written + counts[0], rejected + counts[1]
     summary = Summary(written, rejected, _count(out))
-    log.info('%d samples written, %d pictures rejected, %d samples in %s', *summary, out)
+    log.info('%d samples written, %d images rejected, %d samples in %s', *summary, out)
     return summary
 
 
@@ -82,7 +82,7 @@ def _remaining(out: Path, number: int, indices: range, config: GenerateConfig) -
         done = writer.keys
     batches = []
     for first in range(0, len(indices), config.batch):
-        # Whole batches, although some of it may be done: what a teacher says of a picture depends,
+        # Whole batches, although some of it may be done: what a teacher says of an image depends,
         # in the last digits, on those beside it.
         together = tuple(indices[first : first + config.batch])
         wanted = tuple(index for index in together if _key(index) not in done)
@@ -98,7 +98,7 @@ def _write(
     source: Mixture,
     advance: Callable[[int], None],
 ) -> tuple[int, int]:
-    """Write one shard; returns how many samples were written and pictures rejected."""
+    """Write one shard; returns how many samples were written and images rejected."""
     rejected: dict[str, str] = {}
     written = 0
     with ShardWriter(out, shard.number) as writer:
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.generate', description=__doc__)
     add_settings(parser, GenerateConfig)
-    parser.add_argument('--preview', metavar='DIR', help='write pictures of samples, no shards')
+    parser.add_argument('--preview', metavar='DIR', help='write images of samples, no shards')
     parser.add_argument('--count', type=int, default=8, help='number of previews')
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')

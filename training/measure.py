@@ -61,13 +61,13 @@ def measure_stages(config: GenerateConfig, count: int) -> Table:
     maker, teacher, watch = Maker(config), open_teacher(config.teacher), Stopwatch()
     for index in range(min(count, len(maker.source))):
         with watch('read'):
-            picture = maker.read(index)
-        if isinstance(picture, Rejected):
+            image = maker.read(index)
+        if isinstance(image, Rejected):
             continue
         with watch('teacher'):
-            prediction = teacher.predict([picture])[0]
+            prediction = teacher.predict([image])[0]
         with watch('crop, depth, camera'):
-            view = maker.view(index, picture, prediction)
+            view = maker.view(index, image, prediction)
         if not isinstance(view, Rejected):
             _measure_view(view, config, index, watch)
     table = Table('step', 'ms', 'samples/s/core', 'share')
@@ -99,10 +99,10 @@ def measure_surfaces(config: GenerateConfig, count: int) -> Table:
     maker, teacher, watch = Maker(config), open_teacher(config.teacher), Stopwatch()
     deviations: dict[str, list[np.ndarray]] = defaultdict(list)
     for index in range(min(count, len(maker.source))):
-        picture = maker.read(index)
-        if isinstance(picture, Rejected):
+        image = maker.read(index)
+        if isinstance(image, Rejected):
             continue
-        view = maker.view(index, picture, teacher.predict([picture])[0])
+        view = maker.view(index, image, teacher.predict([image])[0])
         if isinstance(view, Rejected):
             continue
         for name, build in _surfaces(view, config).items():

@@ -42,7 +42,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     if not files:
         raise FileNotFoundError(f'{run}: expected a run, with its log in {run / "tensorboard"}')
     curves, images = _read(files)
-    parts = [_table(curves), *_plots(curves), *_pictures(images)]
+    parts = [_table(curves), *_plots(curves), *_images(images)]
     settings = run / 'settings.yaml'
     if settings.is_file():
         parts.append(
@@ -128,7 +128,7 @@ def _plot(curves: dict[str, Curve]) -> bytes:
     return file.getvalue()
 
 
-def _pictures(images: dict[str, tuple[int, bytes]]) -> list[str]:
+def _images(images: dict[str, tuple[int, bytes]]) -> list[str]:
     if not images:
         return []
     parts = ['<h2>Input, prediction, ground truth and error</h2>']

@@ -67,7 +67,7 @@ class AblationConfig:
     seeds: each arm is trained once with each. arms: name to what it trains with.
     network, batch, learning_rate, precision, ema_decay, clip_norm: of every run, see TrainConfig.
     iterations: of fine-tuning; pretraining_iterations: of stage 1.
-    crop_height, crop_width: of the training windows, pixels. held_out: unlabelled pictures that
+    crop_height, crop_width: of the training windows, pixels. held_out: unlabelled images that
     validate stage 1. workers: loader processes of a run.
     """
 
@@ -106,13 +106,13 @@ class AblationConfig:
             ema_decay=self.ema_decay,
             clip_norm=self.clip_norm,
             checkpoint_every=200,
-            pictures=0,
+            validation_images=0,
             workers=self.workers,
             **(settings | changes),
         )
 
     def pretraining(self, seed: int) -> TrainConfig:
-        """Stage 1: dense L1 (Eq. 6) on the simulated sensor's view of unlabelled pictures."""
+        """Stage 1: dense L1 (Eq. 6) on the simulated sensor's view of unlabelled images."""
         root, augment = Path(self.out) / SHARDS, self._augment(drop_points=0.5)
         shards = ShardsConfig(str(root), held_out=self.held_out, augment=augment)
         return self.run(

@@ -1,8 +1,8 @@
 """Data sets of the ablation, from the frames of ``python -m training.scenes``.
 
-Three parts, no scene in two of them: unlabelled pictures for stage 1; a training set in KITTI's
-layout with semi-dense labels and monocular depth beside its pictures; test frames with exact
-dense depth. Pictures have half the size of the frames; every second laser stays and every second
+Three parts, no scene in two of them: unlabelled images for stage 1; a training set in KITTI's
+layout with semi-dense labels and monocular depth beside its images; test frames with exact
+dense depth. Images have half the size of the frames; every second laser stays and every second
 point of it, so that the share of pixels with a measurement is that of KITTI.
 """
 
@@ -28,7 +28,7 @@ from dmd3c_ros.io.images import encode, write_rgb
 from training.generation.maker import SAMPLES_VERSION
 from training.generation.shards import ShardWriter, StoredSample, encode_sample
 from training.generation.simulate import SimulationConfig, draw_view, scan_view, sparse_depth
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 from training.scenes.frames import FRAMES_PER_SCENE, StoredFrame, frame_path, load_frame
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ def halved(frame: StoredFrame) -> Frame:
     """Half the size, half the lasers, and half of what each measures."""
     depth = frame.depth[::2, ::2]
     K = frame.K.copy()
-    # Pixel (u, v) of the small picture lies on (2 u, 2 v) of the large one.
+    # Pixel (u, v) of the small image lies on (2 u, 2 v) of the large one.
     K[:2] /= 2
     camera = Camera.from_K(K, depth.shape[1], depth.shape[0])
     points = frame.points[frame.ring % 2 == 0][::2]
@@ -141,7 +141,7 @@ def halved(frame: StoredFrame) -> Frame:
 def teach(depth: np.ndarray, config: AblationDataConfig, rng: np.random.Generator) -> np.ndarray:
     """Relative inverse depth (H, W) float32, 0 (infinity) to 1, as a monocular network might say.
 
-    Right up to scale but for a slow error over the picture, and a little blurred.
+    Right up to scale but for a slow error over the image, and a little blurred.
     """
     height, width = depth.shape
     inverse = np.where(depth > 0, 1 / np.maximum(depth, 0.1), 0)
@@ -187,7 +187,7 @@ def _pretraining_sample(
     rgb, depth = cv2.pyrDown(frame.rgb), frame.depth[::2, ::2]
     prediction = Prediction(teach(depth, config, rng), False)
     simulation = SimulationConfig(height=_SIZE[0] // 2, width=_SIZE[1] // 2)
-    view = draw_view(Picture(str(number), rgb), prediction, simulation, rng)
+    view = draw_view(SourceImage(str(number), rgb), prediction, simulation, rng)
     sparse = sparse_depth(scan_view(view, simulation, rng), view.camera)
     return StoredSample(view.rgb, view.depth, sparse, view.camera.K, {'source': number})
 

@@ -13,7 +13,7 @@ _CONTRASTS = np.linspace(1.05, 1.25, 10)
 
 
 def dense_scores(depth: np.ndarray, frame: Frame) -> dict[str, float]:
-    """Scores of one predicted picture.
+    """Scores of one predicted image.
 
     rmse, mae: of all pixels up to 80 m. scanned_mae: of those on or below the highest laser point,
     where there are labels. above_mae: of those above. edge_mae: within 3 pixels of an edge of

@@ -189,7 +189,7 @@ class SceneSamples(Samples):
 class DatasetConfig:
     """A labelled data set by its name in ``dmd3c_ros.datasets``.
 
-    root: its folder. disparity: also read the monocular depth beside the pictures.
+    root: its folder. disparity: also read the monocular depth beside the images.
     validation_name, validation_root: the set that decides which weights are the best ones, empty
         for the same root. validation_limit: use so many of its frames, evenly spread; 0 for all.
     """

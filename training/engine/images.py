@@ -1,4 +1,4 @@
-"""Validation pictures for TensorBoard."""
+"""Validation images for TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmd3c_ros.evaluation.drawing import Scale, depth_scale, error_image, points
 _ERROR = Scale(0.0, 2.0, cv2.COLORMAP_INFERNO)
 
 
-def validation_picture(
+def validation_image(
     batch: Mapping[str, Tensor], depth: np.ndarray, convention: Convention
 ) -> np.ndarray:
     """Input, prediction, ground truth and error (m) of the first sample: (2 H, 2 W, 3) uint8."""

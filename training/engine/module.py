@@ -17,7 +17,7 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.evaluation.metrics import depth_metrics
 from training.data.samples import Samples
-from training.engine.images import validation_picture
+from training.engine.images import validation_image
 from training.engine.loaders import NumberSampler, ResumableLoader, SampleLoader
 from training.engine.schedule import make_optimizer, make_scheduler
 from training.engine.settings import TrainConfig
@@ -89,7 +89,7 @@ class Training(pl.LightningModule):
         held_out = len(self._samples.held_out)
         if held_out < world:
             raise ValueError(
-                f'validation: expected a picture for each of the {world} processes, got {held_out}'
+                f'validation: expected an image for each of the {world} processes, got {held_out}'
             )
 
     def train_dataloader(self) -> DataLoader:
@@ -191,7 +191,7 @@ class Training(pl.LightningModule):
         self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
-        """The averaged weights on one whole picture."""
+        """The averaged weights on one whole image."""
         padded = pad(batch, self.network.convention.size_multiple)
         depth = self.complete(self.average.module, padded).depth
         height, width = batch['depth'].shape[-2:]
@@ -202,25 +202,25 @@ class Training(pl.LightningModule):
         if 'sweep' in batch:
             sweep, sparse = (batch[name][0, 0].cpu().numpy() > 0 for name in ('sweep', 'sparse'))
             self._scores[-1] |= _scores(depth, truth * (sweep & ~sparse), POINT_SCORES)
-        if self.global_rank == 0 and index < self.config.pictures:
+        if self.global_rank == 0 and index < self.config.validation_images:
             for logger in self.loggers:
-                picture = validation_picture(batch, depth, self.network.convention)
+                image = validation_image(batch, depth, self.network.convention)
                 logger.experiment.add_image(
-                    f'validation/{index}', picture, self.global_step, dataformats='HWC'
+                    f'validation/{index}', image, self.global_step, dataformats='HWC'
                 )
 
     def on_validation_epoch_end(self) -> None:
         names = self.scores
         rows = [[row.get(name, np.nan) for name in names] for row in self._scores]
         rows = torch.tensor(rows, device=self.device).reshape(-1, len(names))
-        # Processes may hold different numbers of pictures: sums are shared, not means.
+        # Processes may hold different numbers of images: sums are shared, not means.
         sums = torch.stack([rows.nansum(0), rows.isfinite().sum(0)])
         total, count = self.all_gather(sums).reshape(-1, 2, len(names)).sum(0)
         self._scores = []
         if not count[0]:
-            raise ValueError('validation: expected ground truth in a picture, got none in any')
-        for name, value, pictures in zip(names, total / count, count, strict=True):
-            if pictures:
+            raise ValueError('validation: expected ground truth in an image, got none in any')
+        for name, value, images in zip(names, total / count, count, strict=True):
+            if images:
                 # Equal in all processes already; Lightning wants to hear it.
                 shown = name == self.watched
                 self.log(f'validation/{name}', value, prog_bar=shown, sync_dist=True)
@@ -248,7 +248,7 @@ def _completed(kind: type[TrainConfig], content: dict[str, Any]) -> dict[str, An
 
 
 def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
-    """Errors of one picture under these names, in the order of SCORES; none without truth."""
+    """Errors of one image under these names, in the order of SCORES; none without truth."""
     metrics = depth_metrics(depth, truth, missing='ignore')
     if metrics is None:
         return {}

@@ -56,7 +56,8 @@ class TrainConfig:
         of batch normalization as they are, as for small batches of fine-tuning. sync_norm: share
         them between GPUs.
     max_depth: deeper ground truth does not count in validation, m.
-    validate_every, checkpoint_every, log_every: iterations. pictures: of each validation.
+    validate_every, checkpoint_every, log_every: iterations. validation_images: shown in
+        TensorBoard of each validation.
     skip_unreadable: train on other samples in place of those that do not read, which the log
         names; validation never does.
     workers: loader processes of each training process. accelerator, devices, nodes: as Lightning's
@@ -95,7 +96,7 @@ class TrainConfig:
     validate_every: int = 5000
     checkpoint_every: int = 1000
     log_every: int = 50
-    pictures: int = 4
+    validation_images: int = 4
     skip_unreadable: bool = False
     workers: int = 4
     accelerator: str = 'auto'
@@ -168,7 +169,7 @@ class TrainConfig:
             'nodes',
             'checkpoint_every',
             'log_every',
-            'pictures',
+            'validation_images',
             'skip_unreadable',
         ):
             del content[name]

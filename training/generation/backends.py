@@ -19,7 +19,7 @@ from training.generation.maker import (
     make_kept,
     make_samples,
     read_and_keep,
-    read_pictures,
+    read_images,
     teach,
 )
 from training.generation.teacher import open_teacher
@@ -61,20 +61,20 @@ class _Local(Stages):
         self.window = 1
 
     def make(self, batch: Batch) -> Made:
-        pictures = read_pictures(self._config, batch)
-        predictions = self._teach(pictures)
-        return make_samples(self._config, batch, pictures, predictions)
+        images = read_images(self._config, batch)
+        predictions = self._teach(images)
+        return make_samples(self._config, batch, images, predictions)
 
-    def _teach(self, pictures: list) -> list:
+    def _teach(self, images: list) -> list:
         with self._teaching:
-            return teach(self._teacher, pictures)
+            return teach(self._teacher, images)
 
     def close(self) -> None:
         del self._teacher
 
 
 class _Worker:
-    """One process, which keeps the pictures that it has read until their samples are made."""
+    """One process, which keeps the images that it has read until their samples are made."""
 
     def __init__(self) -> None:
         # Forking a process that has torch's threads, or CUDA, is not safe.
@@ -86,7 +86,7 @@ class _Worker:
 class _Processes(_Local):
     """Reading and simulation in other processes, the teacher in this one.
 
-    Both steps of a batch run in one process: a picture goes to the teacher, and not back.
+    Both steps of a batch run in one process: an image goes to the teacher, and not back.
     """
 
     def __init__(self, config: GenerateConfig, workers: int) -> None:
@@ -97,9 +97,9 @@ class _Processes(_Local):
 
     def make(self, batch: Batch) -> Made:
         with self._least_busy() as pool:
-            pictures = pool.submit(read_and_keep, self._config, batch).result()
-            predictions = self._teach(pictures)
-            del pictures
+            images = pool.submit(read_and_keep, self._config, batch).result()
+            predictions = self._teach(images)
+            del images
             return pool.submit(make_kept, self._config, batch, predictions).result()
 
     @contextmanager
@@ -132,12 +132,12 @@ class _TeacherActor:
         torch.set_num_threads(threads)
         self._teacher = open_teacher(config.teacher)
 
-    def teach(self, pictures: list) -> list:
-        return teach(self._teacher, pictures)
+    def teach(self, images: list) -> list:
+        return teach(self._teacher, images)
 
 
 class _Ray(Stages):
-    """Tasks on the cluster's CPUs, teachers as actors; no picture passes through this process."""
+    """Tasks on the cluster's CPUs, teachers as actors; no image passes through this process."""
 
     def __init__(self, config: GenerateConfig, workers: int) -> None:
         import ray
@@ -150,7 +150,7 @@ class _Ray(Stages):
                 address=config.ray_address or None, include_dashboard=False, log_to_driver=False
             )
         self._config = ray.put(config)
-        self._read = ray.remote(read_pictures)
+        self._read = ray.remote(read_images)
         self._simulate = ray.remote(make_samples)
         actor = ray.remote(num_gpus=config.teacher_gpus, num_cpus=0)(_TeacherActor)
         self._teachers = [
@@ -164,9 +164,9 @@ class _Ray(Stages):
         with self._lock:
             teacher = self._teachers[self._turn % len(self._teachers)]
             self._turn += 1
-        pictures = self._read.remote(self._config, batch)
-        predictions = teacher.teach.remote(pictures)
-        return self._ray.get(self._simulate.remote(self._config, batch, pictures, predictions))
+        images = self._read.remote(self._config, batch)
+        predictions = teacher.teach.remote(images)
+        return self._ray.get(self._simulate.remote(self._config, batch, images, predictions))
 
     def close(self) -> None:
         if self._started:

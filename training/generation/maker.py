@@ -12,11 +12,11 @@ import numpy as np
 from training.generation.shards import StoredSample, encode_sample
 from training.generation.simulate import SimulationConfig, View, draw_view, scan_view, sparse_depth
 from training.generation.sources import (
-    BadPictureError,
+    BadImageError,
     Mixture,
-    Picture,
     Prediction,
     SourceConfig,
+    SourceImage,
     open_source,
 )
 from training.generation.teacher import Teacher, TeacherConfig
@@ -26,7 +26,7 @@ BACKENDS = ('processes', 'ray')
 SAMPLES_VERSION = 2
 """Raised whenever the same settings make other samples, so that a folder never holds two kinds.
 
-1, or none noted: the picture was resized, then the window cut. 2: the window is cut first.
+1, or none noted: the image was resized, then the window cut. 2: the window is cut first.
 """
 _LEAST_KNOWN = 0.02  # share of pixels with depth below which a sample teaches nothing
 
@@ -35,11 +35,11 @@ _LEAST_KNOWN = 0.02  # share of pixels with depth below which a sample teaches n
 class GenerateConfig:
     """One set of shards.
 
-    out: folder. seed: of every random draw. sources: where pictures come from.
+    out: folder. seed: of every random draw. sources: where images come from.
     lidar: 'generation' stores the sparse depth of one sensor in each sample; 'load' leaves it to
         training, which then draws another sensor each time it reads the sample.
-    shard_size: pictures per shard. jpeg_quality: 0..100.
-    batch: pictures per task, which the teacher sees together. workers: processes (or Ray tasks at
+    shard_size: images per shard. jpeg_quality: 0..100.
+    batch: images per task, which the teacher sees together. workers: processes (or Ray tasks at
         a time); 1 works in this process, 0 takes all CPUs.
     backend: 'processes', or 'ray' with the cluster at ray_address (empty: a local one) and so many
         teachers, each on teacher_gpus GPUs.
@@ -62,7 +62,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         if not self.sources:
-            raise ValueError('sources: expected at least one source of pictures')
+            raise ValueError('sources: expected at least one source of images')
         if self.lidar not in LIDAR_TIMES:
             raise ValueError(f'lidar: expected one of {LIDAR_TIMES}, got {self.lidar!r}')
         if self.backend not in BACKENDS:
@@ -86,14 +86,14 @@ class GenerateConfig:
 
 
 class Batch(NamedTuple):
-    """Numbers of the pictures that the teacher sees together, and of the samples still wanted."""
+    """Numbers of the images that the teacher sees together, and of the samples still wanted."""
 
     together: tuple[int, ...]
     wanted: tuple[int, ...]
 
 
 class Rejected(NamedTuple):
-    """A picture that gives no sample, and why."""
+    """An image that gives no sample, and why."""
 
     reason: str
 
@@ -105,29 +105,29 @@ class Maker:
         self.config = config
         self.source = Mixture([open_source(s) for s in config.sources], config.seed)
 
-    def read(self, index: int) -> Picture | Rejected:
-        """The picture of that number."""
+    def read(self, index: int) -> SourceImage | Rejected:
+        """The image of that number."""
         try:
             return self.source.read(index)
-        except BadPictureError as error:
+        except BadImageError as error:
             return Rejected(str(error))
 
-    def view(self, index: int, picture: Picture, prediction: Prediction) -> View | Rejected:
-        """Crop, depth and camera of a picture."""
+    def view(self, index: int, image: SourceImage, prediction: Prediction) -> View | Rejected:
+        """Crop, depth and camera of an image."""
         rng = np.random.default_rng([self.config.seed, index, 0])
-        view = draw_view(picture, prediction, self.config.simulation, rng)
+        view = draw_view(image, prediction, self.config.simulation, rng)
         if (view.depth > 0).mean() < _LEAST_KNOWN:
-            return Rejected('expected depth somewhere, got a picture of sky alone')
+            return Rejected('expected depth somewhere, got an image of sky alone')
         return view
 
     def sample(
-        self, index: int, picture: Picture, prediction: Prediction
+        self, index: int, image: SourceImage, prediction: Prediction
     ) -> StoredSample | Rejected:
         """The whole sample."""
-        view = self.view(index, picture, prediction)
+        view = self.view(index, image, prediction)
         if isinstance(view, Rejected):
             return view
-        meta: dict[str, object] = {'source': picture.name}
+        meta: dict[str, object] = {'source': image.name}
         sparse = None
         if self.config.lidar == 'generation':
             rng = np.random.default_rng([self.config.seed, index, 1])
@@ -144,7 +144,7 @@ _MAKERS: dict[str, Maker] = {}
 
 
 def _maker(config: GenerateConfig) -> Maker:
-    """The maker of this process, which lists the pictures of its sources only once."""
+    """The maker of this process, which lists the images of its sources only once."""
     key = repr(config)
     if key not in _MAKERS:
         cv2.setNumThreads(1)
@@ -153,7 +153,7 @@ def _maker(config: GenerateConfig) -> Maker:
     return _MAKERS[key]
 
 
-def read_pictures(config: GenerateConfig, batch: Batch) -> list[Picture | Rejected]:
+def read_images(config: GenerateConfig, batch: Batch) -> list[SourceImage | Rejected]:
     """First step, in a worker."""
     maker = _maker(config)
     return [maker.read(index) for index in batch.together]
@@ -162,42 +162,42 @@ def read_pictures(config: GenerateConfig, batch: Batch) -> list[Picture | Reject
 def make_samples(
     config: GenerateConfig,
     batch: Batch,
-    pictures: Sequence[Picture | Rejected],
+    images: Sequence[SourceImage | Rejected],
     predictions: Sequence[Prediction | None],
 ) -> list[dict[str, bytes] | Rejected]:
     """Last step, in a worker: encoded samples."""
     maker = _maker(config)
     made: list[dict[str, bytes] | Rejected] = []
-    for index, picture, prediction in zip(batch.together, pictures, predictions, strict=True):
+    for index, image, prediction in zip(batch.together, images, predictions, strict=True):
         if index not in batch.wanted:
             continue
-        result = picture
-        if not isinstance(picture, Rejected):
-            result = maker.sample(index, picture, prediction)
+        result = image
+        if not isinstance(image, Rejected):
+            result = maker.sample(index, image, prediction)
         if isinstance(result, StoredSample):
             result = encode_sample(result, config.jpeg_quality)
         made.append(result)
     return made
 
 
-_KEPT: dict[tuple[int, ...], list[Picture | Rejected]] = {}
+_KEPT: dict[tuple[int, ...], list[SourceImage | Rejected]] = {}
 
 
-def read_and_keep(config: GenerateConfig, batch: Batch) -> list[Picture | Rejected]:
+def read_and_keep(config: GenerateConfig, batch: Batch) -> list[SourceImage | Rejected]:
     """First step, in the worker that makes the last one too."""
-    _KEPT[batch.together] = read_pictures(config, batch)
+    _KEPT[batch.together] = read_images(config, batch)
     return _KEPT[batch.together]
 
 
 def make_kept(
     config: GenerateConfig, batch: Batch, predictions: Sequence[Prediction | None]
 ) -> list[dict[str, bytes] | Rejected]:
-    """Last step, of the pictures that this worker has kept."""
+    """Last step, of the images that this worker has kept."""
     return make_samples(config, batch, _KEPT.pop(batch.together), predictions)
 
 
-def teach(teacher: Teacher, pictures: Sequence[Picture | Rejected]) -> list[Prediction | None]:
-    """Middle step, beside the teacher: its depth of the pictures that were read."""
-    good = [picture for picture in pictures if isinstance(picture, Picture)]
+def teach(teacher: Teacher, images: Sequence[SourceImage | Rejected]) -> list[Prediction | None]:
+    """Middle step, beside the teacher: its depth of the images that were read."""
+    good = [image for image in images if isinstance(image, SourceImage)]
     predictions = iter(teacher.predict(good) if good else [])
-    return [next(predictions) if isinstance(p, Picture) else None for p in pictures]
+    return [next(predictions) if isinstance(p, SourceImage) else None for p in images]

@@ -1,4 +1,4 @@
-"""Pictures of what generation makes: picture, depth, mesh, sweep and sparse depth side by side."""
+"""Images of what generation makes: image, depth, mesh, sweep and sparse depth side by side."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def write_previews(config: GenerateConfig, folder: str | Path, count: int) -> li
     maker, teacher = Maker(config), open_teacher(config.teacher)
     paths = []
     for index in range(min(count, len(maker.source))):
-        picture = maker.read(index)
-        if isinstance(picture, Rejected):
-            log.warning('left out: %s', picture.reason)
+        image = maker.read(index)
+        if isinstance(image, Rejected):
+            log.warning('left out: %s', image.reason)
             continue
-        view = maker.view(index, picture, teacher.predict([picture])[0])
+        view = maker.view(index, image, teacher.predict([image])[0])
         if isinstance(view, Rejected):
-            log.warning('%s: left out: %s', picture.name, view.reason)
+            log.warning('%s: left out: %s', image.name, view.reason)
             continue
         sweep = scan_view(view, config.simulation, np.random.default_rng([config.seed, index, 1]))
         path = Path(folder) / f'{index:09d}.png'
         write_rgb(path, preview(view, sweep, config))
-        log.info('%s: %s', path, picture.name)
+        log.info('%s: %s', path, image.name)
         paths.append(path)
     return paths
 
@@ -60,7 +60,7 @@ def preview(view: View, sweep: SensorSweep, config: GenerateConfig) -> np.ndarra
     lines = f', {sweep.lines} lines' if sweep.lines else ''
     points = f'{np.count_nonzero(sparse)} points'
     panels = (
-        Panel(view.rgb, 'Picture'),
+        Panel(view.rgb, 'Image'),
         Panel(scale.colors(view.depth, view.depth > 0), 'Depth of the teacher', scale),
         Panel(mesh_view(view, config), 'Surface, from beside the camera'),
         Panel(sweep_view(view, sweep, scale), f'Sweep: {sweep.pattern}{lines}', scale),
@@ -96,7 +96,7 @@ def _half_size(view: View) -> Camera:
 def mesh_view(view: View, config: GenerateConfig) -> np.ndarray:
     """The surface seen from beside the camera: (h, w, 3) uint8, dark in holes."""
     surface = GridSurface.of(view.depth, view.camera, config.simulation.cut)
-    # From so far aside most rays cross half the picture: a tree of the triangles is faster here.
+    # From so far aside most rays cross half the image: a tree of the triangles is faster here.
     cast = mesh_caster(surface.vertices(), surface.triangles())
     origin, R = _beside(view)
     camera = _half_size(view)

@@ -1,4 +1,4 @@
-"""What an unlabelled picture does not tell, drawn at random: the camera and the scale of depth."""
+"""What an unlabelled image does not tell, drawn at random: the camera and the scale of depth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CameraDistribution:
             raise ValueError(f'aspect, centre: expected 0..0.2, got {self.aspect}, {self.centre}')
 
     def draw(self, rng: np.random.Generator, width: int, height: int) -> Camera:
-        """A camera for pictures of this size, pixels."""
+        """A camera for images of this size, pixels."""
         fov = np.radians(rng.uniform(self.fov_min_deg, self.fov_max_deg))
         fx = width / 2 / np.tan(fov / 2)
         fy = fx * (1 + self.aspect * np.clip(rng.normal(), -3, 3))
@@ -52,7 +52,7 @@ class DepthDistribution:
     LiDAR measures.
 
     near_min, near_max, far_min, far_max: bounds of the two depths, m.
-    sky: inverse depth up to this share of the picture's largest is sky, a hole.
+    sky: inverse depth up to this share of the image's largest is sky, a hole.
     max_depth: deeper pixels, of metric teachers too, are holes, m.
     """
 

@@ -1,9 +1,9 @@
 """Samples in tar shards, as the WebDataset library reads them, with random access for ours.
 
-A sample is a run of members of one key: ``00000012.jpg`` (picture), ``.depth.png`` (dense depth),
+A sample is a run of members of one key: ``00000012.jpg`` (image), ``.depth.png`` (dense depth),
 ``.sparse.png`` (the sensor's, if it was cast at generation) and ``.json``, always the last. Beside
 ``shard-000000.tar`` lies ``shard-000000.json``: where each member lies in the tar, and the
-pictures that were rejected. While a shard is written it ends in ``.partial``; what a killed run
+images that were rejected. While a shard is written it ends in ``.partial``; what a killed run
 left there is taken up after its last whole sample.
 """
 
@@ -79,7 +79,7 @@ def decode_sample(members: Mapping[str, bytes]) -> StoredSample:
     """Inverse of encode_sample. Raises ValueError, or KeyError for a member that is missing."""
     bgr = cv2.imdecode(np.frombuffer(members['jpg'], np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError('picture: expected a JPEG')
+        raise ValueError('image: expected a JPEG')
     meta = json.loads(members[_LAST])
     sparse = members.get('sparse.png')
     return StoredSample(
@@ -141,7 +141,7 @@ class ShardWriter:
         self._index[key] = places
 
     def finish(self, rejected: Mapping[str, str]) -> None:
-        """Close the shard; rejected: name of each picture left out, and why."""
+        """Close the shard; rejected: name of each image left out, and why."""
         self._tar.close()
         self._file.flush()
         os.fsync(self._file.fileno())

@@ -1,4 +1,4 @@
-"""One training sample from a picture and its teacher's depth (section 3.2 of DMD3C)."""
+"""One training sample from an image and its teacher's depth (section 3.2 of DMD3C)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from training.generation.casting import Caster, HeightField, mesh_caster
 from training.generation.mesh import CutConfig, GridSurface, PoissonConfig, behind, poisson_mesh
 from training.generation.random_camera import CameraDistribution, DepthDistribution
 from training.generation.sensors import PAPER, SensorConfig, SensorSweep, draw_sweep
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 
 SURFACES = ('grid', 'poisson')
 
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """From picture to sample.
+    """From image to sample.
 
     height, width: of the samples, pixels.
-    zoom_max: the picture is enlarged to cover the sample, and by a random factor up to this.
+    zoom_max: the image is enlarged to cover the sample, and by a random factor up to this.
     surface: 'grid' (triangles between neighbouring pixels) or 'poisson'.
     behind: how far the farther surface of a grid goes on behind the edges of nearer ones, pixels;
         it is what a LiDAR beside the camera sees past them. 0: nowhere.
@@ -75,7 +75,7 @@ SIMULATIONS = {
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture with depth and camera, before any sensor looked at it.
+    """An image with depth and camera, before any sensor looked at it.
 
     rgb: (H, W, 3) uint8; depth: (H, W) float32, m, 0 = none; camera: at the origin of its frame.
     """
@@ -86,13 +86,13 @@ class View:
 
 
 def draw_view(
-    picture: Picture, prediction: Prediction, config: SimulationConfig, rng: np.random.Generator
+    image: SourceImage, prediction: Prediction, config: SimulationConfig, rng: np.random.Generator
 ) -> View:
-    """Random crop, scale of depth and camera for a picture and what the teacher said of it.
+    """Random crop, scale of depth and camera for an image and what the teacher said of it.
 
-    A picture that has a camera and exact depth (a simulated one) keeps both.
+    An image that has a camera and exact depth (a simulated one) keeps both.
     """
-    rgb, values, camera = _cropped(picture, prediction.values, config, rng)
+    rgb, values, camera = _cropped(image, prediction.values, config, rng)
     if prediction.metric:
         depth = config.depth.from_depth(values)
     else:
@@ -101,9 +101,9 @@ def draw_view(
 
 
 def _cropped(
-    picture: Picture, values: np.ndarray, config: SimulationConfig, rng: np.random.Generator
+    image: SourceImage, values: np.ndarray, config: SimulationConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, Camera | None]:
-    height, width = picture.rgb.shape[:2]
+    height, width = image.rgb.shape[:2]
     scale = rng.uniform(1, config.zoom_max) * max(config.height / height, config.width / width)
     # Cut first, then resized: most of a photograph's rows lie beside so wide a window.
     columns = min(round(config.width / scale), width)
@@ -112,19 +112,19 @@ def _cropped(
     window = np.s_[top : top + rows, left : left + columns]
     size = config.width, config.height
     rgb = cv2.resize(
-        picture.rgb[window], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        image.rgb[window], size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     )
-    if picture.depth is not None:
+    if image.depth is not None:
         # The mean of two depths is neither; that of two inverse depths, of one plane, is its own.
-        # INTER_NEAREST alone would leave depth up to half a pixel beside picture and camera.
+        # INTER_NEAREST alone would leave depth up to half a pixel beside image and camera.
         values = cv2.resize(values[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
     else:
         shares = (top / height, rows / height), (left / width, columns / width)
         for axis, (share, count) in enumerate(zip(shares, size[::-1], strict=True)):
             values = _resampled(values, axis, *share, count)
     camera = None
-    if picture.K is not None:
-        camera = Camera.from_K(picture.K, width, height).crop(left, top, columns, rows)
+    if image.K is not None:
+        camera = Camera.from_K(image.K, width, height).crop(left, top, columns, rows)
         camera = camera.scaled(*size)
     return rgb, np.ascontiguousarray(values), camera
 

@@ -1,5 +1,5 @@
-"""Unlabelled pictures: the five sources of the paper's Table 1 by their own layouts, any folder,
-and the simulation, whose pictures come with exact depth."""
+"""Unlabelled images: the five sources of the paper's Table 1 by their own layouts, any folder,
+and the simulation, whose images come with exact depth."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.io.images import read_rgb
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
-MIN_SIDE = 64  # pixels; smaller pictures are icons or damaged
+MIN_SIDE = 64  # pixels; smaller images are icons or damaged
 MAX_SIDE = 2560  # pixels; larger ones are shrunk as they are read: no teacher looks that closely
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class SourceImage:
     """name: where it comes from. rgb: (H, W, 3) uint8. A simulated one also has its exact depth
     (H, W) float32, m, 0 = sky, and its intrinsics K (3, 3)."""
 
@@ -32,7 +32,7 @@ class Picture:
 
 
 class Prediction(NamedTuple):
-    """What a teacher says of a picture.
+    """What a teacher says of an image.
 
     values: (h, w) float32 at the teacher's own resolution, NaN where it knows nothing. metric:
     whether they are depth in m (0 = none); relative inverse depth, larger when nearer, otherwise.
@@ -42,28 +42,28 @@ class Prediction(NamedTuple):
     metric: bool
 
 
-class BadPictureError(ValueError):
-    """A picture that cannot be used; the message says why."""
+class BadImageError(ValueError):
+    """An image that cannot be used; the message says why."""
 
 
 class Source(ABC):
-    """Pictures by number, in an order that never changes."""
+    """Images by number, in an order that never changes."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Where a picture comes from, without reading it."""
+        """Where an image comes from, without reading it."""
 
     @abstractmethod
-    def read(self, index: int) -> Picture:
-        """Read a picture. Raises BadPictureError."""
+    def read(self, index: int) -> SourceImage:
+        """Read an image. Raises BadImageError."""
 
 
 class Files(Source):
-    """Picture files below a folder.
+    """Image files below a folder.
 
     Args:
         root: folder.
@@ -71,7 +71,7 @@ class Files(Source):
         label: what the files are called in names and errors.
 
     Raises:
-        FileNotFoundError: no folder, or no picture in it; says where pictures were expected.
+        FileNotFoundError: no folder, or no image in it; says where images were expected.
     """
 
     def __init__(self, root: str | Path, patterns: Sequence[str], label: str) -> None:
@@ -86,7 +86,7 @@ class Files(Source):
         }
         if not found:
             raise FileNotFoundError(
-                f'{label}: expected pictures as {" or ".join(patterns)} in {root}, found none'
+                f'{label}: expected images as {" or ".join(patterns)} in {root}, found none'
             )
         self._files = sorted(found)
 
@@ -96,26 +96,26 @@ class Files(Source):
     def name(self, index: int) -> str:
         return f'{self._label}/{self._files[index]}'
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> SourceImage:
         path = self._root / self._files[index]
         try:
             rgb = read_rgb(path)
         except (OSError, ValueError, cv2.error) as error:
-            raise BadPictureError(str(error)) from error
+            raise BadImageError(str(error)) from error
         height, width = rgb.shape[:2]
         if min(height, width) < MIN_SIDE:
-            raise BadPictureError(
+            raise BadImageError(
                 f'{path}: expected at least {MIN_SIDE} pixels a side, got {width}x{height}'
             )
         if max(height, width) > MAX_SIDE:
             scale = MAX_SIDE / max(height, width)
             size = round(width * scale), round(height * scale)
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-        return Picture(self.name(index), rgb)
+        return SourceImage(self.name(index), rgb)
 
 
 class Simulated(Source):
-    """Pictures of the simulation with exact depth, each of its own scene and camera."""
+    """Images of the simulation with exact depth, each of its own scene and camera."""
 
     def __init__(self, kind: str, count: int, seed: int, width: int, height: int) -> None:
         from dmd3c_ros.simulation import KINDS
@@ -133,7 +133,7 @@ class Simulated(Source):
     def name(self, index: int) -> str:
         return f'simulation/{self._kind}/{self._seed}/{index:06d}'
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> SourceImage:
         from dmd3c_ros.simulation import build, camera_mount, render
 
         rng = np.random.default_rng([self._seed, index])
@@ -145,17 +145,17 @@ class Simulated(Source):
         scene = scene.at(rng.uniform(0, 4))
         pose = scene.ground_pose(scene.time_s) @ mount
         view = render(scene, pose, Camera.from_K(K, width, height), threads=1)
-        return Picture(self.name(index), view.rgb, view.depth, K)
+        return SourceImage(self.name(index), view.rgb, view.depth, K)
 
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One source of pictures.
+    """One source of images.
 
     name: coco, google_landmarks, nuscenes, cityscapes, davis, folder or simulation.
     root: folder of the data set as unpacked. split: where the data set has several; empty for the
         one that has the number of images in Table 1.
-    limit: use at most so many pictures, spread over the source; 0 for all.
+    limit: use at most so many images, spread over the source; 0 for all.
     kind, count, seed, width, height: of the simulation (street or indoor).
     """
 
@@ -201,7 +201,7 @@ _LAYOUTS = {
 
 
 class _Thinned(Source):
-    """Evenly spread pictures of another source."""
+    """Evenly spread images of another source."""
 
     def __init__(self, source: Source, limit: int) -> None:
         self._source = source
@@ -213,7 +213,7 @@ class _Thinned(Source):
     def name(self, index: int) -> str:
         return self._source.name(self._picked[index])
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> SourceImage:
         return self._source.read(self._picked[index])
 
 
@@ -233,7 +233,7 @@ class Mixture(Source):
         source, number = self._pairs[index]
         return self._sources[source].name(int(number))
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> SourceImage:
         source, number = self._pairs[index]
         return self._sources[source].read(int(number))
 

@@ -52,7 +52,7 @@ def statistics(
     distance = np.linalg.norm(xyz[inside], axis=1)
     elevation = np.degrees(np.arcsin(xyz[inside, 2] / distance))
     of_line = [elevation[ring[inside] == line] for line in range(64)]
-    # The lowest lines only graze the lower edge of the picture.
+    # The lowest lines only graze the lower edge of the image.
     lines = np.array([np.median(e) if len(e) >= _FEW else np.nan for e in of_line])
     steps = -np.diff(lines)
     bands = np.array_split(known.mean(1), _ROWS)

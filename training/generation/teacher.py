@@ -1,4 +1,4 @@
-"""Monocular teachers: f_mo of Eq. 3 of DMD3C, from a picture to dense relative or metric depth."""
+"""Monocular teachers: f_mo of Eq. 3 of DMD3C, from an image to dense relative or metric depth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from dmd3c_ros.io.atomic import write_bytes
-from training.generation.sources import Picture, Prediction
+from training.generation.sources import Prediction, SourceImage
 
 if TYPE_CHECKING:  # torch takes seconds to import, which workers without a model need not spend
     from torch import Tensor, nn
@@ -28,44 +28,44 @@ _LEVELS = 65534  # of the 16-bit codes; 0 stands for unknown
 
 
 class Teacher(ABC):
-    """From pictures to depth. ``identity`` names the weights and settings, for the cache."""
+    """From images to depth. ``identity`` names the weights and settings, for the cache."""
 
     identity: str
 
     @abstractmethod
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """Depth of a batch of pictures of any sizes."""
+    def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
+        """Depth of a batch of images of any sizes."""
 
 
 class ExactTeacher(Teacher):
-    """Passes on the depth of simulated pictures."""
+    """Passes on the depth of simulated images."""
 
     identity = 'exact'
 
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """Raises ValueError for a picture without depth of its own."""
-        for picture in pictures:
-            if picture.depth is None:
+    def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
+        """Raises ValueError for an image without depth of its own."""
+        for image in images:
+            if image.depth is None:
                 raise ValueError(
-                    f'{picture.name}: expected a simulated picture, got one without exact depth; '
-                    'pictures need a teacher model'
+                    f'{image.name}: expected a simulated image, got one without exact depth; '
+                    'images need a teacher model'
                 )
-        return [Prediction(picture.depth, True) for picture in pictures]
+        return [Prediction(image.depth, True) for image in images]
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which teacher, and how it looks at a picture.
+    """Which teacher, and how it looks at an image.
 
     model: 'exact', or a local folder or hub name of a depth estimation model of transformers
         (depth-anything/Depth-Anything-V2-Small-hf, -Base-hf, -Large-hf and their Metric-Indoor
         and Metric-Outdoor variants; Distill Any Depth, Intel/dpt-large and the like work too), or
         a file of a monocular network: a student of ``training.mono``, or the authors' own of Depth
         Anything V2.
-    assistant: a second model, in the same terms, which teaches assistant_share of the pictures in
+    assistant: a second model, in the same terms, which teaches assistant_share of the images in
         place of the first, as in Distill Any Depth; empty for none. assistant_size: its size, 0
         for that of the first.
-    size: pixels of the picture's shorter side as the model sees it.
+    size: pixels of the image's shorter side as the model sees it.
     mean, std: of the colours (0..1) that the model expects; empty for those of ImageNet.
     device: 'auto', 'cpu', 'cuda' or 'cuda:N'. half: float16 on a GPU.
     cache: folder of finished depth, empty for none.
@@ -121,14 +121,14 @@ class ModelTeacher(Teacher):
 
     @abstractmethod
     def _say(self, batch: Tensor) -> Tensor:
-        """What the model says, (B, h, w), of normalized pictures (B, 3, h, w)."""
+        """What the model says, (B, h, w), of normalized images (B, 3, h, w)."""
 
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """Pictures that come to the same size go through the model together."""
+    def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
+        """Images that come to the same size go through the model together."""
         import torch
 
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        inputs = [self._prepare(picture.rgb) for picture in pictures]
+        inputs = [self._prepare(image.rgb) for image in images]
         for index, image in enumerate(inputs):
             groups[tuple(image.shape)].append(index)
         values: dict[int, np.ndarray] = {}
@@ -139,7 +139,7 @@ class ModelTeacher(Teacher):
             with torch.inference_mode():
                 depth = self._say(batch).float().cpu().numpy()
             values.update(zip(indices, depth, strict=True))
-        return [Prediction(values[i], self.metric) for i in range(len(pictures))]
+        return [Prediction(values[i], self.metric) for i in range(len(images))]
 
     def _prepare(self, rgb: np.ndarray) -> np.ndarray:
         """(3, h, w) normalized, both sides multiples of the model's patch, the shape kept."""
@@ -174,8 +174,8 @@ class HubTeacher(ModelTeacher):
 class FileTeacher(ModelTeacher):
     """A monocular network from a file. Raises as ``dmd3c_ros.core.weights.mono.load``.
 
-    A student's inverse depth has any shift: the farthest pixel of a picture counts as infinitely
-    far, as in pictures with sky.
+    A student's inverse depth has any shift: the farthest pixel of an image counts as infinitely
+    far, as in images with sky.
     """
 
     def __init__(self, config: TeacherConfig) -> None:
@@ -192,7 +192,7 @@ class FileTeacher(ModelTeacher):
 
 
 class TwoTeachers(Teacher):
-    """Either of two teachers for each picture, drawn by the picture's content alone.
+    """Either of two teachers for each image, drawn by the image's content alone.
 
     share: of the second one.
     """
@@ -202,19 +202,19 @@ class TwoTeachers(Teacher):
         parts = (first.identity, second.identity, repr(share))
         self.identity = hashlib.sha256('/'.join(parts).encode()).hexdigest()
 
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """Each teacher sees its own pictures together."""
-        chosen = [self._draws_second(picture) for picture in pictures]
+    def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
+        """Each teacher sees its own images together."""
+        chosen = [self._draws_second(image) for image in images]
         made: dict[int, Prediction] = {}
         for number, teacher in enumerate(self._teachers):
             own = [i for i, second in enumerate(chosen) if second == number]
             if own:
-                found = teacher.predict([pictures[i] for i in own])
+                found = teacher.predict([images[i] for i in own])
                 made.update(zip(own, found, strict=True))
-        return [made[i] for i in range(len(pictures))]
+        return [made[i] for i in range(len(images))]
 
-    def _draws_second(self, picture: Picture) -> bool:
-        digest = hashlib.sha256(np.ascontiguousarray(picture.rgb)).digest()
+    def _draws_second(self, image: SourceImage) -> bool:
+        digest = hashlib.sha256(np.ascontiguousarray(image.rgb)).digest()
         return int.from_bytes(digest[:8], 'big') < self._share * 2**64
 
 
@@ -236,9 +236,9 @@ def _digest(model: nn.Module, config: TeacherConfig) -> str:
 
 
 class CachedTeacher(Teacher):
-    """Keeps what a teacher said on disk, by the content of the picture and the teacher's identity.
+    """Keeps what a teacher said on disk, by the content of the image and the teacher's identity.
 
-    16 bit between the smallest and the largest value of each picture: the error is at most
+    16 bit between the smallest and the largest value of each image: the error is at most
     1 / 131068 of that range. Files are written whole or not at all, so that several processes may
     share a folder; one that does not read is made anew.
     """
@@ -247,23 +247,23 @@ class CachedTeacher(Teacher):
         self._teacher, self._folder = teacher, Path(folder)
         self.identity = teacher.identity
 
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """As the teacher, which is asked only about pictures that are new."""
-        paths = [self._path(picture) for picture in pictures]
+    def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
+        """As the teacher, which is asked only about images that are new."""
+        paths = [self._path(image) for image in images]
         found = {i: p for i, path in enumerate(paths) if (p := _load(path)) is not None}
-        new = [i for i in range(len(pictures)) if i not in found]
+        new = [i for i in range(len(images)) if i not in found]
         if new:
-            made = self._teacher.predict([pictures[i] for i in new])
+            made = self._teacher.predict([images[i] for i in new])
             for i, prediction in zip(new, made, strict=True):
                 write_bytes(paths[i], _encode(prediction))
                 # Decoded again: a sample must not depend on whether its depth was cached.
                 found[i] = _decode(_encode(prediction))
-        return [found[i] for i in range(len(pictures))]
+        return [found[i] for i in range(len(images))]
 
-    def _path(self, picture: Picture) -> Path:
+    def _path(self, image: SourceImage) -> Path:
         digest = hashlib.sha256(self.identity.encode())
-        digest.update(repr(picture.rgb.shape).encode())
-        digest.update(np.ascontiguousarray(picture.rgb))
+        digest.update(repr(image.rgb.shape).encode())
+        digest.update(np.ascontiguousarray(image.rgb))
         key = digest.hexdigest()
         return self._folder / key[:2] / f'{key}.npz'
 

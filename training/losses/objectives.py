@@ -91,7 +91,7 @@ class DenseLoss:
 
 @dataclass(frozen=True)
 class RelativeLossConfig:
-    """Absolute and squared error relative to the mean depth of each picture, and trust.
+    """Absolute and squared error relative to the mean depth of each image, and trust.
 
     l1, l2: weights of the two errors. confidence: of the calibration of the network's confidence
         (that the relative error is below 5 %). far: weight of pixels far from every point of the

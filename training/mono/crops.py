@@ -1,4 +1,4 @@
-"""What a monocular network trains on: crops of unlabelled pictures, by number."""
+"""What a monocular network trains on: crops of unlabelled images, by number."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from dmd3c_ros.core.camera import Camera
 from training.augmentation import ToneSpread, resized, resized_depth, toned
 from training.generation.sources import (
-    BadPictureError,
+    BadImageError,
     Mixture,
-    Picture,
     Source,
     SourceConfig,
+    SourceImage,
     open_source,
 )
 from training.scenes.frames import load_frame
@@ -23,17 +23,17 @@ from training.scenes.frames import load_frame
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Which part of a picture is seen, and how.
+    """Which part of an image is seen, and how.
 
     height, width: of the student's input, pixels. smallest: least height of the part that is cut
         out, as a share of the largest part of this shape; 1 takes the largest.
     detail: the teachers' patches of local-global distillation are cut from the part at so many
         times the student's resolution.
-    repeated: number of different parts of each picture; 0 draws a new one every time. Where parts
+    repeated: number of different parts of each image; 0 draws a new one every time. Where parts
         repeat, what teachers say of them can be kept on disk (``python -m training.mono.labels``).
     flip: probability to mirror left to right. colour: strength of changes of exposure, contrast
         and colour, which only the student sees.
-    fov_deg: horizontal field of view of a picture whose camera is unknown, for position maps.
+    fov_deg: horizontal field of view of an image whose camera is unknown, for position maps.
     """
 
     height: int = 448
@@ -66,10 +66,10 @@ class CropConfig:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Part of a picture at the student's size.
+    """Part of an image at the student's size.
 
     rgb: (h, w, 3) uint8; large: the same part at the teachers' patches' resolution. depth: (h, w)
-    float32, m, 0 = sky, where the picture has it exactly. K: (3, 3), pixels of rgb.
+    float32, m, 0 = sky, where the image has it exactly. K: (3, 3), pixels of rgb.
     """
 
     rgb: np.ndarray
@@ -78,10 +78,10 @@ class Part:
     K: np.ndarray
 
 
-def cut(picture: Picture, config: CropConfig, rng: np.random.Generator) -> Part:
-    """A random part of a picture, mirrored or not; drawn from rng alone."""
-    height, width = picture.rgb.shape[:2]
-    K = picture.K
+def cut(image: SourceImage, config: CropConfig, rng: np.random.Generator) -> Part:
+    """A random part of an image, mirrored or not; drawn from rng alone."""
+    height, width = image.rgb.shape[:2]
+    K = image.K
     if K is None:
         focal = width / 2 / np.tan(np.radians(config.fov_deg) / 2)
         K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
@@ -93,11 +93,11 @@ def cut(picture: Picture, config: CropConfig, rng: np.random.Generator) -> Part:
     camera = Camera.from_K(K, width, height).crop(left, top, w, h)
     size = config.width, config.height
     camera = camera.scaled(*size)
-    rgb = picture.rgb[window]
+    rgb = image.rgb[window]
     large = (round(config.width * config.detail), round(config.height * config.detail))
     small = resized(rgb, size)
     large = small if config.detail == 1 else resized(rgb, large)
-    depth = None if picture.depth is None else resized_depth(picture.depth[window], size)
+    depth = None if image.depth is None else resized_depth(image.depth[window], size)
     if rng.random() < config.flip:
         small, large = small[:, ::-1], large[:, ::-1]
         depth = None if depth is None else depth[:, ::-1]
@@ -128,32 +128,32 @@ class Frames(Source):
     def name(self, index: int) -> str:
         return f'scenes/{self._files[index].stem}'
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> SourceImage:
         try:
             frame = load_frame(self._files[index])
         except (OSError, ValueError) as error:
-            raise BadPictureError(str(error)) from error
-        return Picture(self.name(index), frame.rgb, frame.depth, frame.K)
+            raise BadImageError(str(error)) from error
+        return SourceImage(self.name(index), frame.rgb, frame.depth, frame.K)
 
 
-def open_pictures(sources: Sequence[SourceConfig], scenes: str, seed: int) -> Source:
-    """Pictures of all sources and of a folder of simulated frames, in one random order."""
+def open_images(sources: Sequence[SourceConfig], scenes: str, seed: int) -> Source:
+    """Images of all sources and of a folder of simulated frames, in one random order."""
     found = [open_source(source) for source in sources]
     if scenes:
         found.append(Frames(scenes))
     if not found:
-        raise ValueError('pictures: expected sources or scenes, got none')
+        raise ValueError('images: expected sources or scenes, got none')
     return Mixture(found, seed)
 
 
-def read_any(source: Source, index: int) -> Picture:
-    """The picture of that number, or the next one that reads.
+def read_any(source: Source, index: int) -> SourceImage:
+    """The image of that number, or the next one that reads.
 
-    Raises BadPictureError where none of ten does: then it is not the pictures.
+    Raises BadImageError where none of ten does: then it is not the images.
     """
     for offset in range(10):
         try:
             return source.read((index + offset) % len(source))
-        except BadPictureError as error:
+        except BadImageError as error:
             fault = error
     raise fault

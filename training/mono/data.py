@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from dmd3c_ros.core.networks import Convention
 from training.data.samples import Samples, Shuffle
-from training.generation.sources import Picture
+from training.generation.sources import SourceImage
 
-from .crops import Part, cut, open_pictures, read_any, recoloured
+from .crops import Part, cut, open_images, read_any, recoloured
 from .labels import Labelled, LabelShards, inverse_depth, repeated_part, windows
 from .settings import EXACT, MonoConfig
 
@@ -24,7 +24,7 @@ class MonoSamples(Samples):
     number of the teacher that this sample is of; K (3, 3), pixels. Where a teacher's words are at
     hand: label (1, h, w), relative inverse depth, NaN = unknown, and, for local-global
     distillation, patches, a list of (1, h', w'), one a window. Else plain (3, h, w) and large
-    (3, H, W), the picture in 0..1 for networks that teach while training. depth (1, h, w), m,
+    (3, H, W), the image in 0..1 for networks that teach while training. depth (1, h, w), m,
     0 = sky: exact, where it is known and only for validation.
     """
 
@@ -33,14 +33,14 @@ class MonoSamples(Samples):
         data = config.data
         self._labels = LabelShards(data.labels) if data.labels else None
         if self._labels is None:
-            self._source = open_pictures(data.sources, data.scenes, config.seed)
+            self._source = open_images(data.sources, data.scenes, config.seed)
         else:
             _check_labels(config, self._labels)
         self._windows = windows(data.crop, config)
         self._count = len(self._labels if self._labels is not None else self._source)
         if data.held_out >= self._count:
             raise ValueError(
-                f'held_out: expected less than the {self._count} pictures, got {data.held_out}'
+                f'held_out: expected less than the {self._count} images, got {data.held_out}'
             )
         parts = 1 if self._labels is not None else max(data.crop.repeated, 1)
         self._parts = parts
@@ -56,11 +56,11 @@ class MonoSamples(Samples):
 
     @property
     def held_out(self) -> Dataset:
-        """The first pictures, each one part, in their own colours, of the primary teacher."""
+        """The first images, each one part, in their own colours, of the primary teacher."""
         return _HeldOut(self, self._config.data.held_out)
 
     def validation_sample(self, index: int) -> dict[str, Tensor]:
-        """Sample of a picture that is held out."""
+        """Sample of an image that is held out."""
         rng = np.random.default_rng([self._config.seed, 5, index])
         labelled = self._look(index * self._parts, rng)
         sample = self._tensors(labelled, 0, None)
@@ -72,22 +72,22 @@ class MonoSamples(Samples):
         """Part ``place`` of all, with whatever is known of it."""
         if self._labels is not None:
             return self._labels[place]
-        picture = read_any(self._source, place // self._parts)
-        part = self._part(picture, place, rng)
+        image = read_any(self._source, place // self._parts)
+        part = self._part(image, place, rng)
         known = []
         if self._config.teachers[0].model == EXACT:
             if part.depth is None:
                 raise ValueError(
-                    f'{picture.name}: expected a picture with exact depth for the teacher '
-                    f'{EXACT!r}; other pictures need a network that teaches'
+                    f'{image.name}: expected an image with exact depth for the teacher '
+                    f'{EXACT!r}; other images need a network that teaches'
                 )
             known = [inverse_depth(part.depth)] * len(self._config.teachers)
         return Labelled(part, known, [[] for _ in known])
 
-    def _part(self, picture: Picture, place: int, rng: np.random.Generator) -> Part:
+    def _part(self, image: SourceImage, place: int, rng: np.random.Generator) -> Part:
         if self._config.data.crop.repeated:
-            return repeated_part(picture, self._config, place)
-        return cut(picture, self._config.data.crop, rng)
+            return repeated_part(image, self._config, place)
+        return cut(image, self._config.data.crop, rng)
 
     def _tensors(
         self, labelled: Labelled, teacher: int, rng: np.random.Generator | None

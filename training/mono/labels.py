@@ -1,8 +1,8 @@
-"""What teachers say of pictures, kept in shards: ``python -m training.mono.labels --config FILE``.
+"""What teachers say of images, kept in shards: ``python -m training.mono.labels --config FILE``.
 
-Worth it where the parts of pictures repeat (``data.crop.repeated``): a teacher is slower than the
+Worth it where the parts of images repeat (``data.crop.repeated``): a teacher is slower than the
 student, and says the same each time. The configuration is that of the training, which then reads
-``data.labels`` in place of the pictures. A sample is one part of a picture; a run that was killed
+``data.labels`` in place of the images. A sample is one part of an image; a run that was killed
 goes on after the last one that it wrote.
 """
 
@@ -21,10 +21,10 @@ from rich.progress import track
 from dmd3c_ros.io.atomic import write_bytes
 from training.command_line import run_command
 from training.generation.shards import ShardWriter, shard_path
-from training.generation.sources import BadPictureError, Picture, Source
+from training.generation.sources import BadImageError, Source, SourceImage
 from training.generation.teacher import Teacher
 
-from .crops import CropConfig, Part, cut, open_pictures
+from .crops import CropConfig, Part, cut, open_images
 from .losses import Window, overlapping_windows
 from .settings import MonoConfig
 
@@ -36,7 +36,7 @@ _CLAIM = 'labels.json'
 
 
 class Labelled(NamedTuple):
-    """part: of the picture. maps: relative inverse depth (h, w) float32 of each teacher, NaN =
+    """part: of the image. maps: relative inverse depth (h, w) float32 of each teacher, NaN =
     unknown; patches: of each teacher, of each window of the part."""
 
     part: Part
@@ -49,11 +49,11 @@ def inverse_depth(depth: np.ndarray) -> np.ndarray:
     return np.where(depth > 0, 1 / np.maximum(depth, 1e-3), 0).astype(np.float32)
 
 
-def say(teacher: Teacher, pictures: Sequence[Picture]) -> list[np.ndarray]:
-    """Relative inverse depth of pictures at the teacher's own resolution; of metric ones too."""
+def say(teacher: Teacher, images: Sequence[SourceImage]) -> list[np.ndarray]:
+    """Relative inverse depth of images at the teacher's own resolution; of metric ones too."""
     return [
         inverse_depth(np.nan_to_num(p.values)) if p.metric else p.values
-        for p in teacher.predict(pictures)
+        for p in teacher.predict(images)
     ]
 
 
@@ -93,14 +93,14 @@ class LabelShards:
 
 
 def make_labels(config: MonoConfig, out: str | Path) -> int:
-    """Write the labels of every part of every picture; returns how many there are.
+    """Write the labels of every part of every image; returns how many there are.
 
-    Raises ValueError for a folder of other pictures, parts or teachers.
+    Raises ValueError for a folder of other images, parts or teachers.
     """
     crop = config.data.crop
     if not crop.repeated:
-        raise ValueError('data.crop.repeated: expected 1 or more parts of each picture, got 0')
-    source = open_pictures(config.data.sources, config.data.scenes, config.seed)
+        raise ValueError('data.crop.repeated: expected 1 or more parts of each image, got 0')
+    source = open_images(config.data.sources, config.data.scenes, config.seed)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     teachers = [teacher.open() for teacher in config.teachers]
@@ -112,7 +112,7 @@ def make_labels(config: MonoConfig, out: str | Path) -> int:
         if not shard_path(out, shard).exists():
             _write(out, shard, numbers, source, config, teachers)
         done += len(json.loads((out / f'shard-{shard:06d}.json').read_text())['samples'])
-    log.info('%d parts of %d pictures in %s', done, len(source), out)
+    log.info('%d parts of %d images in %s', done, len(source), out)
     return done
 
 
@@ -133,18 +133,18 @@ def _write(
                 continue
             index = number // config.data.crop.repeated
             try:
-                picture = source.read(index)
-            except BadPictureError as error:
+                image = source.read(index)
+            except BadImageError as error:
                 rejected[source.name(index)] = str(error)
                 continue
-            part = repeated_part(picture, config, number)
+            part = repeated_part(image, config, number)
             writer.add(key, _encode(_labelled(part, config, teachers)))
         writer.finish(rejected)
 
 
-def repeated_part(picture: Picture, config: MonoConfig, number: int) -> Part:
+def repeated_part(image: SourceImage, config: MonoConfig, number: int) -> Part:
     """The part of that number, of those that repeat."""
-    return cut(picture, config.data.crop, np.random.default_rng([config.seed, 11, number]))
+    return cut(image, config.data.crop, np.random.default_rng([config.seed, 11, number]))
 
 
 def windows(crop: CropConfig, config: MonoConfig) -> list[Window]:
@@ -156,7 +156,7 @@ def windows(crop: CropConfig, config: MonoConfig) -> list[Window]:
 
 
 def _labelled(part: Part, config: MonoConfig, teachers: Sequence[Teacher]) -> Labelled:
-    pictures = [Picture('part', part.rgb, part.depth, part.K)]
+    images = [SourceImage('part', part.rgb, part.depth, part.K)]
     if config.loss.local_global:
         for window in windows(config.data.crop, config):
             rows, columns = (
@@ -164,10 +164,10 @@ def _labelled(part: Part, config: MonoConfig, teachers: Sequence[Teacher]) -> La
                 for s in window.slices
             )
             depth = None if part.depth is None else part.depth[window.slices]
-            pictures.append(
-                Picture('patch', np.ascontiguousarray(part.large[rows, columns]), depth)
+            images.append(
+                SourceImage('patch', np.ascontiguousarray(part.large[rows, columns]), depth)
             )
-    said = [say(teacher, pictures) for teacher in teachers]
+    said = [say(teacher, images) for teacher in teachers]
     return Labelled(part, [s[0] for s in said], [s[1:] for s in said])
 
 

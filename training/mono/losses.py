@@ -30,7 +30,7 @@ def channel_wise(
 
     L = T^2 sum_i p_i log(p_i / q_i), with p and q the softmax over all pixels of teacher and
     student, both normalized to median 0 and mean absolute deviation 1, at the temperature T; the
-    mean over the pictures. Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
+    mean over the images. Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction",
     ICCV 2021, Eq. 4, with depth as the only channel, and part (a) of the label-free paper.
     """
     check_images(student=student, teacher=teacher, mask=mask)
@@ -66,7 +66,7 @@ def position_maps(
 ) -> Points:
     """Both maps as points in space.
 
-    The teacher's relative inverse depth goes from 0 to 1 over the picture; student by the scale
+    The teacher's relative inverse depth goes from 0 to 1 over the image; student by the scale
     and shift of least squares onto it. Depth is z = 1 / (d + offset), and a point is
     z ((u - cx) / fx, (v - cy) / fy, 1). How far away the farthest lies, a relative depth does not
     tell: offset decides. K: (B, 3, 3), pixels; count: at most so many pixels, on a grid.
@@ -116,7 +116,7 @@ def geometric(points: Points, pointnet: PointNet, compared: str = 'whole') -> Te
 def shared_context(
     student: Tensor, teacher: Tensor, mask: Tensor, config: NormalizationConfig
 ) -> Tensor:
-    """L_sc: both saw the same picture; Distill Any Depth's basic term.
+    """L_sc: both saw the same image; Distill Any Depth's basic term.
 
     1/N sum |N(d_S) - N(d_T)|, N the normalization of the configuration.
     """
@@ -124,7 +124,7 @@ def shared_context(
 
 
 class Window(NamedTuple):
-    """Part of a picture: its upper left pixel and its size."""
+    """Part of an image: its upper left pixel and its size."""
 
     top: int
     left: int
@@ -143,7 +143,7 @@ class Window(NamedTuple):
 def overlapping_windows(
     height: int, width: int, rows: int, columns: int, overlap: float
 ) -> list[Window]:
-    """rows x columns windows that cover a picture; neighbours share ``overlap`` of their side.
+    """rows x columns windows that cover an image; neighbours share ``overlap`` of their side.
 
     Raises ValueError for an overlap outside 0 to below 1.
     """
@@ -169,7 +169,7 @@ def local_global(
     mask: Tensor,
     config: NormalizationConfig,
 ) -> Tensor:
-    """L_lg: the student saw the whole picture, the teacher one part of it after the other.
+    """L_lg: the student saw the whole image, the teacher one part of it after the other.
 
     1/P sum_p L(student's window p, the teacher's depth of patch p), L as of shared_context.
     patches: of each window (B, 1, h, w), at any size: they come to the window's.

@@ -28,7 +28,7 @@ class Distillation(Training):
     """Training of a monocular student.
 
     Validation: distance, between student and primary teacher (or exact inverse depth), both by
-    their median and mean absolute deviation; where pictures have exact depth, absrel and delta1
+    their median and mean absolute deviation; where images have exact depth, absrel and delta1
     of depth after the scale and shift of least squares in inverse depth.
     """
 
@@ -92,7 +92,7 @@ class Distillation(Training):
         )
 
     def validation_step(self, batch: Mapping[str, Tensor], index: int) -> None:
-        """The averaged weights on one part of a picture."""
+        """The averaged weights on one part of an image."""
         found = self.average.module(_image(batch)).disparity.float()
         label = self._teach(batch).label
         known = label.isfinite()

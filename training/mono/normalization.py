@@ -83,7 +83,7 @@ def residual(
 def distance(
     student: Tensor, teacher: Tensor, mask: Tensor, config: NormalizationConfig
 ) -> Tensor:
-    """Mean absolute difference after normalization: of each picture, then of the batch.
+    """Mean absolute difference after normalization: of each image, then of the batch.
 
     student, teacher: (B, 1, H, W) relative inverse depth; mask: bool, the pixels that count.
     Raises ValueError for shapes that differ. 0 where nothing counts.

@@ -21,7 +21,7 @@ class PointNet(nn.Module):
 
     transforms: also learn, from the points, a matrix for their coordinates and one for their
     features, the paper's two T-Nets, which begin as the identity. There is no batch norm: it would
-    mix teacher and student, and a batch may be one picture.
+    mix teacher and student, and a batch may be one image.
     """
 
     def __init__(

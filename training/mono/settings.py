@@ -25,7 +25,7 @@ class MonoTeacherConfig:
         of the authors of Depth Anything V2); a folder, or a name on the hub, of the transformers
         library. Names on the hub, and models that are not of the Depth Anything kind, only teach
         through labels on disk.
-    size: pixels of the shorter side as the teacher sees a picture or a patch.
+    size: pixels of the shorter side as the teacher sees an image or a patch.
     probability: weight with which a sample is this teacher's; they need not sum to 1.
     """
 
@@ -137,10 +137,10 @@ TERMS = (
 
 @dataclass(frozen=True)
 class MonoDataConfig:
-    """Pictures in; no labels.
+    """Images in; no labels.
 
-    sources: unlabelled pictures; scenes: a folder of simulated frames. labels: a folder of
-        ``training.mono.labels``, which is read in place of both; held_out: pictures (parts, of
+    sources: unlabelled images; scenes: a folder of simulated frames. labels: a folder of
+        ``training.mono.labels``, which is read in place of both; held_out: images (parts, of
         labels) kept for validation, the first of the random order.
     """
 
@@ -152,7 +152,7 @@ class MonoDataConfig:
 
     def __post_init__(self) -> None:
         if not self.sources and not self.scenes:
-            raise ValueError('data: expected sources of pictures or scenes, got neither')
+            raise ValueError('data: expected sources of images or scenes, got neither')
         if self.held_out < 1:
             raise ValueError(f'held_out: expected 1 or more, got {self.held_out}')
 
@@ -163,7 +163,7 @@ class MonoConfig(TrainConfig):
 
     network: the student, a name of ``dmd3c_ros.core.networks.mono``. encoder: file of a released
         Topformer that a light student's encoder begins from.
-    teachers: the first is the primary one, by which validation goes where pictures have no depth.
+    teachers: the first is the primary one, by which validation goes where images have no depth.
     """
 
     data: MonoDataConfig
@@ -200,6 +200,6 @@ class MonoConfig(TrainConfig):
 
     def content(self) -> dict:
         content = super().content()
-        # Where the same weights or pictures lie does not matter, which they are does.
+        # Where the same weights or images lie does not matter, which they are does.
         content['teachers'] = [{**asdict(t), 'model': Path(t.model).name} for t in self.teachers]
         return content

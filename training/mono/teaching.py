@@ -56,7 +56,7 @@ class Teachers(nn.Module):
     ) -> Taught:
         """Ask each sample's teacher.
 
-        plain (B, 3, h, w) and large (B, 3, H, W): the same picture in 0..1; which: (B,), numbers
+        plain (B, 3, h, w) and large (B, 3, H, W): the same image in 0..1; which: (B,), numbers
         of the teachers; windows: in pixels of plain.
         """
         size = plain.shape[-2:]
@@ -81,17 +81,17 @@ class Teachers(nn.Module):
                 patch[own] = _sized(said, patch.shape[-2:])
         return Taught(label, patches, features)
 
-    def _ask(self, number: int, network: MonoNetwork, picture: Tensor):
+    def _ask(self, number: int, network: MonoNetwork, image: Tensor):
         convention = network.convention
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         scale = self._sizes[number] / min(height, width)
         multiple = convention.size_multiple
         size = [max(1, round(n * scale / multiple)) * multiple for n in (height, width)]
-        picture = F.interpolate(picture, size=size, mode='bicubic', antialias=True)
+        image = F.interpolate(image, size=size, mode='bicubic', antialias=True)
         mean, std = (
-            picture.new_tensor(v).view(1, 3, 1, 1) for v in (convention.mean, convention.std)
+            image.new_tensor(v).view(1, 3, 1, 1) for v in (convention.mean, convention.std)
         )
-        return network((picture - mean) / std)
+        return network((image - mean) / std)
 
 
 def _scaled(window: Window, factor: float) -> tuple[slice, slice]:

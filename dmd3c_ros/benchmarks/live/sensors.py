@@ -39,7 +39,7 @@ class Sensors:
         lens = Header(frame_id='lens')
         messages = {
             'camera_info': camera_to_info(Camera.from_K(K, width, height), lens),
-            'image_rect': rgb_to_image(_picture(height, width), lens),
+            'image_rect': rgb_to_image(_image(height, width), lens),
             'points': points_to_cloud(
                 street(config.lines, config.columns),
                 Header(frame_id='lidar'),
@@ -87,7 +87,7 @@ def street(lines: int, columns: int) -> np.ndarray:
     return np.c_[points, np.full(len(points), 0.5)].astype(np.float32)
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def _image(height: int, width: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     rows = np.linspace(200, 40, height)[:, None, None]
     noise = rng.normal(0, 12, (height, width, 3))

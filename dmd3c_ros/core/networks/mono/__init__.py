@@ -1,4 +1,4 @@
-"""Monocular networks: relative inverse depth from a picture alone, by name.
+"""Monocular networks: relative inverse depth from an image alone, by name.
 
 The label-free student (a light token pyramid transformer with a fusing decoder) and Depth Anything
 V2, each in three sizes; any of them may teach or be taught.

@@ -13,7 +13,7 @@ class MonoOutput(NamedTuple):
     """Result of one forward pass.
 
     disparity: (B, 1, H, W), relative inverse depth, larger when nearer: the inverse of depth but
-        for a scale above 0 and a shift that differ from picture to picture.
+        for a scale above 0 and a shift that differ from image to image.
     features: of the encoder, (B, c, h, w) each, in the network's order; ``feature_channels`` of
         the network has every c.
     """
@@ -23,7 +23,7 @@ class MonoOutput(NamedTuple):
 
 
 class MonoNetwork(nn.Module):
-    """Base of the monocular networks: a picture -> relative inverse depth.
+    """Base of the monocular networks: an image -> relative inverse depth.
 
     zero_is_far: whether inverse depth is 0 or more, and 0 infinitely far.
     """
@@ -33,7 +33,7 @@ class MonoNetwork(nn.Module):
     feature_channels: tuple[int, ...] = ()
 
     def forward(self, image: Tensor) -> MonoOutput:
-        """Look at a batch of pictures.
+        """Look at a batch of images.
 
         image: (B, 3, H, W), normalized by the convention; sizes are multiples of
         ``convention.size_multiple``.

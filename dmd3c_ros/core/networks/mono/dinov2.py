@@ -17,10 +17,10 @@ _EPSILON = 1e-6
 
 
 class Dinov2(nn.Module):
-    """Pictures (B, 3, H, W), in patches of 14 pixels -> tokens of chosen blocks.
+    """Images (B, 3, H, W), in patches of 14 pixels -> tokens of chosen blocks.
 
     width: channels of a token. depth: number of blocks. heads: of the attention. grid: patches
-    along a side of the pictures it was trained on.
+    along a side of the images it was trained on.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ CONFIGS = {
 
 
 class DepthAnything(MonoNetwork):
-    """Relative inverse depth at the picture's size, 0 or more."""
+    """Relative inverse depth at the image's size, 0 or more."""
 
     convention = Convention(size_multiple=PATCH)
     zero_is_far = True

@@ -21,7 +21,7 @@ WIDTHS = {'tiny': 32, 'small': 48, 'base': 64}
 
 
 class Student(MonoNetwork):
-    """Relative inverse depth at the picture's size.
+    """Relative inverse depth at the image's size.
 
     size: of the encoder, 'tiny', 'small' or 'base'. width: channels of the decoder.
     """

@@ -65,7 +65,7 @@ CONFIGS = {
 
 
 class Topformer(nn.Module):
-    """Pictures (B, 3, H, W) -> tokens at 1/4, 1/8, 1/16 and 1/32; the last three injected."""
+    """Images (B, 3, H, W) -> tokens at 1/4, 1/8, 1/16 and 1/32; the last three injected."""
 
     def __init__(self, config: TopformerConfig) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class _Block(nn.Module):
         return x + self._dropped(self.mlp(x))
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al., ECCV 2016), drawn for each picture."""
+        """Stochastic depth (Huang et al., ECCV 2016), drawn for each image."""
         if not self.training or not self._drop:
             return x
         kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self._drop
