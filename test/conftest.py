@@ -11,6 +11,8 @@ import pytest
 # wait for each other at the end of every loop, which takes ten times the processor's time; and
 # sums over another number of threads differ in their last digits.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Tests import it before the package does, which sets this itself.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 _KITTI = Path('data/kitti_raw_mini/2011_09_26/2011_09_26_drive_0000_sync')
 

@@ -1,7 +1,9 @@
 """Back ends give the same depth, and ONNX files are checked before they take their name."""
 
 import functools
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +173,23 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
             DepthCompleter(replace(config, precision=precision))
     with pytest.raises(ValueError, match='device: expected cpu with openvino, got cuda'):
         DepthCompleter(replace(config, device='cuda'))
+
+
+def test_no_runtime_reports_its_use_to_anybody(
+    exported: Path, weights: Path, tmp_path: Path
+) -> None:
+    script = (
+        'from dmd3c_ros import CompleterConfig, DepthCompleter\n'
+        f'DepthCompleter(CompleterConfig(weights={str(exported)!r}))\n'
+        f'DepthCompleter(CompleterConfig(weights={str(weights)!r}, backend="openvino"))\n'
+    )
+    known = ('CI', 'ORT_DISABLE_TELEMETRY', 'XDG_CACHE_HOME')
+    environment = {k: v for k, v in os.environ.items() if k not in known}
+    environment |= {'HOME': str(tmp_path), 'PYTHONPATH': str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, '-c', script], env=environment, check=True, cwd=tmp_path)
+    # Each keeps the number by which it reports, and what it has not sent yet, in files of its own.
+    folders = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob('*')}
+    assert folders == {('.cache',), ('.cache', 'dmd3c_ros')}
 
 
 def test_openvino_is_the_default_on_a_cpu_and_converts_once(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -162,6 +163,9 @@ def computes_bfloat16() -> bool:
 
 def import_openvino():
     """The module; ImportError with what to install where it is missing."""
+    # Importing it would report its use to its maker, from a fork of this process with all its
+    # threads. It goes without where this package is missing.
+    sys.modules.setdefault('openvino_telemetry', None)
     try:
         import openvino
     except ImportError as error:

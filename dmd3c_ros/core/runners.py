@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -301,6 +302,9 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
 
 
 def _onnxruntime():
+    # From 1.29 on it reports its use to its maker unless told otherwise before it is loaded; its
+    # uploading thread has also been seen to abort processes. A robot's node does neither.
+    os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
     try:
         import onnxruntime
     except ImportError as error:

@@ -140,6 +140,8 @@ class _Ray(Stages):
     """Tasks on the cluster's CPUs, teachers as actors; no image passes through this process."""
 
     def __init__(self, config: GenerateConfig, workers: int) -> None:
+        # Ray reports its use to its maker unless told otherwise.
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         import ray
         import torch
 
