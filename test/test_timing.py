@@ -36,7 +36,7 @@ def settings(tmp_path) -> dict:
         'schedule': 'constant',
         'precision': '32-true',
         'ema_decay': 0.5,
-        'pictures': 0,
+        'validation_images': 0,
         'workers': 0,
         'accelerator': 'cpu',
     }
