@@ -94,8 +94,8 @@ def test_settings_of_the_authors_are_ones_and_name_their_command(file):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'milestones': [0.5, 0.4]}, 'milestones: expected rising shares'),
-        ({'milestones': [1.5]}, 'milestones: expected rising shares'),
+        ({'milestones': [0.5, 0.4]}, 'milestones: expected rising fractions'),
+        ({'milestones': [1.5]}, 'milestones: expected rising fractions'),
         ({'momentum_min': 0.99}, 'momentum: expected 0 <= minimum <= maximum'),
         ({'div_factor': 0}, 'div_factor: expected above 0'),
         ({'batch': 6, 'accumulate': 4}, 'accumulate: expected a divisor of the batch of 6'),

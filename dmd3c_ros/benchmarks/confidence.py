@@ -106,15 +106,15 @@ def kept(threshold: float, confidence: np.ndarray, depth: np.ndarray, truth: np.
     relative = error / truth[there] if there.any() else error
     return Kept(
         threshold,
-        _share(there, surface),
-        _share(known & ~surface, ~surface),
+        _fraction(there, surface),
+        _fraction(known & ~surface, ~surface),
         float(error.mean()),
         float(np.sqrt((error**2).mean())),
         float((relative > _WRONG).mean()) if there.any() else float('nan'),
     )
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> float:
+def _fraction(part: np.ndarray, whole: np.ndarray) -> float:
     return float(part.sum() / whole.sum()) if whole.any() else float('nan')
 
 

@@ -58,7 +58,7 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.points <= 1:
-            raise ValueError(f'points: expected a share above 0, to 1; got {self.points}')
+            raise ValueError(f'points: expected a fraction above 0, to 1; got {self.points}')
         if min(min(size) for size in self.sizes) < 32:
             raise ValueError(f'sizes: expected 32 pixels or more a side; got {self.sizes}')
         if self.turns < 1 or self.seconds < 0:

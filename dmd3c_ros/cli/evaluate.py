@@ -100,7 +100,7 @@ def evaluate(
         float | None,
         typer.Option(
             show_default='every second ring',
-            help='rings: hide this share of the points at random, not every second ring.',
+            help='rings: hide this fraction of the points at random, not every second ring.',
             rich_help_panel=_DATA,
         ),
     ] = None,

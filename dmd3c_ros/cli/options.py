@@ -117,7 +117,7 @@ COMPLETION = {
     'inference_scale': _option(
         _COMPLETION,
         float,
-        'Run the model at this share of the size, 0.1 to 1; depth has the full size.',
+        'Run the model at this fraction of the size, 0.1 to 1; depth has the full size.',
         default='1',
     ),
     'adapt_scale': _option(

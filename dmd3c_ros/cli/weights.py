@@ -105,8 +105,8 @@ def _describe(table: 'Table', checkpoint: 'Checkpoint') -> None:
     if name is not None:
         table.add_row('network', name)
     else:
-        near, share = closest(checkpoint.state)
-        table.add_row('network', f'none known; {share:.0%} of the parameters of {near} are in it')
+        near, fraction = closest(checkpoint.state)
+        table.add_row('network', f'none known; it has {fraction:.0%} of the parameters of {near}')
         table.add_row(
             'differences', '\n'.join(misfits(meta_network(near).state_dict(), checkpoint.state))
         )

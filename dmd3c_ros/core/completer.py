@@ -196,7 +196,7 @@ class DepthCompleter:
             )
 
     def scale(self, sparse: np.ndarray) -> float:
-        """The share of the image's size that the model runs at.
+        """The fraction of the image's size that the model runs at.
 
         sparse: (H, W) float32, m, 0 = unknown, with a known pixel at least.
         """

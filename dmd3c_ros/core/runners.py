@@ -30,7 +30,7 @@ BACKENDS = ('auto', 'eager', 'compile', 'onnx', 'openvino')
 EXPORTABLE = ('light',)
 # What an export may differ from PyTorch at 999 of 1000 pixels, relative to the depth: rounding.
 EXPORT_TOLERANCE = 2e-4
-_SHARE_WITHIN = 0.999
+_FRACTION_WITHIN = 0.999
 ONNX_INPUTS = ('image', 'sparse', 'K')
 ONNX_OUTPUTS = ('depth', 'confidence')
 # Sizes, in multiples of the network's own, that an exported file takes.
@@ -262,7 +262,7 @@ def export_difference(network: CompletionNetwork, runner: Runner) -> float:
         inputs = _scene(size, convention.depth_scale)
         expected = original(*inputs).depth
         difference = np.abs(runner(*inputs).depth - expected) / np.maximum(expected, 1e-6)
-        differences.append(float(np.quantile(difference, _SHARE_WITHIN)))
+        differences.append(float(np.quantile(difference, _FRACTION_WITHIN)))
     return max(differences)
 
 

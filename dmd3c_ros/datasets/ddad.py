@@ -47,10 +47,10 @@ class Ddad(DepthDataset):
     root: folder with ddad.json.
     split: 'val' or 'train'.
     camera: such as 'CAMERA_01', the one that looks ahead.
-    share: of the points given as input, 0..1.
+    fraction: of the points, which is given as input, 0..1.
     seed: of the draws.
     Raises FileNotFoundError: ddad.json or a scene's file is missing.
-    Raises ValueError: unknown split, share outside 0..1, a file without what it should hold.
+    Raises ValueError: unknown split, fraction outside 0..1, a file without what it should hold.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class Ddad(DepthDataset):
         split: str = 'val',
         *,
         camera: str = 'CAMERA_01',
-        share: float = 0.2,
+        fraction: float = 0.2,
         seed: int = 0,
     ) -> None:
         if split not in _SPLITS:
             raise ValueError(f'split: expected one of {tuple(_SPLITS)}, got {split!r}')
-        if not 0 < share < 1:
-            raise ValueError(f'share: expected more than 0 and less than 1, got {share}')
+        if not 0 < fraction < 1:
+            raise ValueError(f'fraction: expected more than 0 and less than 1, got {fraction}')
         self._root = Path(root)
-        self._camera, self._share, self._seed = camera, share, seed
+        self._camera, self._fraction, self._seed = camera, fraction, seed
         index = self._root / 'ddad.json'
         scenes = _entry(_read_json(index), index, 'scene_splits', _SPLITS[split], 'filenames')
         self._frames = [frame for scene in scenes for frame in self._scene(self._root / scene)]
@@ -83,7 +83,7 @@ class Ddad(DepthDataset):
         K = _intrinsics(frame.calibration, self._camera)
         camera = Camera.from_K(K, rgb.shape[1], rgb.shape[0])
         points = _read_cloud(frame.cloud)
-        shown = np.random.default_rng((self._seed, index)).random(len(points)) < self._share
+        shown = np.random.default_rng((self._seed, index)).random(len(points)) < self._fraction
         full = remove_hidden_points(project_points(points, frame.T_camera_lidar, camera))
         sparse = project_points(points[shown], frame.T_camera_lidar, camera)
         return Sample(

@@ -21,7 +21,7 @@ from dmd3c_ros.io.kitti_calibration import rectified_camera
 from .files import first_folder
 from .sample import DepthDataset, Sample
 
-# Rows from and to, columns from and to, as shares of the image.
+# Rows from and to, columns from and to, as fractions of the image.
 CROPS = {
     'garg': (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     'eigen': (0.3324324, 0.91351351, 0.0359477, 0.96405229),

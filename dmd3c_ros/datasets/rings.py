@@ -43,7 +43,7 @@ class DriveRings(DepthDataset):
         camera: str = 'image_02',
         seed: int = 0,
     ) -> None:
-        _check_share(hide)
+        _check_fraction(hide)
         self._drive = KittiDrive(root, camera)
         self._hide, self._seed = hide, seed
 
@@ -89,7 +89,7 @@ class FolderRings(DepthDataset):
     def __init__(
         self, root: str | Path, *, hide: float | None = None, lines: int = 64, seed: int = 0
     ) -> None:
-        _check_share(hide)
+        _check_fraction(hide)
         root, what = Path(root), 'rings'
         self._sparse = files_by_name(root / 'sparse', '*.png', what)
         self._images = files_by_name(root / 'image', '*.[pj][np]g', what)
@@ -131,13 +131,13 @@ def open_rings(root: str | Path, **options: object) -> DepthDataset:
     return DriveRings(root, **options) if is_drive else FolderRings(root, **options)
 
 
-def _check_share(hide: float | None) -> None:
+def _check_fraction(hide: float | None) -> None:
     if hide is not None and not 0 < hide < 1:
         raise ValueError(f'hide: expected a fraction of more than 0 and less than 1, got {hide}')
 
 
-def _draw(count: int, share: float, seed: int, index: int) -> np.ndarray:
-    return np.random.default_rng((seed, index)).random(count) < share
+def _draw(count: int, fraction: float, seed: int, index: int) -> np.ndarray:
+    return np.random.default_rng((seed, index)).random(count) < fraction
 
 
 def _truth(hidden: np.ndarray, full: np.ndarray, sparse: np.ndarray) -> np.ndarray:

@@ -95,13 +95,13 @@ class Animation:
 def _report_panels(scene: Scene, confidence: np.ndarray) -> tuple[Panel, ...]:
     scale = depth_scale(scene.depth)
     baseline = fill_nearest(scene.visible)
-    share = (scene.sparse > 0).mean()
+    fraction = (scene.sparse > 0).mean()
     return (
         Panel(scene.rgb, 'Camera', note=f'{scene.rgb.shape[1]} x {scene.rgb.shape[0]}'),
         Panel(
             points_on_image(scene.rgb, scene.sparse, scale),
             'LiDAR points',
-            note=f'{share:.1%} of the pixels',
+            note=f'{fraction:.1%} of the pixels',
         ),
         Panel(scale.colors(scene.depth, scene.depth > 0), 'Dense depth', scale),
         Panel(CONFIDENCE.colors(confidence, scene.depth > 0), 'Confidence', CONFIDENCE),

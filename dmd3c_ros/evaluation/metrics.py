@@ -55,7 +55,7 @@ def depth_metrics(
     """Errors of one predicted depth image.
 
     Definitions: Uhrig et al., "Sparsity Invariant CNNs", 3DV 2017, and the development kit of the
-    KITTI depth completion benchmark; REL and the delta shares as on NYU Depth V2 (Ma and Karaman,
+    KITTI depth completion benchmark; REL and the deltas as on NYU Depth V2 (Ma and Karaman,
     "Sparse-to-Dense", ICRA 2018).
 
     prediction: (H, W) depth in m; 0, negative or not finite means that there is none.
@@ -76,14 +76,14 @@ def depth_metrics(
     n_scored = int(scored.sum())
     if n_scored == 0:
         return None
-    missing_share = 1.0 - float(present[scored].mean())
+    missing_fraction = 1.0 - float(present[scored].mean())
     if missing == 'ignore':
         scored &= present
         if not scored.any():
             return None
-    elif missing_share > 0:
+    elif missing_fraction > 0:
         prediction = _fill(np.where(present, prediction, 0.0), missing)
-    return _errors(prediction[scored], truth[scored], missing_share, n_scored)
+    return _errors(prediction[scored], truth[scored], missing_fraction, n_scored)
 
 
 def _check(
@@ -109,14 +109,14 @@ def _fill(prediction: np.ndarray, policy: str) -> np.ndarray:
 def _errors(p: np.ndarray, t: np.ndarray, missing: float, pixels: int) -> DepthMetrics:
     error, inverse_error = p - t, 1.0 / p - 1.0 / t
     ratio = np.maximum(p / t, t / p)
-    shares = [float((ratio < threshold).mean()) for threshold in _THRESHOLDS]
+    fractions = [float((ratio < threshold).mean()) for threshold in _THRESHOLDS]
     return DepthMetrics(
         1e3 * float(np.sqrt(np.mean(error**2))),
         1e3 * float(np.mean(np.abs(error))),
         1e3 * float(np.sqrt(np.mean(inverse_error**2))),
         1e3 * float(np.mean(np.abs(inverse_error))),
         float(np.mean(np.abs(error) / t)),
-        *shares,
+        *fractions,
         missing=missing,
         pixels=float(pixels),
     )

@@ -55,12 +55,12 @@ def pane_material(b: SceneBuilder) -> int:
 
 
 def _borders(
-    rng: np.random.Generator, total: float, pitch: float, share: float
+    rng: np.random.Generator, total: float, pitch: float, fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cell borders of bays of about pitch m, each wall, opening, wall; and the opening cells."""
     bays = max(1, round(total / pitch))
     width = total / bays
-    edge = width * (1 - share) / 2
+    edge = width * (1 - fraction) / 2
     start = width * np.arange(bays)
     borders = np.stack([start, start + edge, start + width - edge], 1).ravel()
     return np.r_[borders, total], np.arange(1, 3 * bays, 3)

@@ -20,12 +20,12 @@ _PAINTS = (
     (0.1, 0.25, 0.45),
     (0.6, 0.35, 0.05),
 )
-_PAINT_SHARES = (0.18, 0.17, 0.17, 0.16, 0.09, 0.07, 0.03, 0.05, 0.05, 0.03)  # fmt: skip
+_PAINT_PROBABILITIES = (0.18, 0.17, 0.17, 0.16, 0.09, 0.07, 0.03, 0.05, 0.05, 0.03)  # fmt: skip
 
 
 def paint(b: SceneBuilder, gloss: float = 0.06) -> int:
     """A car paint; dark ones send little of the laser back."""
-    color = np.array(_PAINTS[b.rng.choice(len(_PAINTS), p=_PAINT_SHARES)]) * b.rng.uniform(
+    color = np.array(_PAINTS[b.rng.choice(len(_PAINTS), p=_PAINT_PROBABILITIES)]) * b.rng.uniform(
         0.7, 1.2
     )
     reflectance = float(np.clip(color.mean() * 0.9 + b.rng.uniform(0.02, 0.25), 0.04, 0.7))
@@ -81,11 +81,11 @@ def _superellipse(count: int, power: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def body(profile: np.ndarray, width: float, material: int, power: float = 4.5) -> Mesh:
-    """Rounded hull through stations profile (K, 4): x, bottom z, top z, share of the width."""
+    """Rounded hull through stations profile (K, 4): x, bottom z, top z, fraction of the width."""
     y, z = _superellipse(24, power)
-    x, low, high, share = (profile[:, i, None] for i in range(4))
+    x, low, high, fraction = (profile[:, i, None] for i in range(4))
     points = np.stack(
-        [x + 0 * y, 0.5 * width * share * y, 0.5 * (low + high) + 0.5 * (high - low) * z], -1
+        [x + 0 * y, 0.5 * width * fraction * y, 0.5 * (low + high) + 0.5 * (high - low) * z], -1
     )
     # The hull leans inwards a little towards the top, as doors do.
     points[..., 1] *= 1 - 0.08 * np.clip(z, 0, 1)
@@ -109,7 +109,7 @@ def cabin(
 ) -> Mesh:
     """Greenhouse between the heights belt and roof (m).
 
-    front and rear are x (m) at (belt, roof); pillars: their places as shares of the length;
+    front and rear are x (m) at (belt, roof); pillars: their places as fractions of the length;
     side_row: material of the side panes where it is not glass_row; taper: how far the sides lean.
     """
     px, py = _superellipse(64, 7.0)
@@ -136,9 +136,9 @@ def cabin(
     at_side = np.abs(cy) > np.abs(cx)
     panes = np.where(at_side, glass_row if side_row is None else side_row, glass_row)
     panes[(np.abs(cx) > 0.85) & (np.abs(cy) > 0.85)] = paint_row
-    for share in pillars:
+    for fraction in pillars:
         for side in (-1, 1):
-            apart = np.abs((cx + 1) / 2 - share) + 9.0 * (cy * side < 0.7)
+            apart = np.abs((cx + 1) / 2 - fraction) + 9.0 * (cy * side < 0.7)
             panes[apart.argmin()] = paint_row
     cells[1:3] = panes
     return sheet(points, cells)

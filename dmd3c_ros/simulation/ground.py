@@ -205,8 +205,8 @@ class Ground:
     def height(self, s: float, t: float) -> float:
         """Height (m) of the ground above the path at (s, t)."""
         row = int(np.clip(np.searchsorted(self.s, s) - 1, 0, len(self.s) - 2))
-        share = np.clip((s - self.s[row]) / (self.s[row + 1] - self.s[row]), 0, 1)
-        heights = (1 - share) * self.h[row] + share * self.h[row + 1]
+        fraction = np.clip((s - self.s[row]) / (self.s[row + 1] - self.s[row]), 0, 1)
+        heights = (1 - fraction) * self.h[row] + fraction * self.h[row + 1]
         return float(np.interp(t, self.t, heights))
 
     def pose(self, s: float, t: float, yaw: float = 0.0) -> np.ndarray:

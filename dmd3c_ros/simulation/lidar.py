@@ -37,11 +37,11 @@ class LidarNoise:
     """What separates a real sweep from exact ranges."""
 
     range_sigma_m: float = 0.02
-    random_loss: float = 0.01  # share of pulses lost for no reason
+    random_loss: float = 0.01  # fraction of pulses lost for no reason
     loss: float = 1.0  # scales the loss on dark, far and glancing surfaces; 0: none
-    glass_return: float = 0.12  # share of pulses that a pane sends back
-    glass_pass: float = 0.1  # share that goes through and meets what is behind
-    mixed_pixels: float = 0.02  # share of pulses split between two surfaces, where there are two
+    glass_return: float = 0.12  # fraction of pulses that a pane sends back
+    glass_pass: float = 0.1  # fraction that goes through and meets what is behind
+    mixed_pixels: float = 0.02  # fraction of pulses split where there are two surfaces
     beam_rad: float = 0.002  # full divergence of the beam
 
 
@@ -269,6 +269,6 @@ def _mix(
     gap = np.abs(np.where(both, other, 0) - np.where(both, distance[index], 0))
     # Surfaces too far apart in range give two separate echoes instead.
     mixed = (gap > 0.1) & (gap < 1.5) & (rng.random(count) < 0.5)
-    share = rng.random(count).astype(np.float32)
-    index, other, share = index[mixed], other[mixed], share[mixed]
-    distance[index] = distance[index] * share + other * (1 - share)
+    fraction = rng.random(count).astype(np.float32)
+    index, other, fraction = index[mixed], other[mixed], fraction[mixed]
+    distance[index] = distance[index] * fraction + other * (1 - fraction)

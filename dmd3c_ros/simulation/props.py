@@ -273,8 +273,8 @@ def cyclist(b: SceneBuilder) -> Mesh:
 
 def wires(start: np.ndarray, end: np.ndarray, sag: float, material: int) -> Mesh:
     """Hanging wires between points (K, 3)."""
-    share = np.linspace(0, 1, 9)[:, None, None]
-    nodes = start + share * (end - start) - np.array([0, 0, 4 * sag]) * share * (1 - share)
+    t = np.linspace(0, 1, 9)[:, None, None]
+    nodes = start + t * (end - start) - np.array([0, 0, 4 * sag]) * t * (1 - t)
     return tubes(nodes[:-1].reshape(-1, 3), nodes[1:].reshape(-1, 3), 0.012, material, sides=3)
 
 

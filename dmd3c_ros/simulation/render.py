@@ -153,9 +153,9 @@ def _ambient(
     known, shut = half.copy(), half.copy()
     known[v[chosen] // 2, u[chosen] // 2] = 1
     shut[v[chosen] // 2, u[chosen] // 2] = scene.blocked(rays, _CORNER_M, threads)
-    share = cv2.blur(shut, (5, 5)) / np.maximum(cv2.blur(known, (5, 5)), 0.04)
-    share = cv2.resize(share, shape[::-1]).ravel()[surface.pixel]
-    level = (0.62 + 0.38 * surface.normal[:, 2]) * (1 - 0.75 * share)
+    fraction = cv2.blur(shut, (5, 5)) / np.maximum(cv2.blur(known, (5, 5)), 0.04)
+    fraction = cv2.resize(fraction, shape[::-1]).ravel()[surface.pixel]
+    level = (0.62 + 0.38 * surface.normal[:, 2]) * (1 - 0.75 * fraction)
     return level[:, None] * np.array(scene.light.ambient, np.float32)
 
 
@@ -178,13 +178,13 @@ def _reflect(scene: Scene, color: np.ndarray, surface: _Surface) -> None:
     gloss, d, n = gloss[index], surface.unit[index], surface.normal[index]
     cosine = np.clip(-_dot(d, n), 0, 1)
     mirrored = d + 2 * cosine[:, None] * n
-    share = np.minimum(gloss + (1 - gloss) * (1 - cosine) ** 5, 0.6)[:, None]
+    fraction = np.minimum(gloss + (1 - gloss) * (1 - cosine) ** 5, 0.6)[:, None]
     azimuth = np.arctan2(mirrored[:, 1], mirrored[:, 0])
     skyline = 0.15 + 0.5 * (fractal(azimuth * 40, np.full_like(azimuth, 7.0)) - 0.4)
     open_sky = np.clip((mirrored[:, 2] - skyline) * 4, 0, 1)[:, None]
     dark = np.array(scene.light.ambient, np.float32) * 0.3
     mirror = dark + (np.minimum(sky(scene.light, mirrored), 3.0) - dark) * open_sky
-    color[index] += (mirror - color[index]) * share
+    color[index] += (mirror - color[index]) * fraction
 
 
 def develop(

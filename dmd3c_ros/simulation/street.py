@@ -14,7 +14,7 @@ from .site import Site
 from .textures import Pattern2D
 
 STYLES = ('urban', 'suburb', 'avenue', 'country', 'industry')
-_SHARES = (0.28, 0.22, 0.28, 0.13, 0.09)
+_PROBABILITIES = (0.28, 0.22, 0.28, 0.13, 0.09)
 
 
 def street(seed: int, style: str | None = None) -> Scene:
@@ -25,7 +25,7 @@ def street(seed: int, style: str | None = None) -> Scene:
     if style is not None and style not in STYLES:
         raise ValueError(f'street: expected a style of {", ".join(STYLES)}, got {style!r}')
     rng = np.random.default_rng([seed, 1])
-    drawn = str(rng.choice(STYLES, p=_SHARES))
+    drawn = str(rng.choice(STYLES, p=_PROBABILITIES))
     site = Site(rng, style or drawn)
     for side in (-1, 1):
         _kerbside(site, side)

@@ -63,8 +63,8 @@ class Material:
     """One row of the material table.
 
     color, color2: linear RGB albedo in 0..1; scale: size of the pattern's unit (m); contrast:
-    share of the noise; gloss: mirror reflection at normal incidence in 0..1; reflectance: share of
-    the laser's light scattered back, 0..1; glass: the laser mostly passes or is lost;
+    fraction of the noise; gloss: mirror reflection at normal incidence in 0..1; reflectance:
+    fraction of the laser's light scattered back, 0..1; glass: the laser mostly passes or is lost;
     offset: shift of the pattern (m); emission: own light, as an irradiance.
     """
 

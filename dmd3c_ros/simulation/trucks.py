@@ -137,7 +137,7 @@ def bus(b: SceneBuilder) -> Mesh:
 
 
 def vehicle(b: SceneBuilder, heavy: float = 0.12) -> tuple[Mesh, float]:
-    """A random vehicle and the room (m) it takes along the lane; heavy: share of the big ones."""
+    """A random vehicle and the room (m) it takes along the lane; heavy: fraction of big ones."""
     if b.rng.random() < heavy:
         return (lorry(b), 15.5) if b.rng.random() < 0.75 else (bus(b), 16.5)
     return (van(b), 6.6) if b.rng.random() < 0.13 else (car(b), 5.2)

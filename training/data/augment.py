@@ -49,9 +49,9 @@ class AugmentConfig:
     lines: int = 64
     """Lines of the sensor, for the next setting."""
     drop_lines: float = 0.0
-    """Largest share of the lines to remove; the share itself is drawn."""
+    """Largest fraction of the lines to remove; the fraction itself is drawn."""
     drop_points: float = 0.0
-    """Largest share of the points to remove; the share itself is drawn."""
+    """Largest fraction of the points to remove; the fraction itself is drawn."""
 
     def __post_init__(self) -> None:
         for name in ('flip', 'drop_lines', 'drop_points', 'brightness', 'contrast', 'saturation'):
@@ -99,8 +99,8 @@ def augment(sample: Sample, config: AugmentConfig, rng: np.random.Generator) -> 
     if config.drop_lines:
         sparse = _without_lines(sparse, sample.K, config, rng)
     if config.drop_points:
-        share = config.drop_points * rng.random()
-        sparse = np.where(rng.random(sparse.shape) < share, np.float32(0), sparse)
+        fraction = config.drop_points * rng.random()
+        sparse = np.where(rng.random(sparse.shape) < fraction, np.float32(0), sparse)
     return replace(sample, sparse=sparse)
 
 
@@ -184,7 +184,7 @@ def _without_lines(
     sparse: np.ndarray, K: np.ndarray, config: AugmentConfig, rng: np.random.Generator
 ) -> np.ndarray:
     labels = line_labels(sparse, K, config.lines)
-    share = config.drop_lines * rng.random()
+    fraction = config.drop_lines * rng.random()
     # Elevations from the lowest to the highest are rounded to lines 0 ... lines.
-    dropped = rng.random(config.lines + 1) < share
+    dropped = rng.random(config.lines + 1) < fraction
     return np.where((labels >= 0) & ~dropped[labels], sparse, np.float32(0))

@@ -39,14 +39,14 @@ def make_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer) -> LRS
 def steps(config: TrainConfig) -> Callable[[int], float]:
     """Share of the learning rate at an iteration: a linear rise, then a cut at each milestone."""
     rise = config.warm_up * config.iterations
-    milestones = [share * config.iterations for share in config.milestones]
+    milestones = [fraction * config.iterations for fraction in config.milestones]
 
-    def share(iteration: int) -> float:
+    def fraction(iteration: int) -> float:
         if iteration < rise:
             return (iteration + 1) / (rise + 1)
         return config.step_factor ** sum(iteration >= milestone for milestone in milestones)
 
-    return share
+    return fraction
 
 
 class _OneCycle(OneCycleLR):

@@ -44,11 +44,12 @@ class TrainConfig:
         early, at this iteration, with the learning rate that the whole run would have; 0: never.
     accumulate: a batch goes through the network in so many parts, for GPUs that do not hold it.
     schedule: 'onecycle', which the paper names for stage 2 alone, 'steps' or 'constant'.
-    learning_rate: its peak, or what stays constant. warm_up: share of the run that it rises for.
-        The paper gives neither; 1e-3 and 0.1 are BP-Net's.
+    learning_rate: its peak, or what stays constant. warm_up: fraction of the run in which it
+        rises. The paper gives neither; 1e-3 and 0.1 are BP-Net's.
     div_factor, final_div_factor, momentum_min, momentum_max: of OneCycle, PyTorch's defaults;
-        rate_noise: largest share by which the rate is off at random, iteration by iteration.
-    milestones, step_factor: of 'steps': at these shares of the run the rate is multiplied by it.
+        rate_noise: largest fraction by which the rate is off at random, iteration by iteration.
+    milestones, step_factor: of 'steps': the rate is multiplied by it at these fractions of the
+        run.
     decay_vectors: weight decay also of biases and of the parameters of normalization.
     clip_norm: largest norm of the gradient, 0: none. ema_decay: of the averaged weights, which are
         the result; 0: no average.
@@ -147,7 +148,7 @@ class TrainConfig:
                 raise ValueError(f'{name}: expected 0 to below 1, got {getattr(self, name)}')
         if list(self.milestones) != sorted(m for m in self.milestones if 0 < m < 1):
             raise ValueError(
-                f'milestones: expected rising shares between 0 and 1, got {self.milestones}'
+                f'milestones: expected rising fractions between 0 and 1, got {self.milestones}'
             )
         if not self.learning_rate > 0:
             raise ValueError(f'learning_rate: expected above 0, got {self.learning_rate}')

@@ -169,7 +169,7 @@ def random_patch_loss(
         pyramid: predictions (B, 1, h, w), coarse to fine.
         teacher: (B, 1, H, W), in the space of the predictions (see in_domain).
         patches: windows per prediction.
-        ratios: smallest and largest share of the image's sides, within 0..1.
+        ratios: smallest and largest fraction of the image's sides, within 0..1.
         generator: draws the windows, on the CPU; the global one where None.
         mask: (B, 1, H, W) bool, pixels where the teacher knows something; all where None. The
             released code has none.
@@ -182,7 +182,7 @@ def random_patch_loss(
     """
     if patches < 1 or not 0 < ratios[0] <= ratios[1] <= 1:
         raise ValueError(
-            f'expected a window and 0 < smallest <= largest share <= 1, got {patches}, {ratios}'
+            f'expected a window and 0 < smallest <= largest fraction <= 1, got {patches}, {ratios}'
         )
     weights = pyramid_weights(len(pyramid))
     mask = torch.ones_like(teacher, dtype=torch.bool) if mask is None else mask
@@ -198,11 +198,11 @@ def random_patch_loss(
 def _window(
     size: Sequence[int], ratios: tuple[float, float], generator: torch.Generator | None
 ) -> tuple[slice, slice]:
-    share, *corner = torch.rand(3, generator=generator).tolist()
-    share = ratios[0] + share * (ratios[1] - ratios[0])
+    fraction, *corner = torch.rand(3, generator=generator).tolist()
+    fraction = ratios[0] + fraction * (ratios[1] - ratios[0])
     window = []
     for length, position in zip(size, corner, strict=True):
-        extent = max(1, int(length * share))
+        extent = max(1, int(length * fraction))
         start = min(int(position * (length - extent + 1)), length - extent)
         window.append(slice(start, start + extent))
     return window[0], window[1]

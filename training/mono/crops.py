@@ -26,7 +26,7 @@ class CropConfig:
     """Which part of an image is seen, and how.
 
     height, width: of the student's input, pixels. smallest: least height of the part that is cut
-        out, as a share of the largest part of this shape; 1 takes the largest.
+        out, as a fraction of the largest part of this shape; 1 takes the largest.
     detail: the teachers' patches of local-global distillation are cut from the part at so many
         times the student's resolution.
     repeated: number of different parts of each image; 0 draws a new one every time. Where parts

@@ -108,11 +108,11 @@ def _groups(teacher: Tensor, mask: Tensor, count: int, kind: str) -> list[Tensor
         if kind == 'range':
             low = teacher.masked_fill(~mask, torch.inf).amin(1, keepdim=True)
             high = teacher.masked_fill(~mask, -torch.inf).amax(1, keepdim=True)
-            share = (teacher - low) / (high - low).where(high > low, torch.ones_like(low))
+            fraction = (teacher - low) / (high - low).where(high > low, torch.ones_like(low))
         else:
             order = teacher.masked_fill(~mask, torch.inf).argsort(1).argsort(1)
-            share = order / mask.sum(1, keepdim=True).clamp(min=1)
-        number = (share * count).nan_to_num(0).long().clamp(0, count - 1)
+            fraction = order / mask.sum(1, keepdim=True).clamp(min=1)
+        number = (fraction * count).nan_to_num(0).long().clamp(0, count - 1)
         return [mask & (number == i) for i in range(count)]
 
 

@@ -28,14 +28,14 @@ class SamplingConfig:
 
     height, width: crop, pixels; 0 for whole frames. scale_min: the frame is reduced by a factor
     from this to 1 (log-uniform; no smaller than the crop) in scaled_fraction of the samples.
-    matched: share of the sweeps for which it is instead reduced as the completer reduces images
+    matched: fraction of the sweeps for which it is instead reduced as the completer reduces images
     whose points lie far apart, give or take spread (standard deviation of the factor's logarithm).
-    patterns: share of each kind of input: 'sweep', the frame's LiDAR; 'pixels', random ones;
+    patterns: fraction of each kind of input: 'sweep', the frame's LiDAR; 'pixels', random ones;
     'corners', what visual odometry tracks; 'grid', a coarse ToF sensor; 'dense', a depth camera
     with holes. ring_steps: one is drawn; of a sweep every n-th ring stays. point_drop: largest
-    share of points dropped at random. spacing: of single points, bounds in pixels (log-uniform).
-    holes: share of samples that lose whole parts: sectors, the upper half, objects.
-    outliers: largest share of points of a sample that are no surface at all: rain, fog, mirrors.
+    fraction of points dropped at random. spacing: of single points, pixels (log-uniform).
+    holes: fraction of samples that lose whole parts: sectors, the upper half, objects.
+    outliers: largest fraction of points of a sample that are no surface: rain, fog, mirrors.
     tilt: standard deviation, in rad, of a calibration error; tilt_fraction of the samples have
     one. speed: largest, m/s, that a spinning LiDAR moves at while it turns, in skew_fraction of
     the samples. filter_fraction: of the samples whose input lacks hidden points, as the node's
@@ -115,8 +115,8 @@ def draw_sample(
     frame = load_frame(file)
     convention = convention or Convention()
     names = sorted(config.patterns)
-    shares = np.array([config.patterns[name] for name in names])
-    pattern = names[rng.choice(len(names), p=shares / shares.sum())]
+    fractions = np.array([config.patterns[name] for name in names])
+    pattern = names[rng.choice(len(names), p=fractions / fractions.sum())]
     kept = _kept(frame.points, frame.ring, rng, config) if pattern == 'sweep' else None
     factor = _factor(frame, kept, rng, config, convention.point_distance)
     height, width = frame.depth.shape

@@ -58,9 +58,9 @@ class SoakReport:
     faults: dict[str, int] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
 
-    def at(self, share: float) -> Sample:
+    def at(self, fraction: float) -> Sample:
         """The process after this fraction of the frames."""
-        return min(self.samples, key=lambda sample: abs(sample.frames - share * self.frames))
+        return min(self.samples, key=lambda sample: abs(sample.frames - fraction * self.frames))
 
     def growth_bytes(self) -> int:
         """Memory at the end less that after the tenth part, when every path has been gone."""
@@ -78,8 +78,8 @@ class SoakReport:
             f'{self.seconds:.0f} s',
             f'faults: {faults}',
         ]
-        for share in _MARKS:
-            sample = self.at(share)
+        for fraction in _MARKS:
+            sample = self.at(fraction)
             lines.append(
                 f'after {sample.frames} frames: {sample.resident_bytes / _MB:.1f} MB, '
                 f'{sample.threads} threads, {sample.files} files'

@@ -29,8 +29,8 @@ class AlignmentConfig:
     loss: of the fit: 'squared', 'huber' or 'tukey', the last two by reweighting, ``turns`` times.
     balance: exponent of the measured depth in the weight of a point: 0 weighs errors of inverse
         depth alike, 2 those of depth relative to itself, which counts far points more.
-    local: width, as a share of the longer side, of the finest Gaussian windows in which scale and
-        shift are fitted anew; 0: one scale and one shift for the image.
+    local: width, as a fraction of the longer side, of the finest Gaussian windows in which scale
+        and shift are fitted anew; 0: one scale and one shift for the image.
     trust: number of points at which a window's own fit weighs as much as that of the window twice
         as wide.
     reach: depth stays between the nearest point's over this and the farthest point's times this.
@@ -152,10 +152,10 @@ def _robust_line(
 def _robust(residual: Tensor, hard: bool) -> Tensor:
     """Weights of Huber's or, ``hard``, Tukey's loss for residuals (N,) of unknown deviation."""
     deviation = _TO_DEVIATION * residual.abs().median()
-    share = residual.abs() / deviation.clamp(min=_TINY)
+    ratio = residual.abs() / deviation.clamp(min=_TINY)
     if hard:
-        return (1 - (share / _TUKEY) ** 2).clamp(min=0) ** 2
-    return (_HUBER / share.clamp(min=_TINY)).clamp(max=1)
+        return (1 - (ratio / _TUKEY) ** 2).clamp(min=0) ** 2
+    return (_HUBER / ratio.clamp(min=_TINY)).clamp(max=1)
 
 
 def _grid(height: int, width: int) -> tuple[int, int]:

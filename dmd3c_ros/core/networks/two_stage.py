@@ -26,7 +26,7 @@ class TwoStage(CompletionNetwork):
     """Student, alignment and a light completion network.
 
     student: name of the monocular network, which stays as it is while the rest trains. scale:
-    share of the image's size that the student sees. alignment: None for its defaults.
+    fraction of the image's size that the student sees. alignment: None for its defaults.
     """
 
     convention = Convention(size_multiple=32)
@@ -73,7 +73,7 @@ class TwoStage(CompletionNetwork):
 
 
 def _shrunk(image: Tensor, scale: float) -> Tensor:
-    """The image at a share of its size, in multiples of 32 pixels that are near it."""
+    """The image at a fraction of its size, in multiples of 32 pixels that are near it."""
     size = [max(1, round(n * scale / 32)) * 32 for n in image.shape[-2:]]
     return F.interpolate(image, size=size, mode='bilinear', antialias=True)
 
