@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
 
-from dmd3c_ros.core.camera import Camera
+from training_data import made_frame
+
 from dmd3c_ros.datasets import open_dataset
 from training.ablation import compare as ablation
 from training.ablation.data import (
@@ -26,7 +27,7 @@ from training.ablation.data import (
 )
 from training.ablation.scores import boundary_f1, dense_scores
 from training.generation.shards import ShardReader
-from training.scenes.frames import StoredFrame, frame_path, save_frame
+from training.scenes.frames import frame_path, save_frame
 from training.settings import load
 
 # On a busy machine it starves.
@@ -36,31 +37,11 @@ CONFIG = Path(__file__).resolve().parents[1] / 'training/config/ablation.yaml'
 DATA = AblationDataConfig(labelled=1, test=1)
 
 
-def stored(number: int, height: int = 352, width: int = 1216) -> StoredFrame:
-    """A box on a plain below the sky, seen by 64 rings."""
-    rng = np.random.default_rng(number)
-    K = np.array([[700.0, 0, width / 2], [0, 700.0, 120], [0, 0, 1]])
-    rows = np.arange(height)[:, None]
-    depth = np.where(rows > 125, 1.65 * 700 / np.maximum(rows - 120, 1), 0) * np.ones((1, width))
-    left = int(rng.integers(200, 900))
-    depth[60:250, left : left + 150] = 9
-    depth[depth > 120] = 0
-    rgb = np.stack([(255 * np.exp(-depth / 20)).astype(np.uint8)] * 3, -1)
-    camera = Camera.from_K(K, width, height)
-    v, u = (grid.ravel() for grid in np.mgrid[100:height:4, 0:width:6])
-    ring = ((v - 100) // 4).astype(np.uint8)
-    known = depth[v, u] > 0
-    z = depth[v, u][known]
-    uv = np.stack([u[known], v[known], np.ones(known.sum())])
-    points = (np.linalg.inv(camera.K) @ uv * z).T
-    return StoredFrame(rgb, depth.astype(np.float32), points, ring[known], K, np.eye(4), 'hdl64e')
-
-
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('scenes')
     for number in range(15):
-        save_frame(frame_path(folder, number), stored(number))
+        save_frame(frame_path(folder, number), made_frame(number))
     return folder
 
 
@@ -72,7 +53,7 @@ def data(scenes, tmp_path_factory):
 
 
 def test_half_images_lie_on_the_pixels_of_whole_ones():
-    whole = stored(3)
+    whole = made_frame(3)
     half = halved(whole)
     assert half.rgb.shape == (176, 608, 3)
     np.testing.assert_array_equal(half.depth, whole.depth[::2, ::2])
@@ -87,7 +68,7 @@ def test_half_images_lie_on_the_pixels_of_whole_ones():
 
 
 def test_labels_have_the_holes_of_accumulated_sweeps():
-    frame = halved(stored(1))
+    frame = halved(made_frame(1))
     labels = semi_dense(frame, DATA, np.random.default_rng(0))
     known = labels > 0
     np.testing.assert_array_equal(labels[known], frame.depth[known])
@@ -110,7 +91,7 @@ def test_edges_are_jumps_and_not_slopes():
 
 
 def test_the_teacher_knows_order_but_neither_scale_nor_all_details():
-    frame = halved(stored(2))
+    frame = halved(made_frame(2))
     told = teach(frame.depth, DATA, np.random.default_rng(0))
     assert told.max() == 1 and told.min() == 0 and not told[:20, 300:].any()
     known = (frame.depth > 0) & ~near_edges(frame.depth, 4)
@@ -134,7 +115,7 @@ def test_boundary_f1_by_hand():
 
 
 def test_blur_costs_sharpness_and_error_at_edges():
-    frame = halved(stored(4))
+    frame = halved(made_frame(4))
     filled = np.where(frame.depth > 0, frame.depth, 90)
     exact = dense_scores(filled, frame)
     assert exact['rmse'] == exact['edge_mae'] == 0 and exact['boundary_f1'] == 1
@@ -149,8 +130,10 @@ def test_every_part_has_scenes_of_its_own(scenes, data, tmp_path):
     shards = ShardReader(data / SHARDS)
     assert (len(labelled), len(test), len(shards)) == (3, 3, 9)
     for number in range(3):
-        np.testing.assert_allclose(test[number][1].depth, halved(stored(number)).depth, atol=2e-3)
-        expected = halved(stored(3 + number))
+        np.testing.assert_allclose(
+            test[number][1].depth, halved(made_frame(number)).depth, atol=2e-3
+        )
+        expected = halved(made_frame(3 + number))
         np.testing.assert_array_equal(labelled[number].rgb, expected.rgb)
         np.testing.assert_allclose(labelled[number].K, expected.K)
         assert 0 <= labelled[number].disparity.min() < labelled[number].disparity.max() <= 1

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmd3c_ros.core.camera import Camera
 from training.generation.shards import ShardWriter, StoredSample, encode_sample
+from training.scenes.frames import StoredFrame
 
 
 def made_sample(number: int, height: int = 64, width: int = 96) -> StoredSample:
@@ -34,6 +36,26 @@ def make_shards(folder: Path, count: int = 12) -> Path:
             writer.add(f'{number:09d}', encode_sample(made_sample(number)))
         writer.finish({})
     return folder
+
+
+def made_frame(number: int, height: int = 352, width: int = 1216) -> StoredFrame:
+    """A box on a plain below the sky, seen by 64 rings."""
+    rng = np.random.default_rng(number)
+    K = np.array([[700.0, 0, width / 2], [0, 700.0, 120], [0, 0, 1]])
+    rows = np.arange(height)[:, None]
+    depth = np.where(rows > 125, 1.65 * 700 / np.maximum(rows - 120, 1), 0) * np.ones((1, width))
+    left = int(rng.integers(200, 900))
+    depth[60:250, left : left + 150] = 9
+    depth[depth > 120] = 0
+    rgb = np.stack([(255 * np.exp(-depth / 20)).astype(np.uint8)] * 3, -1)
+    camera = Camera.from_K(K, width, height)
+    v, u = (grid.ravel() for grid in np.mgrid[100:height:4, 0:width:6])
+    ring = ((v - 100) // 4).astype(np.uint8)
+    known = depth[v, u] > 0
+    z = depth[v, u][known]
+    uv = np.stack([u[known], v[known], np.ones(known.sum())])
+    points = (np.linalg.inv(camera.K) @ uv * z).T
+    return StoredFrame(rgb, depth.astype(np.float32), points, ring[known], K, np.eye(4), 'hdl64e')
 
 
 def save_teacher(folder: Path, **settings: object) -> Path:
