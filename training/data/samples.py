@@ -7,6 +7,7 @@ a run that goes on after a kill, or on another number of processes, sees the sam
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, Dataset
 
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
@@ -26,6 +27,7 @@ from training.scenes.frames import load_frame
 from training.scenes.sampling import SamplingConfig, draw_sample
 
 _UNLIMITED = 2**40
+_CYCLE = 1000
 
 
 class Samples(Dataset, ABC):
@@ -258,26 +260,130 @@ class _HeldOut(_ByIndex):
         super().__init__(lambda index: tensors(get(index), convention), count)
 
 
+class MixedSamples(Samples):
+    """Samples of several sources, of each its share of any long run of numbers.
+
+    Each source goes through its own frames as if it were alone. The first one validates.
+    """
+
+    def __init__(self, parts: Sequence[Samples], shares: Sequence[float], seed: int) -> None:
+        self._parts, self._seed = list(parts), seed
+        # Of 1000 samples that follow each other; what rounding leaves over is the last one's.
+        edges = np.rint(np.cumsum(shares) / np.sum(shares) * _CYCLE).astype(int)
+        self._counts = np.diff(edges, prepend=0)
+        if self._counts.min() < 1:
+            raise ValueError(
+                f'mixed: expected a share of at least 1 in {_CYCLE} of each, got {list(shares)}'
+            )
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    def _shuffled(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+        """Source of each place of a cycle, and the how manieth of its own that one is."""
+        rng = np.random.default_rng([self._seed, 11, cycle])
+        source = rng.permutation(np.repeat(np.arange(len(self._parts)), self._counts))
+        rank = np.zeros(_CYCLE, int)
+        for part, count in enumerate(self._counts):
+            rank[source == part] = cycle * count + np.arange(count)
+        return source, rank
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        cycle, place = divmod(number, _CYCLE)
+        source, rank = self._order(cycle)
+        return self._parts[source[place]][int(rank[place])]
+
+    def __reduce__(self) -> tuple:
+        return MixedSamples, (self._parts, self._counts, self._seed)
+
+    @property
+    def held_out(self) -> Dataset:
+        return self._parts[0].held_out
+
+    @property
+    def stored(self) -> Dataset:
+        return ConcatDataset([part.stored for part in self._parts])
+
+
+class _Completed(Samples):
+    """A source among others: what these have and it lacks is unknown in its samples."""
+
+    def __init__(self, samples: Samples, names: frozenset[str]) -> None:
+        self._samples, self._names = samples, names
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        sample = self._samples[number]
+        if 'disparity' in self._names:
+            sample.setdefault('disparity', torch.full_like(sample['depth'], float('nan')))
+        if 'sweep' in self._names:
+            sample.setdefault('sweep', sample['sparse'])
+        return sample
+
+    @property
+    def held_out(self) -> Dataset:
+        return self._samples.held_out
+
+    @property
+    def stored(self) -> Dataset:
+        return self._samples.stored
+
+
 @dataclass(frozen=True)
 class DataConfig:
-    """Where samples come from: exactly one of the three."""
+    """Where samples come from: exactly one of the first three, or several such in ``mixed``.
+
+    share: among others in ``mixed``, how many of the samples come from here. All of these have
+    windows of one size. The first one validates.
+    """
 
     shards: ShardsConfig | None = None
     scenes: ScenesConfig | None = None
     dataset: DatasetConfig | None = None
+    mixed: tuple[DataConfig, ...] = ()
+    share: float = 1.0
 
     def __post_init__(self) -> None:
-        given = [c for c in (self.shards, self.scenes, self.dataset) if c is not None]
+        given = [c for c in (self.shards, self.scenes, self.dataset, self.mixed) if c]
         if len(given) != 1:
-            raise ValueError(f'data: expected one of shards, scenes, dataset; got {len(given)}')
+            raise ValueError(
+                f'data: expected one of shards, scenes, dataset, mixed; got {len(given)}'
+            )
+        if not self.share > 0:
+            raise ValueError(f'share: expected above 0, got {self.share}')
+        if any(part.mixed for part in self.mixed):
+            raise ValueError('mixed: expected sources, got a mixture among them')
+        sizes = {part.window for part in self.mixed}
+        if len(sizes) > 1:
+            shown = ', '.join(f'{width}x{height}' for height, width in sorted(sizes))
+            raise ValueError(f'mixed: expected windows of one size, got {shown}')
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the samples, pixels; 0, 0 where those of the source stay."""
+        if self.scenes is not None:
+            sampling = self.scenes.sampling
+            return sampling.height // 32 * 32, sampling.width // 32 * 32
+        if self.mixed:
+            return self.mixed[0].window
+        augment = (self.shards or self.dataset).augment
+        return augment.crop_height, augment.crop_width
 
     def open(self, seed: int, convention: Convention) -> Samples:
         """Raises FileNotFoundError where the data are not."""
+        if self.mixed:
+            names = frozenset(name for part in self.mixed for name in part.extras)
+            parts = [_Completed(part.open(seed, convention), names) for part in self.mixed]
+            return MixedSamples(parts, [part.share for part in self.mixed], seed)
         if self.shards is not None:
             return ShardSamples(self.shards, seed, convention)
         if self.scenes is not None:
             return SceneSamples(self.scenes, seed, convention)
         return DatasetSamples(self.dataset, seed, convention)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What its samples hold beyond what all of them do."""
+        if self.scenes is not None:
+            return ('sweep',)
+        return ('disparity',) if self.dataset is not None and self.dataset.disparity else ()
 
 
 def _check_held_out(root: str, held_out: int, total: int) -> None:
