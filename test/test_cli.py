@@ -269,6 +269,11 @@ def test_bad_extrinsics_are_named_with_the_reason(scene, name, text, expected):
     assert not (scene / 'depth.png').exists()
 
 
+def test_a_file_that_is_not_there_is_named_first(scene):
+    output = complete_one(scene, '--extrinsics', scene / 'absent.txt', exit_code=1)
+    assert f'error: {scene / "absent.txt"}: No such file or directory' in output
+
+
 def test_points_outside_the_image_are_refused_with_a_hint(scene):
     # Without extrinsics, x counts as right and the wall lies beside the camera.
     assert 'check the intrinsics and --extrinsics' in complete_one(scene, exit_code=1)

@@ -46,6 +46,9 @@ def progress_bar(*counts: ProgressColumn) -> Progress:
 
 def fail(message: object) -> typer.Exit:
     """Say what went wrong; the caller raises the returned exit with code 1."""
+    if isinstance(message, OSError) and message.filename and message.strerror:
+        # Python's own text begins with a number that tells nobody anything.
+        message = f'{message.filename}: {message.strerror}'
     console().print(f'[bold red]error:[/] {_escape(message)}', highlight=False, soft_wrap=True)
     return typer.Exit(1)
 
