@@ -46,6 +46,11 @@ def written(path: Path, settings: dict) -> list[str]:
     return ['--config', str(path)]
 
 
+def shipped(name: str, *changes: str) -> list[str]:
+    """Arguments that name a configuration that comes along, and what is other than there."""
+    return ['--config', str(CONFIGS / f'{name}.yaml'), '--set', *changes]
+
+
 def mae(weights: Path, kitti: Path, out: Path) -> float:
     """Of the selection set, by `dmd3c evaluate`."""
     arguments = ('--dataset', 'kitti-selection', '--root', kitti, '--weights', weights)
@@ -54,60 +59,29 @@ def mae(weights: Path, kitti: Path, out: Path) -> float:
     return result['mean']['mae_mm']
 
 
-def test_images_become_a_network_and_labels_make_it_better(tmp_path):
-    kitti, shards = tmp_path / 'kitti', tmp_path / 'shards'
+def test_the_walk_of_the_documentation_makes_a_network_better_with_each_stage(
+    tmp_path, monkeypatch
+):
+    """Its configurations, with fewer images and iterations."""
+    monkeypatch.chdir(tmp_path)
+    source = '{name: simulation, kind: street, count: 6, seed: 1, width: 416, height: 128}'
+    generate.main(shipped('generate_miniature', f'sources=[{source}]', 'workers=1'))
+    quick = ('batch=2', 'learning_rate=3e-3', 'ema_decay=0.8', 'workers=0', 'accelerator=cpu')
+    count = (f'iterations={STAGE1_ITERATIONS}', f'validate_every={STAGE1_ITERATIONS}')
+    stage1.main(shipped('miniature_stage1', *quick, *count, 'data.shards.held_out=2'))
+    kitti = tmp_path / 'data/miniature_kitti'
     invoke('export', 'miniature', 'kitti', kitti, '--frames', 4)
-    source = {'name': 'simulation', 'kind': 'street', 'count': 6, 'width': 208, 'height': 96}
-    generation = {
-        'out': str(shards),
-        'sources': [source],
-        'teacher': {'model': 'exact'},
-        'simulation': {'like': 'field', 'height': 96, 'width': 208},
-        'workers': 1,
-    }
-    generate.main(written(tmp_path / 'generate.yaml', generation))
+    count = (f'iterations={STAGE2_ITERATIONS}', f'validate_every={STAGE2_ITERATIONS}')
+    stage2.main(shipped('miniature_stage2', *quick, *count, 'data.dataset.validation_root='))
 
-    first = {
-        **RUN,
-        'out': str(tmp_path / 'stage1'),
-        'data': {
-            'shards': {
-                'root': str(shards),
-                'held_out': 2,
-                'augment': {'crop_height': 64, 'crop_width': 128},
-            }
-        },
-        'loss': {'dense': {'kind': 'l1'}},
-        'iterations': STAGE1_ITERATIONS,
-        'validate_every': STAGE1_ITERATIONS,
-    }
-    stage1.main(written(tmp_path / 'stage1.yaml', first))
-    pretrained = tmp_path / 'stage1/weights.pth'
-
-    second = {
-        **RUN,
-        'out': str(tmp_path / 'stage2'),
-        'initial_weights': str(pretrained),
-        'data': {
-            'dataset': {
-                'name': 'kitti-train',
-                'root': str(kitti),
-                'disparity': True,
-                'augment': {'crop_height': 96, 'crop_width': 192},
-            }
-        },
-        'loss': {'recipe': 'ssi'},
-        'iterations': STAGE2_ITERATIONS,
-        'validate_every': STAGE2_ITERATIONS,
-    }
-    stage2.main(written(tmp_path / 'stage2.yaml', second))
-
-    torch.manual_seed(RUN.get('seed', 0))
+    runs = Path('runs')
+    pretrained, tuned = runs / 'miniature_stage1/weights.pth', runs / 'miniature_stage2/best.pth'
+    torch.manual_seed(0)
     untrained = tmp_path / 'untrained.pth'
     torch.save({'net': networks.build('light').state_dict()}, untrained)
     errors = [
         mae(weights, kitti, tmp_path / f'evaluation_{number}')
-        for number, weights in enumerate((untrained, pretrained, tmp_path / 'stage2/best.pth'))
+        for number, weights in enumerate((untrained, pretrained, tuned))
     ]
     assert errors[2] < errors[1], errors
     assert errors[2] < 0.95 * errors[0], errors
