@@ -478,6 +478,8 @@ def test_a_report_shows_curves_images_settings_and_the_command(shards, tmp_path)
     assert page.count('data:image/png;base64,') == 5 + 1
     assert all(f'<th>{name}</th>' in page for name in module.SCORES)
     assert 'validation/0, iteration 4' in page
+    # The scores, too, are told of the iterations after which they were taken.
+    assert '<td>4</td>' in page and '<td>3</td>' not in page
     assert 'weight_decay: 0.05' in page and f'root: {shards}' in page
     assert load(TrainConfig, out / 'settings.yaml') == from_dict(TrainConfig, config)
     with pytest.raises(SystemExit, match='expected a run, with its log'):

@@ -17,12 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dmd3c_ros.io.atomic import write_bytes
 from training.command_line import short_errors
 
 log = logging.getLogger(__name__)
 
 Curve = list[tuple[int, float]]
+_MANY = 30
 _UNITS = {'_mm': 'mm', '_per_km': '1/km'}
 
 _PAGE = """<!doctype html>
@@ -68,7 +71,8 @@ def _read(files: Sequence[Path]) -> tuple[dict[str, Curve], dict[str, tuple[int,
         events = EventAccumulator(str(file), size_guidance={'scalars': 0, 'images': 1}).Reload()
         tags: dict[str, Any] = events.Tags()
         for name in tags['scalars']:
-            values[name] |= {event.step: event.value for event in events.Scalars(name)}
+            # Lightning counts from 0: what it calls step 99 ends the hundredth iteration.
+            values[name] |= {event.step + 1: event.value for event in events.Scalars(name)}
         for name in tags['images']:
             last = events.Images(name)[-1]
             images[name] = last.step, last.encoded_image_string
@@ -112,14 +116,27 @@ def _plots(curves: dict[str, Curve]) -> list[str]:
 
 def _plot(curves: dict[str, Curve]) -> bytes:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(10, 4), layout='constrained')
     axes = figure.add_subplot()
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items()):
         steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, marker='.' if len(points) < 30 else '', label=name.split('/')[1])
-    if all(value > 0 for points in curves.values() for _, value in points):
-        axes.set_yscale('log')
+        style = {'color': f'C{number}', 'label': name.split('/')[1]}
+        if len(points) < _MANY or name.endswith('learning_rate'):
+            axes.plot(steps, values, marker='.' if len(points) < _MANY else '', **style)
+        else:
+            # A loss is that of one batch: the mean of a tenth of the run shows where it goes.
+            axes.plot(steps, values, color=style['color'], alpha=0.25, linewidth=0.8)
+            window = np.ones(len(points) // 10) / (len(points) // 10)
+            middle = len(window) // 2
+            means = np.convolve(values, window, 'valid')
+            axes.plot(steps[middle : middle + len(means)], means, **style)
+    values = [value for points in curves.values() for _, value in points]
+    if 0 < 10 * min(values) < max(values) < 1e4 * min(values):
+        axes.set_yscale('log', subs=())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter('{x:.4g}')
     axes.set_xlabel('iteration')
     axes.grid(alpha=0.3)
     axes.legend()
