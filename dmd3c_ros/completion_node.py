@@ -55,6 +55,7 @@ _LIVE = {
     'T_camera_lidar',
     'filter_hidden_points',
     'min_confidence',
+    'preset',
     'depth_encoding',
     'color_near',
     'color_far',
@@ -283,7 +284,7 @@ class CompletionNode(LifecycleNode):
         if subscribed <= MEASURED:
             return
         complete = partial(self._model.complete, scale_limit=self._pace.limit)
-        frame = self._pipeline.complete(frame, complete, settings.min_confidence)
+        frame = self._pipeline.complete(frame, complete, settings)
         self._outputs.publish(subscribed, frame, settings, dense=True)
         self._counts.steps.end('publish')
 

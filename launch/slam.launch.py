@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
     }
     return LaunchDescription(
         [
-            *actions.declare(arguments, {'rviz': 'false', **rtabmap.DEFAULTS}),
+            *actions.declare(arguments, {'rviz': 'false', 'preset': 'slam', **rtabmap.DEFAULTS}),
             OpaqueFunction(function=_start),
         ]
     )

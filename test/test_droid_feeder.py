@@ -76,6 +76,8 @@ def messages(stamp_s: int) -> dict:
     rgb[..., 0], rgb[..., 2] = 250, stamp_s % 200
     depth = np.full((48, 64), 7.5, np.float32)
     depth[:, :32] = 0
+    # A smeared edge in front of a wall that is farther away.
+    depth[:, 55], depth[:, 56:] = 12, 20
     return {
         'image_rect': rgb_to_image(rgb, header),
         'depth_registered/image_rect': depth_to_image(depth, header),
@@ -113,7 +115,9 @@ def test_live_frames_reach_droid_slam_in_its_layout_and_poses_come_back(folder, 
     assert (calls['image'][:, 0, 2] == 250).all()
     seen = calls['image'][:, 0, 0, 0, 0].tolist()
     assert set(calls['depth'][0, :, :32].ravel()) == {0}
-    assert set(calls['depth'][0, :, 32:].ravel()) == {7.5}
+    assert set(calls['depth'][0, :, 32:55].ravel()) == {7.5}
+    assert set(calls['depth'][0, :, 55].ravel()) == {0}
+    assert set(calls['depth'][0, :, 56:].ravel()) == {20}
     camera = ros_graph.camera()
     np.testing.assert_allclose(
         calls['intrinsics'][0], [camera.fx, camera.fy, camera.cx, camera.cy]

@@ -169,7 +169,7 @@ def test_every_argument_is_declared_at_the_top_with_a_description(name):
 def test_launch_files_pass_no_parameter_that_was_not_given(name):
     given = {'drive': '/data/drive'} if name == 'kitti' else {}
     node = nodes(start(name, **given))['completion_node']
-    assert node.parameters == []
+    assert node.parameters == ([{'preset': 'slam'}] if name == 'slam' else [])
     assert node.remappings == []
     assert (node.name, node.respawn, node.ros_arguments) == (None, False, [])
 
@@ -434,6 +434,12 @@ def test_rtabmap_gets_the_image_and_the_depth_that_belong_together():
         library = {key: value for key, value in parameters.items() if key[0].isupper()}
         assert library and all(isinstance(value, str) for value in library.values())
     assert started['rtabmap'].arguments == ['-d']
+
+
+def test_slam_gets_the_depth_that_it_can_rely_on_unless_all_is_asked_for():
+    assert nodes(start('slam'))['completion_node'].parameters == [{'preset': 'slam'}]
+    chosen = nodes(start('slam', preset='all'))['completion_node']
+    assert chosen.parameters == [{'preset': 'all'}]
 
 
 def test_a_robot_with_odometry_of_its_own_and_an_old_map_keeps_them():

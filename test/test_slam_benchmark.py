@@ -198,9 +198,9 @@ int main(void) {
 
 
 def test_a_kind_of_depth_is_read_as_it_is_named():
-    for text in ('raw', 'light,confidence=0.3,no-edges,range=40'):
+    for text in ('raw', 'light,slam', 'light,confidence=0.3,no-edges,range=40'):
         assert slam.DepthKind.parse(text).name == text
-    with pytest.raises(ValueError, match=r"expected MODEL\[,confidence=C\].*got 'light,sure'"):
+    with pytest.raises(ValueError, match=r"expected MODEL\[,slam\].*got 'light,sure'"):
         slam.DepthKind.parse('light,sure')
 
 
@@ -212,7 +212,7 @@ def test_what_is_unsure_hangs_or_is_far_is_left_out():
     confidence = np.ones_like(depth)
     confidence[:5] = 0.2
     completion = Completion(depth, confidence)
-    kind = slam.DepthKind('light', 0.5, edges=False, max_depth=40.0)
+    kind = slam.DepthKind.parse('light,confidence=0.5,no-edges,range=40')
     kept = kind.select(completion)
     assert not kept[:5].any()
     assert not kept[:, 40:].any()

@@ -141,6 +141,11 @@ def test_depth_that_a_bag_has_is_masked_by_its_confidence_or_completed_anew(tmp_
                 writer.copy(record, whole.typestore)
     text = invoke('export', 'tum', less, tmp_path / 'none', *options, exit_code=1)
     assert 'there is no topic /confidence' in text
+    # The preset that is the default does without what was not recorded.
+    invoke('export', 'tum', less, tmp_path / 'whole', *options[:2])
+    assert all(
+        np.count_nonzero(depth) == depth.size for _, _, depth in associated(tmp_path / 'whole')
+    )
     text = invoke(
         *('export', 'tum', dense, tmp_path / 'none', '--model', 'nearest'),
         *('--depth', '/depth_registered/image_rect'),

@@ -177,7 +177,7 @@ class FrameSource:
             self.hidden_points,
             self._T_camera_lidar,
         )
-        return self._pipeline.complete(frame, self._run, self.settings.min_confidence)
+        return self._pipeline.complete(frame, self._run, self.settings)
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
 
+from dmd3c_ros.core.completer import Completion
+from dmd3c_ros.core.selection import PRESETS
 from dmd3c_ros.messages.cameras import camera_from_info
 from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.images import depth_from_image
+from dmd3c_ros.pipeline.arrays import selected_depth
 from dmd3c_ros.pipeline.settings import NodeSettings
 from dmd3c_ros.slam.droid import RgbdFrame
 
@@ -18,6 +22,8 @@ from .pairing import PairingReport, Synchronizer
 from .reader import Bag
 from .records import BagError, Record, Topic
 from .selection import IMAGE, find_camera
+
+_log = logging.getLogger(__name__)
 
 DEPTH_TOPIC = '/depth_registered/image_rect'
 
@@ -33,8 +39,9 @@ class RecordedFrames:
     """Frames of a bag that has depth images already: `complete bag` wrote it, or an RGB-D camera.
 
     Image, CameraInfo and depth are paired as the node pairs its inputs, with the confidence beside
-    the depth where `settings.min_confidence` asks for it. What became of them is in `report`.
-    Raises BagError where a topic is missing.
+    the depth where `settings.min_confidence` or `settings.preset` ask for it. What became of them
+    is in `report`. Raises BagError where a topic is missing; the preset alone does without the
+    confidence then, and the log says so.
     """
 
     def __init__(
@@ -50,9 +57,11 @@ class RecordedFrames:
         depth_topic = bag.topic(depth)
         image_topic, info_topic = find_camera(bag, image=image, info=info, leave=(depth,))
         self._topics = (image_topic, info_topic, depth_topic)
-        self._min_confidence = settings.min_confidence
-        if self._min_confidence > 0:
+        self._settings = settings
+        if settings.min_confidence > 0:
             self._topics += (_confidence_topic(bag, depth),)
+        elif PRESETS[settings.preset].min_confidence > 0:
+            self._topics += _confidence_if_there(bag, depth, settings.preset)
         self.report = PairingReport(tuple(t.name for t in self._topics), settings.sync_slop)
         self._pairing = settings.sync_queue_size, settings.sync_slop
 
@@ -88,15 +97,16 @@ class RecordedFrames:
                 f'depth: expected the size of the image, {rgb.shape[1]}x{rgb.shape[0]}, '
                 f'got {metres.shape[1]}x{metres.shape[0]}'
             )
+        sure = np.ones_like(metres)
         if confidence:
-            sure = depth_from_image(self._bag.decode(confidence[0])) >= self._min_confidence
+            sure = depth_from_image(self._bag.decode(confidence[0]))
             if sure.shape != metres.shape:
                 raise MessageError(
                     f'confidence: expected the size of the depth, {metres.shape[1]}x'
                     f'{metres.shape[0]}, got {sure.shape[1]}x{sure.shape[0]}'
                 )
-            metres = np.where(sure, metres, np.float32(0))
-        return RgbdFrame(image.stamp_ns, rgb, metres, camera)
+        selected = selected_depth(Completion(metres, sure), self._settings)
+        return RgbdFrame(image.stamp_ns, rgb, selected, camera)
 
 
 def confidence_name(depth: str) -> str:
@@ -112,6 +122,14 @@ def _confidence_topic(bag: Bag, depth: str) -> Topic:
             f'{name}; --model completes the frames anew'
         )
     return bag.topic(name)
+
+
+def _confidence_if_there(bag: Bag, depth: str, preset: str) -> tuple[Topic, ...]:
+    name = confidence_name(depth)
+    found = tuple(topic for topic in bag.of_type(IMAGE) if topic.name == name)
+    if not found:
+        _log.warning('%s: no topic %s; preset %s leaves out edges only', bag.path, name, preset)
+    return found
 
 
 def depth_topic(bag: Bag, name: str) -> Topic | None:

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -20,11 +20,11 @@ import numpy as np
 
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.projection import remove_hidden_points
-from dmd3c_ros.core.surfaces import hangs_on_edge
+from dmd3c_ros.core.selection import PRESETS, DepthSelection
 from dmd3c_ros.datasets.drives import Drive, DriveFrame
 from dmd3c_ros.io.atomic import write_json
 from dmd3c_ros.io.tum import TumWriter
-from dmd3c_ros.pipeline.arrays import complete_sparse, confident_depth
+from dmd3c_ros.pipeline.arrays import complete_sparse
 from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.orbslam3 import Track
 from dmd3c_ros.slam.reference import Reference
@@ -38,52 +38,51 @@ _SCALE = 500.0
 class DepthKind:
     """Depth to run with: a model's, without what is unsure, hangs on an edge, or is too far.
 
-    model: 'raw' for the points themselves, else as for `CompleterConfig`. max_depth: m.
+    model: 'raw' for the points themselves, else as for `CompleterConfig`.
     """
 
     model: str
-    min_confidence: float = 0.0
-    edges: bool = True
-    max_depth: float = np.inf
+    selection: DepthSelection = PRESETS['all']
 
     @classmethod
     def parse(cls, text: str) -> DepthKind:
-        """`MODEL[,confidence=C][,no-edges][,range=M]`; ValueError for anything else."""
+        """`MODEL[,slam][,confidence=C][,no-edges][,range=M]`; ValueError for anything else."""
         model, *options = text.split(',')
-        values: dict[str, Any] = {}
+        selection = PRESETS['all']
         for option in options:
             name, _, number = option.partition('=')
             try:
                 if option == 'no-edges':
-                    values['edges'] = False
+                    selection = replace(selection, edges=False)
                 elif name == 'confidence':
-                    values['min_confidence'] = float(number)
+                    selection = replace(selection, min_confidence=float(number))
                 elif name == 'range':
-                    values['max_depth'] = float(number)
+                    selection = replace(selection, max_depth=float(number))
                 else:
-                    raise ValueError
-            except ValueError:
+                    selection = PRESETS[option]
+            except (ValueError, KeyError):
                 raise ValueError(
-                    f'depth: expected MODEL[,confidence=C][,no-edges][,range=M], got {text!r}'
+                    'depth: expected MODEL[,slam][,confidence=C][,no-edges][,range=M], '
+                    f'got {text!r}'
                 ) from None
-        return cls(model, **values)
+        return cls(model, selection)
 
     @property
     def name(self) -> str:
         """As `parse` takes it."""
+        chosen = self.selection
+        presets = [name for name, preset in PRESETS.items() if chosen == preset != PRESETS['all']]
+        if presets:
+            return f'{self.model},{presets[0]}'
         parts = [self.model]
-        parts += [f'confidence={self.min_confidence:g}'] * (self.min_confidence > 0)
-        parts += ['no-edges'] * (not self.edges)
-        parts += [f'range={self.max_depth:g}'] * (self.max_depth < np.inf)
+        parts += [f'confidence={chosen.min_confidence:g}'] * (chosen.min_confidence > 0)
+        parts += ['no-edges'] * (not chosen.edges)
+        parts += [f'range={chosen.max_depth:g}'] * (chosen.max_depth < np.inf)
         return ','.join(parts)
 
     def select(self, completion: Completion) -> np.ndarray:
         """Depth (H, W) float32, m, 0 = unknown or left out."""
-        depth = confident_depth(completion, self.min_confidence)
-        out = depth > self.max_depth
-        if not self.edges:
-            out |= hangs_on_edge(completion.depth)
-        return np.where(out, np.float32(0), depth)
+        return self.selection.select(*completion)
 
 
 def write_sequences(

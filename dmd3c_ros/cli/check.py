@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BAG, COMPLETION, with_options, with_out
+from .options import BAG, COMPLETION, HIDDEN_POINTS, SELECTION, with_options, with_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _READING = {
     name: option
     for name, option in BAG.items()
-    if name not in COMPLETION and name not in ('min_confidence', 'filter_hidden_points')
+    if name not in {**COMPLETION, **SELECTION, **HIDDEN_POINTS}
 }
 _RUNS, _RUN = 4, 10
 _SHOWN = 3

@@ -11,12 +11,14 @@ from .options import (
     BAG,
     COMPLETION,
     HIDDEN_POINTS,
+    SELECTION,
     Model,
     Weights,
     completion_options,
     given,
     make_completer,
     part,
+    preset_option,
     with_options,
     with_out,
 )
@@ -24,7 +26,7 @@ from .options import (
 if TYPE_CHECKING:
     from dmd3c_ros.slam.droid import RgbdFrame
 
-_OF_DRIVES = {'min_confidence', *HIDDEN_POINTS, *COMPLETION}
+_OF_DRIVES = {*SELECTION, *HIDDEN_POINTS, *COMPLETION}
 
 app = typer.Typer(
     help='Write frames, or a network, as other programs read them.', no_args_is_help=True
@@ -63,7 +65,7 @@ def onnx(
 
 @app.command()
 @with_out('Folder to write; it must not exist.')
-@with_options(BAG)
+@with_options({**BAG, 'preset': preset_option('slam')})
 def tum(
     source: Annotated[
         Path, typer.Argument(help='Bag, or folder of a KITTI raw drive (..._sync).')
@@ -98,6 +100,7 @@ def tum(
 
     from .console import fail, progress_bar, say
 
+    options.setdefault('preset', 'slam')
     is_drive = (source / 'velodyne_points').is_dir()
     if is_drive and (depth or not options.keys() <= _OF_DRIVES):
         raise fail(
@@ -125,7 +128,7 @@ def tum(
 
 def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
     from dmd3c_ros.io.kitti_raw import KittiDrive
-    from dmd3c_ros.pipeline.arrays import complete_points, confident_depth
+    from dmd3c_ros.pipeline.arrays import complete_points, selected_depth
     from dmd3c_ros.pipeline.settings import NodeSettings
     from dmd3c_ros.slam.droid import RgbdFrame
 
@@ -140,7 +143,7 @@ def _drive_frames(drive: Path, options: dict) -> 'Iterator[RgbdFrame]':
             frames.camera,
             chosen.filter_hidden_points,
         )
-        depth = confident_depth(completion, chosen.min_confidence)
+        depth = selected_depth(completion, chosen)
         yield RgbdFrame(frame.stamp_ns, frame.rgb, depth, frames.camera)
 
 

@@ -24,7 +24,7 @@ from dmd3c_ros.evaluation.drawing import (
 from dmd3c_ros.io.clouds import cloud_bytes
 from dmd3c_ros.io.depth_png import KITTI_SCALE, depth_png_bytes
 from dmd3c_ros.io.images import encoded
-from dmd3c_ros.pipeline.arrays import CompletionInputs, complete_sparse, confident_depth
+from dmd3c_ros.pipeline.arrays import CompletionInputs, complete_sparse, selected_depth
 from dmd3c_ros.pipeline.settings import NodeSettings
 
 from .options import make_completer, part
@@ -98,17 +98,17 @@ class FrameCompleter:
         """
         if not inputs.sparse.any():
             raise ValueError('expected measured depth in the image, got none')
-        filtering, least = self._settings.filter_hidden_points, self._settings.min_confidence
-        completion = complete_sparse(self.completer, *inputs, filtering)[1]
+        settings = self._settings
+        completion = complete_sparse(self.completer, *inputs, settings.filter_hidden_points)[1]
         if not completion.depth.any():
             raise ValueError(f'the model {self.completer.name} gave no depth anywhere')
         if visible is not None:
             completion = Completion(*(np.where(visible, v, np.float32(0)) for v in completion))
-        depth = confident_depth(completion, least)
+        depth = selected_depth(completion, settings)
         if not depth.any():
             raise ValueError(
-                f'no depth is as sure as --min-confidence {least:g}; the surest has '
-                f'{completion.confidence.max():.2f}'
+                f'no depth is as sure as --min-confidence {settings.min_confidence:g} or --preset '
+                f'{settings.preset} asks for; the surest has {completion.confidence.max():.2f}'
             )
         return Completion(depth, completion.confidence)
 

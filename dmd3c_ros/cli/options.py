@@ -135,6 +135,18 @@ COMPLETION = {
         default='correct-lidar',
     ),
 }
+
+
+def preset_option(default: str) -> Any:
+    """The option --preset, of a command that has this default."""
+    return _option(
+        _COMPLETION,
+        str,
+        'all, or slam: depth that is unsure or hangs on an edge is written as unknown.',
+        default=default,
+    )
+
+
 HIDDEN_POINTS = {
     'filter_hidden_points': _option(
         _COMPLETION,
@@ -145,16 +157,17 @@ HIDDEN_POINTS = {
         callback=_filtering,
     )
 }
-_MIN_CONFIDENCE = {
+SELECTION = {
     'min_confidence': _option(
         _COMPLETION,
         float,
         'Depth less sure than this, 0 to 1, is written as unknown.',
         default='0',
-    )
+    ),
+    'preset': preset_option('all'),
 }
 # What `complete` one, kitti and frames complete with.
-FRAMES = {**HIDDEN_POINTS, **_MIN_CONFIDENCE, **COMPLETION}
+FRAMES = {**HIDDEN_POINTS, **SELECTION, **COMPLETION}
 TOPICS = {
     'image': _option(_INPUTS, str, 'Image topic.', default='by type'),
     'info': _option(_INPUTS, str, 'CameraInfo topic.', default='beside the image'),

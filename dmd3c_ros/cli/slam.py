@@ -25,7 +25,7 @@ _KINDS = (
     'interpolation',
     'light',
     'light,confidence=0.3',
-    'light,confidence=0.3,no-edges',
+    'light,slam',
 )
 
 
@@ -52,7 +52,8 @@ def benchmark_slam(
         list[str] | None,
         typer.Option(
             show_default=' '.join(_KINDS),
-            help='MODEL[,confidence=C][,no-edges][,range=M]; raw: the points; may be repeated.',
+            help='MODEL[,slam][,confidence=C][,no-edges][,range=M]; raw: the points; may be '
+            'repeated.',
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help='Runs of each; ORB-SLAM3 is random.')] = 5,

@@ -17,12 +17,14 @@ from sensor_msgs.msg import CameraInfo, Image
 from dmd3c_ros.bags.reader import Bag
 from dmd3c_ros.bags.rgbd import DEPTH_TOPIC, RecordedFrames
 from dmd3c_ros.core.ranges import check_ranges, ranged
+from dmd3c_ros.core.selection import PRESETS, DepthSelection, check_preset
 from dmd3c_ros.io.tum import write_trajectory
 from dmd3c_ros.messages.cameras import camera_from_info
 from dmd3c_ros.messages.decoding import image_to_rgb
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.images import depth_from_image
 from dmd3c_ros.messages.stamps import stamp_ns_of
+from dmd3c_ros.pipeline.settings import NodeSettings
 from dmd3c_ros.slam.droid import DroidFeeder, DroidSettings, RgbdFrame
 from dmd3c_ros.slam.droid_checkout import DroidCheckout
 
@@ -54,6 +56,9 @@ class FeederSettings:
     frames: number of frames after which the node ends; 0 for no end.
     sync_slop: largest difference between the stamps of image and depth, s; completion_node
         gives both the same one.
+    preset: which depth is passed on: 'slam' without what makes SLAM drift, or 'all'. Of a bag it
+        is what is unsure, where the confidence is recorded, or hangs on an edge; of live topics,
+        which have no confidence, what hangs on an edge: completion_node has the same parameter.
     trajectory: file for the poses of all frames, in TUM's form, when the node ends; empty for
         none. It makes the node keep every image in memory (0.6 MB each).
     """
@@ -62,10 +67,12 @@ class FeederSettings:
     depth_topic: str = DEPTH_TOPIC
     frames: int = ranged(0, 0, 2**31 - 1)
     sync_slop: float = ranged(0.01, 0.0, 10.0)
+    preset: str = 'slam'
     trajectory: str = ''
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        check_preset(self.preset)
 
 
 PARAMETER_GROUPS = (('', DroidCheckout), ('', FeederSettings), ('', DroidSettings))
@@ -111,7 +118,8 @@ class DroidFeederNode(Node):
     def feed_bag(self) -> None:
         """Track the frames of the bag; BagError where it has no depth."""
         with Bag(self.settings.bag) as bag:
-            source = RecordedFrames(bag, self.settings.depth_topic)
+            chosen = NodeSettings(preset=self.settings.preset)
+            source = RecordedFrames(bag, self.settings.depth_topic, settings=chosen)
             for frame in source:
                 if self.done or not rclpy.ok():
                     break
@@ -160,7 +168,7 @@ class DroidFeederNode(Node):
         if self.done:
             return
         try:
-            self._add(_frame_of(*messages))
+            self._add(_frame_of(*messages, PRESETS[self.settings.preset]))
         except MessageError as error:
             self.dropped += 1
             self._warn(str(error))
@@ -177,11 +185,13 @@ class DroidFeederNode(Node):
             self.get_logger().fatal(f'DROID-SLAM failed: {type(error).__name__}: {error}')
 
 
-def _frame_of(image: Image, depth: Image, info: CameraInfo) -> RgbdFrame:
+def _frame_of(
+    image: Image, depth: Image, info: CameraInfo, selection: DepthSelection
+) -> RgbdFrame:
     return RgbdFrame(
         stamp_ns_of(image),
         image_to_rgb(image),
-        depth_from_image(depth),
+        selection.select(depth_from_image(depth)),
         camera_from_info(info),
     )
 

@@ -9,6 +9,9 @@ import numpy as np
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.projection import HiddenPointFilter, project_points
+from dmd3c_ros.core.selection import PRESETS
+
+from .settings import NodeSettings
 
 
 class CompletionInputs(NamedTuple):
@@ -51,9 +54,9 @@ def complete_sparse(
     return sparse, completer.complete(rgb, sparse, K)
 
 
-def confident_depth(completion: Completion, min_confidence: float) -> np.ndarray:
-    """Depth (H, W) float32, m, 0 = unknown or less sure than `min_confidence`, 0 to 1."""
-    if min_confidence <= 0:
-        return completion.depth
-    sure = completion.confidence >= min_confidence
-    return np.where(sure, completion.depth, np.float32(0))
+def selected_depth(completion: Completion, settings: NodeSettings) -> np.ndarray:
+    """Depth (H, W) float32, m, 0 = unknown or left out by `min_confidence` or the `preset`."""
+    depth = PRESETS[settings.preset].select(*completion)
+    if settings.min_confidence <= 0:
+        return depth
+    return np.where(completion.confidence >= settings.min_confidence, depth, np.float32(0))

@@ -20,7 +20,7 @@ from dmd3c_ros.messages.decoding import decode_image
 from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.stamps import stamp_ns_of
 
-from .arrays import confident_depth
+from .arrays import selected_depth
 from .rectification import ImageRectifier, RectifiedImage
 from .settings import NodeSettings
 from .sweeps import SweepAligner
@@ -31,7 +31,7 @@ Complete = Callable[[np.ndarray, np.ndarray, np.ndarray], Completion]
 class Frame(NamedTuple):
     """One image with what the LiDAR knows of it and, once it is completed, all of its depth.
 
-    sparse, depth: (H, W) float32, m, 0 = unknown. depth: without what is not sure enough.
+    sparse, depth: (H, W) float32, m, 0 = unknown. depth: without what the settings leave out.
     """
 
     image: RectifiedImage
@@ -93,10 +93,10 @@ class FramePipeline:
         self._on_step('filter')
         return Frame(rectified, sparse)
 
-    def complete(self, frame: Frame, complete: Complete, min_confidence: float) -> Frame:
+    def complete(self, frame: Frame, complete: Complete, settings: NodeSettings) -> Frame:
         """The frame with its dense depth. complete: as `DepthCompleter.complete`."""
         image = frame.image
         completion = image.masked(complete(image.rgb, frame.sparse, image.camera.K))
         self._on_step('network')
-        depth = confident_depth(completion, min_confidence)
+        depth = selected_depth(completion, settings)
         return frame._replace(completion=completion, depth=depth)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from dmd3c_ros.core.obstacles import ObstacleSettings
 from dmd3c_ros.core.projection import FILTERING
 from dmd3c_ros.core.ranges import check_ranges, ranged, same_as
+from dmd3c_ros.core.selection import check_preset
 from dmd3c_ros.messages.images import DEPTH_ENCODINGS
 from dmd3c_ros.messages.transforms import matrix_from_numbers
 
@@ -40,6 +41,8 @@ class NodeSettings:
         the camera (see hidden_points): 'always', 'never', or 'auto' for the classical baselines
         only, since networks tell such points by the image.
     min_confidence: depth that the model is less sure of is published as unknown, 0 to 1.
+    preset: which depth is published: 'all', or 'slam' without what makes SLAM drift: what is
+        unsure or hangs on an edge; min_confidence beside it can only leave out more.
     depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
     color_near: depth drawn red in the colour map, m.
     color_far: depth drawn blue in the colour map, m.
@@ -69,6 +72,7 @@ class NodeSettings:
     sync_queue_size: int = ranged(10, 1, 1000)
     filter_hidden_points: str = 'auto'
     min_confidence: float = ranged(0.0, 0.0, 1.0)
+    preset: str = 'all'
     depth_encoding: str = '32FC1'
     color_near: float = ranged(1.0, 0.01, 1000.0)
     color_far: float = ranged(80.0, 0.01, 1000.0)
@@ -98,6 +102,7 @@ class NodeSettings:
                 f'filter_hidden_points: expected one of {", ".join(FILTERING)}; '
                 f'got {self.filter_hidden_points!r}'
             )
+        check_preset(self.preset)
         if self.depth_encoding not in DEPTH_ENCODINGS:
             raise ValueError(
                 f'depth_encoding: expected {" or ".join(DEPTH_ENCODINGS)}, '

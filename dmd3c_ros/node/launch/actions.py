@@ -36,6 +36,7 @@ NODE_ARGUMENTS = {
     'fixed_frame': 'frame of TF that stands still, such as odom, to correct for motion over',
     'sync_slop': 'largest time between an image and its sweep, s',
     'min_confidence': 'depth below it is published as unknown, 0 to 1',
+    'preset': 'which depth is published: all, or slam without what makes SLAM drift',
     'autostart': 'false to leave configuring and activating to a lifecycle manager',
     'namespace': 'namespace of the node and its topics',
     'node_name': "the node's name, instead of completion_node; sections of params_file go by it",
@@ -70,6 +71,7 @@ _PARAMETERS = (
     'fixed_frame',
     'sync_slop',
     'min_confidence',
+    'preset',
     'autostart',
     'use_sim_time',
 )

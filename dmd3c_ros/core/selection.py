@@ -1,0 +1,50 @@
+"""Which of the dense depth a consumer gets: all of it, or what SLAM can rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .surfaces import hangs_on_edge
+
+
+@dataclass(frozen=True)
+class DepthSelection:
+    """Depth that counts.
+
+    min_confidence: what the model is less sure of does not, 0 to 1. A confidence that is 0 or 1
+        everywhere only tells what was measured from what was filled in, as that of the classical
+        methods: it leaves nothing out. edges: False leaves out what hangs between two surfaces.
+        max_depth: m; what is farther does not count.
+    """
+
+    min_confidence: float = 0.0
+    edges: bool = True
+    max_depth: float = np.inf
+
+    def select(self, depth: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
+        """Depth (H, W) float32, m, with 0 = unknown where it does not count.
+
+        depth: (H, W) float32, m, 0 = unknown. confidence: (H, W) float32, 0 to 1, or None.
+        """
+        out = depth > self.max_depth
+        if self.min_confidence > 0 and confidence is not None and _is_graded(confidence):
+            out |= confidence < self.min_confidence
+        if not self.edges:
+            out |= hangs_on_edge(depth)
+        return np.where(out, np.float32(0), depth) if out.any() else depth
+
+
+# Without them ORB-SLAM3 takes the traffic around it for the world: docs/slam.md.
+PRESETS = {'all': DepthSelection(), 'slam': DepthSelection(min_confidence=0.3, edges=False)}
+
+
+def _is_graded(confidence: np.ndarray) -> bool:
+    return bool(((confidence > 0) & (confidence < 1)).any())
+
+
+def check_preset(name: str) -> None:
+    """Raise ValueError for a name that is none of PRESETS."""
+    if name not in PRESETS:
+        raise ValueError(f'preset: expected one of {", ".join(PRESETS)}; got {name!r}')
