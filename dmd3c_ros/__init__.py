@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .core.completer import CompleterConfig, DepthCompleter
+    from .core.completer import DepthCompleter
+    from .core.config import CompleterConfig
 
 __all__ = ['CompleterConfig', 'DepthCompleter']
 

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import PointCloud2
 
-from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.obstacles import ObstacleSettings
 from dmd3c_ros.core.projection import HiddenPointFilter
 from dmd3c_ros.core.transform_buffer import LateTransformError, TransformError

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core import networks, openvino_runner, runners
 from dmd3c_ros.core.cache import cache_folder
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
 onnx = pytest.importorskip('onnx')

@@ -38,7 +38,8 @@ from dmd3c_ros.bags.records import BagError
 from dmd3c_ros.bags.selection import IMAGE, INFO, find_inputs
 from dmd3c_ros.bags.transforms import read_transforms
 from dmd3c_ros.bags.writer import BagWriter
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.transform_buffer import TransformError
 from dmd3c_ros.io.kitti_raw import read_stamps

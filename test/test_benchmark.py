@@ -14,7 +14,7 @@ from dmd3c_ros.benchmarks.precision import brute_force_nearest, deviations, time
 from dmd3c_ros.benchmarks.speed import BenchmarkConfig, Case, cost, run, synthetic
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.core.config import CompleterConfig
 
 
 @pytest.fixture

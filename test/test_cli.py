@@ -62,7 +62,7 @@ def test_every_shared_option_belongs_to_the_topics_or_to_one_dataclass_of_settin
 
     from dmd3c_ros.bags.frames import Rig
     from dmd3c_ros.cli.options import BAG, TOPICS
-    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.core.config import CompleterConfig
     from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings
 
     homes = (Rig, NodeSettings, MotionSettings, CompleterConfig)

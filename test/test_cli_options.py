@@ -46,7 +46,7 @@ def homes() -> Iterator[tuple[str, object]]:
     from dmd3c_ros.benchmarks.confidence import Drives
     from dmd3c_ros.benchmarks.motion import MovingRig
     from dmd3c_ros.benchmarks.soak.config import SoakConfig
-    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.core.config import CompleterConfig
     from dmd3c_ros.datasets.drives import SimulatedDrive
     from dmd3c_ros.demo.config import DemoConfig
     from dmd3c_ros.pipeline.settings import MotionSettings, NodeSettings

@@ -11,7 +11,8 @@ from light_weights import save_light
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.baselines import BASELINES
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.core.resizing import enlarge_depth, shrink
 from dmd3c_ros.core.weights.checkpoint import CheckpointError

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.baselines import BASELINES
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.datasets import (
     DATASETS,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.memory import is_out_of_memory
 from dmd3c_ros.core.networks.base import CompletionNetwork, NetworkOutput
 from dmd3c_ros.node.model import LOAD_ERRORS, Model

@@ -12,7 +12,8 @@ from ros_graph import NodeProcess, Probe, lasting, parameters
 from sensor_msgs.msg import Image
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.weights.releases import RELEASES
 from dmd3c_ros.messages.decoding import image_to_rgb
 from dmd3c_ros.messages.images import depth_from_image

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from dmd3c_ros.benchmarks.odometry import RAW, compare
 from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
 from dmd3c_ros.datasets.drives import DriveFrame, SimulatedDrive
 from dmd3c_ros.io.images import write_rgb

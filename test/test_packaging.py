@@ -74,7 +74,7 @@ PROBE = """
 import json
 from importlib.metadata import distribution
 import dmd3c_ros
-from dmd3c_ros.core.completer import WEIGHTS_FOLDER
+from dmd3c_ros.core.weights.releases import WEIGHTS_FOLDER
 
 points = [e for e in distribution('dmd3c_ros').entry_points if e.group == 'console_scripts']
 print(json.dumps({

@@ -13,7 +13,8 @@ import pytest
 
 from dmd3c_ros.benchmarks import slam
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.completer import CompleterConfig, Completion, DepthCompleter
+from dmd3c_ros.core.completer import Completion, DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.transforms import rotation_from_euler, transform
 from dmd3c_ros.datasets.drives import DriveFrame
 from dmd3c_ros.io.tum import TumWriter

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.networks.mono import MonoOutput
 
 HEIGHT, WIDTH = 64, 96

@@ -15,7 +15,8 @@ import torch
 from commands import invoke
 
 from dmd3c_ros.core import networks
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.networks.base import Convention
 from dmd3c_ros.core.weights import releases
 from dmd3c_ros.core.weights.checkpoint import Checkpoint, CheckpointError, load_weights

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dmd3c_ros.core.baselines import BASELINES
-from dmd3c_ros.core.completer import CompleterConfig
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.ops.nearest import nearest_valid
 from dmd3c_ros.pipeline.arrays import CompletionInputs
 

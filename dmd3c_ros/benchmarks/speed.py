@@ -26,7 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.baselines import BASELINES
-from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.pipeline.arrays import CompletionInputs
 
 _log = logging.getLogger(__name__)

@@ -134,7 +134,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def _compare(config: 'BenchmarkConfig', drive: Path, limit: int) -> 'list[Deviation]':
     """Deviations of the lower precisions on the frames of a drive."""
     from dmd3c_ros.benchmarks.precision import deviations
-    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.core.config import CompleterConfig
 
     frames = _frames(drive, limit)
     found = []

@@ -46,7 +46,7 @@ def onnx(
     `weights inspect` says; sparse (1, 1, H, W), m, 0 = unknown; and K (1, 3, 3), pixels; H and W
     are multiples of 4. Its outputs are depth and confidence (1, 1, H, W).
     """
-    from dmd3c_ros.core.completer import CompleterConfig
+    from dmd3c_ros.core.config import CompleterConfig
     from dmd3c_ros.core.loading import load_network
     from dmd3c_ros.core.runners import export_onnx
     from dmd3c_ros.io.atomic import check_file

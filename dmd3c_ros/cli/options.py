@@ -352,7 +352,8 @@ def part(options: Mapping[str, Any], settings: type) -> dict[str, Any]:
 
 def make_completer(options: Mapping[str, Any]) -> 'DepthCompleter':
     """Completer of those of the options that concern it; a bad one ends the command."""
-    from dmd3c_ros.core.completer import CompleterConfig, DepthCompleter
+    from dmd3c_ros.core.completer import DepthCompleter
+    from dmd3c_ros.core.config import CompleterConfig
 
     from .console import fail
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -12,23 +11,13 @@ import torch
 
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
-from . import networks
 from .baselines import BASELINES
-from .loading import PRECISIONS, WEIGHTS_FOLDER, check_choice, load_runner
+from .config import CompleterConfig, needs_filtering
+from .loading import check_config, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
-from .ranges import check_ranges, ranged
 from .resizing import enlarge_confidence, enlarge_depth, shrink, suitable_scale
-from .runners import BACKENDS, Runner
+from .runners import Runner
 from .threads import torch_threads
-
-__all__ = [
-    'WEIGHTS_FOLDER',
-    'CompleterConfig',
-    'Completion',
-    'DepthCompleter',
-    'model_names',
-    'needs_filtering',
-]
 
 _log = logging.getLogger(__name__)
 
@@ -36,76 +25,11 @@ _log = logging.getLogger(__name__)
 FEWEST_POINTS = 20
 
 
-@dataclass(frozen=True)
-class CompleterConfig:
-    """What completes, and on what.
-
-    model: a network ('light', ...), a classical baseline ('nearest', 'interpolation'), or 'auto':
-        the network that the weights are of, light without weights.
-    weights: checkpoint file, one that `dmd3c export onnx` wrote, or the name of one that
-        `dmd3c weights get` fetched; empty for the weights that come with the package.
-    device: 'auto' (CUDA where there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
-    precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
-        'bfloat16' or 'float16'; depth itself is always kept in float32.
-    backend: what runs the network: 'auto' (openvino on a CPU where it is installed and takes the
-        network, else eager), 'openvino' (OpenVINO, steady on a CPU that other programs use),
-        'eager' (PyTorch), 'compile' (torch.compile: quicker frames after a minute at the first
-        image of a size) or 'onnx' (ONNX Runtime, float32).
-    threads: of the CPU that the network runs on; 0: as many as PyTorch takes, one for each core
-        unless OMP_NUM_THREADS says otherwise.
-    max_depth: larger depths are cut to it, m.
-    inference_scale: the model runs on an image of this fraction of the size, 0.1 to 1, and depth
-        comes back at the full size: quicker, and sparse points lie denser.
-    adapt_scale: images whose points lie farther apart than the network was trained for are
-        reduced until they do not; inference_scale is then the largest fraction.
-    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, but for points
-        that a nearer surface hides from the camera; otherwise the model may correct it.
-    """
-
-    model: str = 'auto'
-    weights: str = ''
-    device: str = 'auto'
-    precision: str = 'auto'
-    backend: str = 'auto'
-    threads: int = ranged(0, 0, 1024)
-    max_depth: float = 200.0
-    inference_scale: float = ranged(1.0, 0.1, 1.0)
-    adapt_scale: bool = True
-    preserve_lidar: bool = False
-
-    def __post_init__(self) -> None:
-        if self.model not in model_names():
-            raise ValueError(
-                f'model: expected one of {", ".join(model_names())}; got {self.model!r}'
-            )
-        if self.precision not in ('auto', *PRECISIONS):
-            raise ValueError(
-                f'precision: expected one of auto, {", ".join(PRECISIONS)}; got {self.precision!r}'
-            )
-        if self.backend not in BACKENDS:
-            raise ValueError(
-                f'backend: expected one of {", ".join(BACKENDS)}; got {self.backend!r}'
-            )
-        if not self.max_depth > 0:
-            raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
-        check_ranges(self)
-
-
 class Completion(NamedTuple):
     """depth: (H, W) float32, m, 0 = unknown; confidence: (H, W) float32, 0..1."""
 
     depth: np.ndarray
     confidence: np.ndarray
-
-
-def model_names() -> tuple[str, ...]:
-    """Every model that ``CompleterConfig`` accepts: 'auto', the networks, the baselines."""
-    return ('auto', *networks.names(), *BASELINES)
-
-
-def needs_filtering(model: str) -> bool:
-    """Whether hidden points are dropped before a model completes, by default."""
-    return model in BASELINES
 
 
 class DepthCompleter:
@@ -132,7 +56,7 @@ class DepthCompleter:
         self._torch_threads = self.config.threads
         if self.name in BASELINES:
             # They need neither, but a network that takes their place at run time will.
-            check_choice(self.config)
+            check_config(self.config)
             return
         self.name, self._runner = load_runner(self.config, network)
         self.device, self.backend = str(self._runner.device), self._runner.backend

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -19,31 +18,17 @@ from dmd3c_ros.core.weights.releases import (
 )
 
 from . import networks, openvino_runner
+from .config import PRECISIONS, CompleterConfig
 from .fusion import fold_batch_norms
 from .openvino_runner import CONVERTIBLE, OpenVinoRunner
 from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
 _log = logging.getLogger(__name__)
 
-PRECISIONS = {
-    'float32': torch.float32,
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-}
 
-
-class Choice(Protocol):
-    """What decides on a runner; `CompleterConfig` describes each."""
-
-    model: str
-    weights: str
-    device: str
-    precision: str
-    backend: str
-    threads: int
-
-
-def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tuple[str, Runner]:
+def load_runner(
+    config: CompleterConfig, network: CompletionNetwork | None = None
+) -> tuple[str, Runner]:
     """Name of the network that ``config`` asks for, and what runs it.
 
     network: stands in for the weights, where given. Errors as of ``DepthCompleter``.
@@ -66,7 +51,7 @@ def load_runner(config: Choice, network: CompletionNetwork | None = None) -> tup
     return name, TorchRunner(network, device, dtype, compiled)
 
 
-def _openvino(config: Choice, name: str, network: CompletionNetwork) -> OpenVinoRunner:
+def _openvino(config: CompleterConfig, name: str, network: CompletionNetwork) -> OpenVinoRunner:
     if config.device not in ('auto', 'cpu'):
         raise ValueError(f'device: expected cpu with openvino, got {config.device}')
     bfloat16 = openvino_runner.computes_bfloat16()
@@ -81,7 +66,7 @@ def _openvino(config: Choice, name: str, network: CompletionNetwork) -> OpenVino
 
 
 def _openvino_if_it_can(
-    config: Choice, name: str, network: CompletionNetwork
+    config: CompleterConfig, name: str, network: CompletionNetwork
 ) -> OpenVinoRunner | None:
     """What runs the network in OpenVINO; None, and a line in the log, where PyTorch has to."""
     if not openvino_runner.is_installed():
@@ -97,14 +82,14 @@ def _openvino_if_it_can(
         return None
 
 
-def check_choice(config: Choice) -> None:
+def check_config(config: CompleterConfig) -> None:
     """Raise as load_runner would where the device or the file of weights is not there."""
     _device(config.device)
     if config.weights and not (path := _weights_file(config.weights, config.model)).is_file():
         raise FileNotFoundError(f'weights: no file {path}')
 
 
-def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
+def _onnx(config: CompleterConfig, network: CompletionNetwork | None) -> tuple[str, OnnxRunner]:
     if config.precision not in ('auto', 'float32'):
         raise ValueError(
             f'precision: expected float32 with the onnx back end, got {config.precision}'
@@ -121,12 +106,14 @@ def _onnx(config: Choice, network: CompletionNetwork | None) -> tuple[str, OnnxR
     return name, OnnxRunner(cached_export(network, name), device, config.threads)
 
 
-def _ready(config: Choice, network: CompletionNetwork | None) -> tuple[str, CompletionNetwork]:
+def _ready(
+    config: CompleterConfig, network: CompletionNetwork | None
+) -> tuple[str, CompletionNetwork]:
     """The given network, else the one that ``config`` names."""
     return load_network(config) if network is None else (config.model, _for_inference(network))
 
 
-def load_network(config: Choice) -> tuple[str, CompletionNetwork]:
+def load_network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
     """Name and network, with its weights, ready for inference on the CPU."""
     name = config.model
     if name == 'auto' and not config.weights:

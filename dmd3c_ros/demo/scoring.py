@@ -8,7 +8,7 @@ import numpy as np
 
 from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.completer import needs_filtering
+from dmd3c_ros.core.config import needs_filtering
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.evaluation.metrics import DepthMetrics, depth_metrics, mean_metrics
 from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dmd3c_ros.core.completer import CompleterConfig, Completion, DepthCompleter
+from dmd3c_ros.core.completer import Completion, DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
 
 # What loading a model raises; all of it is told to whoever asked for the model.
