@@ -31,7 +31,6 @@ setup(
         (SHARE, ['package.xml', 'LICENSE']),
         (f'{SHARE}/launch', glob('launch/*.launch.py')),
         (f'{SHARE}/config', glob('config/*')),
-        (f'{SHARE}/weights', glob(f'{PACKAGE}/weights/*')),
     ],
     # Lowest versions; requirements.txt has the tested ones. rclpy and the messages come from ROS 2
     # (package.xml) or from requirements.txt: the commands that work on files need neither.

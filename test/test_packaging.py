@@ -26,7 +26,6 @@ EXECUTABLES = {
 SHARED_FILES = {
     'launch': 'launch/*.launch.py',
     'config': 'config/*',
-    'weights': 'dmd3c_ros/weights/*',
 }
 SOURCES = (
     'LICENSE',

@@ -27,7 +27,6 @@ from dmd3c_ros.io.kitti_calibration import rectified_camera
 from .files import files_by_name, first_folder, read_disparity, require_same
 from .sample import DepthDataset, Sample
 
-SPLITS = ('train', 'val', 'selection', 'test')
 _RAW = ('raw', 'kitti_raw', 'rawdata', 'raw_data')
 _SELECTION = ('val_selection_cropped',)
 _TEST = ('test_depth_completion_anonymous',)
