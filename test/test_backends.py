@@ -148,6 +148,15 @@ def openvino(converted: Path, monkeypatch) -> Path:
     return kept
 
 
+@pytest.fixture
+def converted_before(converted: Path, monkeypatch) -> None:
+    """A conversion gives at once what `converted` took its time for."""
+    (path,) = (converted / 'dmd3c_ros' / 'openvino').glob('*.xml')
+    monkeypatch.setattr(
+        openvino_runner, '_converted', lambda package, *_: package.Core().read_model(path)
+    )
+
+
 def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monkeypatch) -> None:
     monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
     config = CompleterConfig(weights=str(weights), backend='openvino')
@@ -210,7 +219,7 @@ def test_openvino_is_the_default_on_a_cpu_and_converts_once(
 
 
 def test_a_converted_network_that_does_not_load_is_made_anew(
-    openvino: Path, weights: Path, caplog
+    openvino: Path, weights: Path, converted_before: None, caplog
 ) -> None:
     (path,) = openvino.glob('*.xml')
     path.write_text('<net')
@@ -247,7 +256,13 @@ def test_bfloat16_is_taken_where_the_processor_has_it_and_results_stay_near(
     ids=['not installed', 'of no such network', 'wrong'],
 )
 def test_pytorch_runs_what_openvino_cannot_and_the_log_says_why(
-    openvino: Path, weights: Path, fault: dict, line: str, monkeypatch, caplog
+    openvino: Path,
+    weights: Path,
+    converted_before: None,
+    fault: dict,
+    line: str,
+    monkeypatch,
+    caplog,
 ) -> None:
     shutil.rmtree(openvino)
     for name, value in fault.items():
