@@ -42,9 +42,11 @@ def onnx(
 ) -> None:
     """Write a network for ONNX Runtime, for images of any size, checked against PyTorch.
 
-    The light network can be exported. Its inputs are image (1, 3, H, W), RGB normalized as
+    The light network and LRRU can be exported. Inputs are image (1, 3, H, W), RGB normalized as
     `weights inspect` says; sparse (1, 1, H, W), m, 0 = unknown; and K (1, 3, 3), pixels; H and W
-    are multiples of 4. Its outputs are depth and confidence (1, 1, H, W).
+    are multiples of 4, for LRRU of 16. Outputs are depth and confidence (1, 1, H, W). LRRU takes
+    two more, (1, 1, H, W), m, which its graph cannot compute: trusted, the sparse depth without
+    outliers (`remove_outliers` of dmd3c_ros.core.ops.ip_basic), and filled (`ip_basic` of it).
     """
     from dmd3c_ros.core.config import CompleterConfig
     from dmd3c_ros.core.loading import load_network

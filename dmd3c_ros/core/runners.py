@@ -14,12 +14,13 @@ import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dmd3c_ros.core import networks
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 
 from .cache import cache_folder
@@ -27,7 +28,7 @@ from .cache import cache_folder
 _log = logging.getLogger(__name__)
 
 BACKENDS = ('auto', 'eager', 'compile', 'onnx', 'openvino')
-EXPORTABLE = ('light',)
+EXPORTABLE = ('light', 'lrru_mini', 'lrru_tiny', 'lrru_small', 'lrru_base')
 # What an export may differ from PyTorch at 999 of 1000 pixels, relative to the depth: rounding.
 EXPORT_TOLERANCE = 2e-4
 _FRACTION_WITHIN = 0.999
@@ -130,13 +131,16 @@ class OnnxRunner:
             raise ValueError(f'{path}: not a readable ONNX file ({error})') from error
         self.device = device
         self.name, self.convention = _read_metadata(self._session, path)
-        self._inputs = {item.name for item in self._session.get_inputs()}
+        self._inputs = [item.name for item in self._session.get_inputs()]
+        self._preparations = networks.preparations(self.name)
 
     @torch.inference_mode()
     def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction:
         image = normalized(torch.from_numpy(rgb)[None], self.convention).contiguous().numpy()
-        values = zip(ONNX_INPUTS, (image, sparse[None, None], K[None]), strict=True)
-        feed = {name: value for name, value in values if name in self._inputs}
+        values = dict(zip(ONNX_INPUTS, (image, sparse[None, None], K[None]), strict=True))
+        measured = torch.from_numpy(values['sparse'])
+        values |= {name: make(measured).numpy() for name, make in self._preparations.items()}
+        feed = {name: values[name] for name in self._inputs}
         try:
             depth, confidence = self._session.run(ONNX_OUTPUTS, feed)
         except _onnxruntime_errors() as error:
@@ -206,8 +210,10 @@ class Outputs(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-        depth, confidence, _ = self.network(image, sparse, K)
+    def forward(
+        self, image: Tensor, sparse: Tensor, K: Tensor, *prepared: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        depth, confidence, _ = self.network(image, sparse, K, *prepared)
         return depth, torch.ones_like(depth) if confidence is None else confidence
 
 
@@ -217,6 +223,11 @@ def _exported(network: CompletionNetwork) -> torch.onnx.ONNXProgram:
     height = torch.export.Dim('h', min=low, max=high)
     width = torch.export.Dim('w', min=low, max=high)
     sizes = {2: multiple * height, 3: multiple * width}
+    inputs = example(multiple * 3 * low, multiple * 4 * low)
+    prepared = network.prepare(inputs[1])
+    shapes: dict[str, Any] = {'image': sizes, 'sparse': sizes, 'K': None}
+    if prepared:
+        shapes['prepared'] = (sizes,) * len(prepared)
     # The exporter warns of torchvision, which is not needed, and of names that it changes itself.
     exporter = logging.getLogger('torch.onnx')
     level = exporter.level
@@ -226,10 +237,10 @@ def _exported(network: CompletionNetwork) -> torch.onnx.ONNXProgram:
             warnings.simplefilter('ignore')
             return torch.onnx.export(
                 Outputs(network).eval(),
-                example(multiple * 3 * low, multiple * 4 * low),
+                (*inputs, *prepared),
                 dynamo=True,
-                dynamic_shapes={'image': sizes, 'sparse': sizes, 'K': None},
-                input_names=ONNX_INPUTS,
+                dynamic_shapes=shapes,
+                input_names=(*ONNX_INPUTS, *network.preparations),
                 output_names=ONNX_OUTPUTS,
                 verbose=False,
             )

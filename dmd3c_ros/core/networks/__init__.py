@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
+
+from torch import Tensor
 
 from .base import CompletionNetwork, Convention, NetworkOutput
 
-__all__ = ['CompletionNetwork', 'Convention', 'NetworkOutput', 'build', 'names']
+__all__ = ['CompletionNetwork', 'Convention', 'NetworkOutput', 'build', 'names', 'preparations']
 
 # name -> (module, factory); a module is imported only when one of its networks is built.
 _REGISTRY = {
@@ -31,7 +34,16 @@ def build(name: str, **options: object) -> CompletionNetwork:
 
     Raises ValueError for an unknown name, naming the known ones.
     """
+    module, factory = _entry(name)
+    return getattr(import_module(f'{__name__}.{module}'), factory)(**options)
+
+
+def preparations(name: str) -> Mapping[str, Callable[[Tensor], Tensor]]:
+    """Of a network, ``CompletionNetwork.preparations``, without building it; as ``build``."""
+    return getattr(import_module(f'{__name__}.{_entry(name)[0]}'), 'PREPARATIONS', {})
+
+
+def _entry(name: str) -> tuple[str, str]:
     if name not in _REGISTRY:
         raise ValueError(f'network: expected one of {", ".join(_REGISTRY)}; got {name!r}')
-    module, factory = _REGISTRY[name]
-    return getattr(import_module(f'{__name__}.{module}'), factory)(**options)
+    return _REGISTRY[name]

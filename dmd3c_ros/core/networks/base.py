@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -59,11 +61,21 @@ class CompletionNetwork(nn.Module):
     """Base of the networks: (image, sparse depth, K) -> dense depth (Eq. 1 of DMD3C)."""
 
     convention = Convention()
+    preparations: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({})
+    """What the network makes of the sparse depth by rules that branch on the data: name ->
+    function of (B, 1, H, W). An exported network is given their results."""
 
-    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
+    def forward(
+        self, image: Tensor, sparse: Tensor, K: Tensor, *prepared: Tensor
+    ) -> NetworkOutput:
         """Complete a batch.
 
         image: (B, 3, H, W), normalized by the convention; sparse: (B, 1, H, W) network depth,
         0 = unknown; K: (B, 3, 3), pixels. Sizes are multiples of ``convention.size_multiple``.
+        prepared: results of ``prepare``; they are made here where they are not given.
         """
         raise TypeError(f'{type(self).__name__} does not define forward()')
+
+    def prepare(self, sparse: Tensor) -> tuple[Tensor, ...]:
+        """Results of the ``preparations``, in their order."""
+        return tuple(make(sparse) for make in self.preparations.values())

@@ -12,6 +12,7 @@ The module tree carries the names of the authors' released checkpoints.
 from __future__ import annotations
 
 from collections import OrderedDict
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,8 @@ from .base import CompletionNetwork, Convention, NetworkOutput
 # Of 0..255, as the released checkpoints were trained with.
 _MEAN = (90.995, 96.2278, 94.3213)
 _STD = (79.2382, 80.5267, 82.1483)
+
+PREPARATIONS = MappingProxyType({'trusted': remove_outliers, 'filled': ip_basic})
 
 _KERNEL = 3  # of the deformable update
 _BLOCKS_PER_STAGE = 2
@@ -182,6 +185,7 @@ class LRRU(CompletionNetwork):
         std=tuple(value / 255.0 for value in _STD),
         size_multiple=16,
     )
+    preparations = PREPARATIONS
 
     def __init__(self, width: int = 16, survival: float = 0.5):
         super().__init__()
@@ -211,10 +215,12 @@ class LRRU(CompletionNetwork):
         self.Post_process = ResidualUpdate()
         self.apply(_initialize)
 
-    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
+    def forward(
+        self, image: Tensor, sparse: Tensor, K: Tensor, *prepared: Tensor
+    ) -> NetworkOutput:
         """Complete a batch; see the base class. K is not used."""
-        trusted = remove_outliers(sparse)
-        depth = ip_basic(sparse).to(torch.promote_types(sparse.dtype, torch.float32))
+        trusted, filled = prepared or self.prepare(sparse)
+        depth = filled.to(torch.promote_types(sparse.dtype, torch.float32))
         updates = []
         for level, context in enumerate(self._contexts(image, sparse)):
             # Measurements are put back before each update, and no gradient runs through it: every

@@ -72,8 +72,11 @@ def sample(image: Tensor, grid: Tensor) -> Tensor:
     # Zeros up to the power of two leave the result as it is and keep positions precise to 1e-4
     # of a pixel: grid_sample scales by the size of what it is given. It takes (x, y) pairs;
     # in the transposed image that is (row, column), which saves interleaving the grid.
-    padding = (0, 2 * _half_span(width) + 1 - width, 0, 2 * _half_span(height) + 1 - height)
-    padded = F.pad(image.to(grid.dtype), padding).transpose(2, 3)
+    padded = image.to(grid.dtype)
+    if isinstance(height, int):
+        padding = (0, 2 * _half_span(width) + 1 - width, 0, 2 * _half_span(height) + 1 - height)
+        padded = F.pad(padded, padding)
+    padded = padded.transpose(2, 3)
     # One tap per batch entry: grid_sample uses one core per entry.
     padded = padded.unsqueeze(1).expand(-1, taps, -1, -1, -1).flatten(0, 1)
     samples = F.grid_sample(padded, grid.flatten(0, 1), padding_mode='zeros', align_corners=True)
@@ -107,6 +110,12 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _half_span(size: int) -> int:
-    """Smallest power of two h such that pixels 0 .. size - 1 lie within 0 .. 2 h."""
+def _half_span(size: int | torch.SymInt) -> float:
+    """Smallest power of two h such that pixels 0 .. size - 1 lie within 0 .. 2 h.
+
+    Of a size that is open, in a network that is exported for any, just half of what they span:
+    positions are good to 1e-4 of a pixel then, too, but round otherwise.
+    """
+    if not isinstance(size, int):
+        return (size - 1) / 2
     return max(1, (1 << (size - 2).bit_length()) // 2)
