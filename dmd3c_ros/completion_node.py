@@ -144,7 +144,7 @@ class CompletionNode(LifecycleNode):
             self._worker = NewestWins(self._complete, 'completion')
             begun.callback(self._worker.stop)
             self._inputs = Inputs(
-                self, settings, self._on_frame_set, self._on_cloud, self._group, self._wanted
+                self, settings, self._on_frame_set, self._on_cloud, self._group, self._needs_inputs
             )
             begun.callback(self._inputs.close)
             # Wall time, so that a stopped simulation is still reported on.
@@ -218,7 +218,7 @@ class CompletionNode(LifecycleNode):
 
     # ---------------------------------------------------------------- the way of one frame
 
-    def _wanted(self) -> bool:
+    def _needs_inputs(self) -> bool:
         """Whether anything has to be subscribed to."""
         return not self._settings.get(NodeSettings).lazy or bool(self._outputs.subscribed())
 

@@ -55,8 +55,8 @@ class Inputs:
     A CameraInfo whose publishers keep it for late subscribers (transient local) may come once for
     all images; otherwise one with the image's stamp must come with each.
     on_cloud: called with every sweep first; it may correct its stamp. group: of all callbacks,
-    apart from those of services, which may take long. wanted: whether anybody needs the inputs;
-    they are subscribed only while somebody does.
+    apart from those of services, which may take long. needed: whether anything is to be made of
+    the inputs; they are subscribed only while it is.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Inputs:
         on_set: Callable[[FrameSet], None],
         on_cloud: Callable[[PointCloud2], None] = lambda cloud: None,
         group: CallbackGroup | None = None,
-        wanted: Callable[[], bool] = lambda: True,
+        needed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._node, self._settings, self._on_set = node, settings, on_set
-        self._wanted, self._idle_lately = wanted, False
+        self._needed, self._idle_lately = needed, False
         image = node.resolve_topic_name('image_rect'), Image
         if settings.image_transport == 'compressed':
             image = compressed_topic(image[0]), CompressedImage
@@ -115,7 +115,7 @@ class Inputs:
     # ---------------------------------------------------------------- pairing
 
     def _match(self) -> None:
-        idle = not self._wanted()
+        idle = not self._needed()
         self._idle_lately |= idle
         for source in self._all:
             if idle:
