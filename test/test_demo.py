@@ -16,7 +16,7 @@ from PIL import Image
 from synthetic_drive import make_drive
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.demo.cloud_view import render_cloud, spacing, surface, view_from_beside
+from dmd3c_ros.evaluation.cloud_view import render_cloud, spacing, surface, view_from_beside
 
 K = np.array([[60, 0, 39.5], [0, 60, 23.5], [0, 0, 1.0]])
 CAMERA = Camera.from_K(K, 80, 48)

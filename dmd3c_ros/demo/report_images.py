@@ -9,6 +9,7 @@ from PIL import Image
 
 from dmd3c_ros.core.baselines import fill_nearest
 from dmd3c_ros.core.camera import Camera
+from dmd3c_ros.evaluation.cloud_view import render_cloud, spacing, surface, view_from_beside
 from dmd3c_ros.evaluation.drawing import (
     BACKGROUND,
     CONFIDENCE,
@@ -23,7 +24,6 @@ from dmd3c_ros.evaluation.drawing import (
 )
 from dmd3c_ros.io.atomic import write_bytes
 
-from .cloud_view import render_cloud, spacing, surface, view_from_beside
 from .scoring import Scene, Summary
 
 ERROR = Scale(0.0, 2.0, cv2.COLORMAP_PLASMA)
