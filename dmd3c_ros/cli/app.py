@@ -20,6 +20,7 @@ from . import (
     evaluate,
     export,
     live,
+    mesh,
     miniature,
     mono,
     motion,
@@ -41,6 +42,7 @@ app = typer.Typer(
 complete.app.command(name='bag')(bag.complete_bag)
 export.app.command(name='miniature')(miniature.miniature)
 export.app.command(name='zoo')(zoo.zoo)
+export.app.command(name='mesh')(mesh.mesh)
 bench = typer.Typer(
     help='Measure speed, confidence, motion, odometry, SLAM and endurance.', no_args_is_help=True
 )

@@ -81,7 +81,7 @@ def view(
             log = stack.enter_context(RerunLog(Path(source).name, save, min_confidence, web_port))
             if log.url:
                 say(f'open {log.url} (until Ctrl-C)')
-            found = _frames(stack, source, drive, frames, seed, options)
+            found = open_frames(stack, source, drive, frames, seed, options)
             count = 0
             for frame in progress.track(islice(found, frames), total=None, description='frames'):
                 log.add(frame)
@@ -97,9 +97,13 @@ def view(
             Event().wait()
 
 
-def _frames(
+def open_frames(
     stack: ExitStack, source: str, drive: Path | None, frames: int | None, seed: int, options: dict
 ) -> 'Iterator[ViewFrame]':
+    """Frames of a drive, a bag, a folder of results or a scene's name, as `view` takes them.
+
+    stack: closes what is opened. options: of the group NETWORK.
+    """
     from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
     from dmd3c_ros.viewing import frames as viewing
 

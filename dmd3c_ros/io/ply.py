@@ -1,4 +1,4 @@
-"""PLY point clouds: the vertex element of text and binary files.
+"""PLY point clouds and meshes: the vertex element of text and binary files, triangles written.
 
 Format: Greg Turk, "The PLY polygon file format", 1994.
 """
@@ -24,6 +24,7 @@ _BYTE_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>', 'ascii': 
 _COLOURED = np.dtype(
     [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('red', 'u1'), ('green', 'u1'), ('blue', 'u1')]
 )
+_TRIANGLE = np.dtype([('count', 'u1'), ('corners', '<i4', 3)])
 
 
 def read_ply(path: str | Path) -> np.ndarray:
@@ -45,16 +46,23 @@ def read_ply(path: str | Path) -> np.ndarray:
     return np.frombuffer(body, dtype, count)
 
 
-def write_ply(path: str | Path, points: np.ndarray, colors: np.ndarray) -> None:
-    """Write points (N, 3) in m with colours (N, 3) uint8 RGB as a binary PLY, atomically."""
+def write_ply(
+    path: str | Path, points: np.ndarray, colors: np.ndarray, triangles: np.ndarray | None = None
+) -> None:
+    """Write points (N, 3) in m with colours (N, 3) uint8 RGB as a binary PLY, atomically.
+
+    triangles: (M, 3) int, of points, of a mesh.
+    """
     try:
-        data = ply_bytes(points, colors)
+        data = ply_bytes(points, colors, triangles)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     write_bytes(path, data)
 
 
-def ply_bytes(points: np.ndarray, colors: np.ndarray) -> bytes:
+def ply_bytes(
+    points: np.ndarray, colors: np.ndarray, triangles: np.ndarray | None = None
+) -> bytes:
     """What `write_ply` writes."""
     if points.ndim != 2 or points.shape[1] != 3 or points.shape != colors.shape:
         raise ValueError(
@@ -68,8 +76,12 @@ def ply_bytes(points: np.ndarray, colors: np.ndarray) -> bytes:
     kinds = {'<f4': 'float', '|u1': 'uchar'}
     properties = [f'property {kinds[_COLOURED[name].str]} {name}' for name in _COLOURED.names]
     header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(points)}']
+    faces = np.empty(0 if triangles is None else len(triangles), _TRIANGLE)
+    if triangles is not None:
+        properties += [f'element face {len(faces)}', 'property list uchar int vertex_indices']
+        faces['count'], faces['corners'] = 3, triangles
     text = '\n'.join([*header, *properties, 'end_header', ''])
-    return text.encode('ascii') + vertices.tobytes()
+    return text.encode('ascii') + vertices.tobytes() + faces.tobytes()
 
 
 def _parse_header(lines: list[str], path: str | Path) -> tuple[str, np.dtype, int]:
