@@ -34,7 +34,8 @@ class SamplingConfig:
     'corners', what visual odometry tracks; 'grid', a coarse ToF sensor; 'dense', a depth camera
     with holes. ring_steps: one is drawn; of a sweep every n-th ring stays. point_drop: largest
     fraction of points dropped at random. spacing: of single points, pixels (log-uniform).
-    holes: fraction of samples that lose whole parts: sectors, the upper half, objects.
+    holes: fraction of samples that lose whole parts: sectors, the upper half, all but a
+    band, objects.
     outliers: largest fraction of points of a sample that are no surface: rain, fog, mirrors.
     tilt: standard deviation, in rad, of a calibration error; tilt_fraction of the samples have
     one. speed: largest, m/s, that a spinning LiDAR moves at while it turns, in skew_fraction of
@@ -245,9 +246,13 @@ def _with_faults(
     h, w = sparse.shape
     result = sparse.copy()
     if rng.random() < config.holes:
-        kind = rng.integers(4)
+        kind = rng.integers(5)
         if kind == 0:
             result[: int(h * rng.uniform(0.2, 0.7))] = 0
+        elif kind == 4:
+            # A field of view that is flatter than the camera's.
+            top, height = rng.uniform(0.1, 0.6) * h, rng.uniform(0.1, 0.4) * h
+            result[: int(top)] = result[int(top + height) :] = 0
         elif kind == 1:
             start, part = rng.uniform(-0.2, 0.9) * w, rng.uniform(0.1, 0.5) * w
             result[:, max(0, int(start)) : max(0, int(start + part))] = 0
