@@ -127,8 +127,8 @@ class _Prior:
         relief = (measured - smooth) * self.half_known
         self.half = smooth + relief
         quarter_size, half_size = self.quarter.shape[-2:], smooth.shape[-2:]
-        straight = -fit.straight.value.log() - inverse_mean
-        straight = F.interpolate(straight, size=quarter_size, mode='bilinear')
+        coarse = -fit.coarse.value.log() - inverse_mean
+        coarse = F.interpolate(coarse, size=quarter_size, mode='bilinear')
         # The nearest surface around: where it differs, an occlusion is close.
         near = -F.max_pool2d(-self.quarter, (7, 5), (2, 2), (3, 2))
         above = F.interpolate(near, size=half_size, mode='nearest')
@@ -146,7 +146,7 @@ class _Prior:
         self.quarter_features = torch.cat(
             [
                 self.quarter,
-                (self.quarter - straight) * _GAIN,
+                (self.quarter - coarse) * _GAIN,
                 (self.quarter - near) * _GAIN,
                 (slopes * _SLOPE_GAIN).clamp(-4, 4),
                 torch.log1p(fit.support),

@@ -5,12 +5,8 @@ cell of a grid are fitted by weighted least squares with an affine inverse depth
 squares: Lancaster and Salkauskas, Math. Comp. 37, 1981), first with windows of some hundred
 pixels, then with ever smaller ones. What the points of a window do not determine, the plane of the
 larger one does, as a prior of the fit. So any density gives a dense result: a road seen by four
-lines of a LiDAR is filled as exactly as one seen by 64, and single points give smooth surfaces.
-
-Where a sensor does not look, below its lowest line or beside its field of view, nobody knows
-whether a surface goes on as it was: a road does, a wall ends. There are two fits. One goes on, the
-other lets slopes fade with the distance to the points that they come from. Over many sensors the
-second is the better guess; where both differ, the image must tell.
+lines of a LiDAR is filled as exactly as one seen by 64, single points give smooth surfaces, and
+towards the image's borders surfaces go on as they were.
 
 The cells stay small while the windows grow (a stationary wavelet transform's way, "a trous"), so
 that the result hardly depends on where the image begins.
@@ -30,15 +26,12 @@ from torch import Tensor
 
 _CELL = 8  # edge of the cells, pixels; the last fit is made for cells of half the edge
 _REACHES = (1, 2, 4, 8, 16, 32)  # of the windows, in cells
+_COARSE = 8  # reach of the fit that counts as coarse
 # Sums over points of the products with 1, x and y of: 1, x, y, and the inverse depth q.
 _MOMENTS = ('1', 'x', 'y', 'x', 'xx', 'xy', 'y', 'xy', 'yy', 'q', 'qx', 'qy')
 # Weight of the coarser level's plane against one point: of its value, and of its slopes.
 _VALUE_PRIOR = 0.1
 _SLOPE_PRIOR = 1.0
-# Extrapolation: the prior's weight on slopes grows with the points' squared distance to the cell,
-# and with how far beyond their own extent (squared, at least a tenth of the window's) it lies.
-_FADING = 0.3
-_EXTENT = 0.1
 _NEAREST = 1e-3  # m, no sensor measures less
 # How far a fit may leave the range of the measured inverse depths, as a factor.
 _EXTRAPOLATION = 1.02
@@ -58,15 +51,14 @@ class Planes(NamedTuple):
 class Fit(NamedTuple):
     """What ``fit_planes`` found.
 
-    fine: of cells of 4 pixels, with slopes that fade beyond the points. straight: of cells of 8
-    pixels, with slopes that go on.
+    fine: of cells of 4 pixels. coarse: of cells of 8 pixels, from the points up to 64 away.
     mean: (B, 1, 1, 1), the mean inverse depth of the points in 1/m, that planes are relative to (1
     without any point). support: (B, 1, h, w), weight of the points in and around each of the
     cells of 4 pixels. low, high: (B, 1, 1, 1), the range that relative inverse depth is kept in.
     """
 
     fine: Planes
-    straight: Planes
+    coarse: Planes
     mean: Tensor
     support: Tensor
     low: Tensor
@@ -95,13 +87,14 @@ def fit_planes(sparse: Tensor) -> Fit:
     for reach in _REACHES:
         windows.append(_around(windows[-1], reach))
     one = torch.ones_like(windows[-1][:, :1])
-    planes = straight = Planes(one, 0 * one, 0 * one)
+    planes = coarse = Planes(one, 0 * one, 0 * one)
     for reach, moments in zip(reversed(_REACHES), reversed(windows[1:]), strict=True):
-        planes = _solve(moments, planes, low, high, reach, _FADING)
-        straight = _solve(moments, straight, low, high, reach)
+        planes = _solve(moments, planes, low, high, reach)
+        if reach == _COARSE:
+            coarse = planes
     fine = _around(fine, 1)
-    planes = _solve(fine, refine(planes), low, high, 1, _FADING)
-    return Fit(planes, straight, mean, fine[:, :1], low, high)
+    planes = _solve(fine, refine(planes), low, high)
+    return Fit(planes, coarse, mean, fine[:, :1], low, high)
 
 
 def refine(planes: Planes) -> Planes:
@@ -125,18 +118,10 @@ def _around(moments: Tensor, reach: int) -> Tensor:
     return F.conv2d(moments, _SMOOTHING[reach].to(moments.device), padding=reach, dilation=reach)
 
 
-def _solve(
-    moments: Tensor,
-    prior: Planes,
-    low: Tensor,
-    high: Tensor,
-    reach: int,
-    fading: float = 0.0,
-) -> Planes:
+def _solve(moments: Tensor, prior: Planes, low: Tensor, high: Tensor, reach: int = 1) -> Planes:
     """The planes that fit the points behind the moments and stay near the prior.
 
-    reach: of the points, in cells: over how far a slope of the prior counts. fading: how much
-    more it counts beyond the points.
+    reach: of the points, in cells: over how far a slope of the prior counts.
     """
     of_one, of_x, of_y, of_q = moments.split(3, 1)
     # Normal equations of what the points say beyond the prior ...
@@ -149,23 +134,12 @@ def _solve(
     bx, by = (of_slopes - mean * q).split(1, 1)
     xx, xy = (of_x[:, 1:] - mean * of_one[:, 1:2]).split(1, 1)
     yy = of_y[:, 2:] - mean_y * of_one[:, 2:]
-    xx = xx + _SLOPE_PRIOR * reach**2 + fading * _beyond(n, mean_x, xx, reach)
-    yy = yy + _SLOPE_PRIOR * reach**2 + fading * _beyond(n, mean_y, yy, reach)
+    xx, yy = xx + _SLOPE_PRIOR * reach**2, yy + _SLOPE_PRIOR * reach**2
     scale = 1 / (xx * yy - xy * xy)
     dx, dy = (bx * yy - by * xy) * scale, (by * xx - bx * xy) * scale
     value = prior.value + q / n - dx * mean_x - dy * mean_y
     value = torch.minimum(torch.maximum(value, low), high)
     return Planes(value, prior.slope_x + dx, prior.slope_y + dy)
-
-
-def _beyond(n: Tensor, mean: Tensor, spread: Tensor, reach: int) -> Tensor:
-    """How far the cell lies beyond its points along an axis, as a weight on the slope's prior.
-
-    n: number of points; mean: their mean distance along the axis; spread: the sum of squared
-    distances to the mean. All (B, 1, h, w), in cells.
-    """
-    square = mean * mean
-    return n * square * (square / (spread / n + _EXTENT * reach**2))
 
 
 def _shift(dx: float, dy: float) -> np.ndarray:
