@@ -193,7 +193,7 @@ def test_the_command_prints_a_table_and_writes_the_numbers(
         (['--size', '352'], '--size: expected HEIGHTxWIDTH'),
         (['--size', '8x64'], 'sizes: expected 32 pixels or more'),
         (['--model', 'lihgt'], 'nothing could be measured'),
-        (['--points', '0'], 'points: expected a share above 0'),
+        (['--points', '0'], 'points: expected a fraction above 0'),
     ],
 )
 def test_bad_options_end_with_the_reason(arguments: list[str], message: str, monkeypatch) -> None:

@@ -501,7 +501,7 @@ def test_recipe_without_teacher_does_not_ask_for_one_and_others_do():
             lambda: random_patch_loss(
                 [torch.ones(1, 1, 2, 2)], torch.ones(1, 1, 2, 2), 1, (0.5, 0.2)
             ),
-            'share',
+            'fraction',
         ),
     ],
 )
