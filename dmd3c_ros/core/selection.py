@@ -28,12 +28,14 @@ class DepthSelection:
 
         depth: (H, W) float32, m, 0 = unknown. confidence: (H, W) float32, 0 to 1, or None.
         """
-        out = depth > self.max_depth
+        out = []
+        if self.max_depth < np.inf:
+            out.append(depth > self.max_depth)
         if self.min_confidence > 0 and confidence is not None and _is_graded(confidence):
-            out |= confidence < self.min_confidence
+            out.append(confidence < self.min_confidence)
         if not self.edges:
-            out |= hangs_on_edge(depth)
-        return np.where(out, np.float32(0), depth) if out.any() else depth
+            out.append(hangs_on_edge(depth))
+        return np.where(np.logical_or.reduce(out), np.float32(0), depth) if out else depth
 
 
 # Without them ORB-SLAM3 takes the traffic around it for the world: docs/slam.md.
