@@ -84,3 +84,7 @@ def test_a_bag_is_fused_into_a_mesh_and_a_picture(tmp_path):
     assert (tmp_path / 'map.png').stat().st_size > 1000
     text = invoke('export', 'mesh', tmp_path / 'none', tmp_path / 'b.ply', exit_code=1)
     assert 'expected a drive or a bag, found nothing' in text
+    (tmp_path / 'file').write_text('')
+    late = ('--picture', tmp_path / 'file/map.png')
+    text = invoke('export', 'mesh', tmp_path / 'none', tmp_path / 'b.ply', *late, exit_code=1)
+    assert 'file' in text and 'found nothing' not in text

@@ -69,6 +69,8 @@ def mesh(
 
     try:
         check_file(out)
+        if picture is not None:
+            check_file(picture)
         preset = options.pop('preset', 'slam')
         check_preset(preset)
         if source not in SCENES and not Path(source).exists():
