@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from training_data import ON_CPU
 
 from training.engine.module import Training
 from training.engine.run import train
@@ -38,14 +39,11 @@ def settings(stage: str, kitti: str, shards: str, out: Path) -> TrainConfig:
         'loss': loss,
         'iterations': ITERATIONS,
         'batch': 2,
-        'precision': '32-true',
+        **ON_CPU,
         'ema_decay': 0.9,
         'validate_every': 3,
         'checkpoint_every': EVERY,
         'log_every': 1,
-        'validation_images': 0,
-        'workers': 0,
-        'accelerator': 'cpu',
     }
     return from_dict(TrainConfig, content)
 

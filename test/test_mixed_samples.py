@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip('lightning', reason='training needs lightning (training/requirements.txt)')
 
 import torch
-from training_data import made_frame, make_shards
+from training_data import ON_CPU, made_frame, make_shards
 
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.datasets.miniature import write_miniature
@@ -92,11 +92,9 @@ def test_a_mixture_trains_and_its_first_source_validates(sources, tmp_path):
         'loss': {'recipe': 'ssi'},
         'iterations': 2,
         'batch': 6,
-        'precision': '32-true',
+        **ON_CPU,
         'validate_every': 2,
-        'validation_images': 0,
         'workers': 1,
-        'accelerator': 'cpu',
     }
     weights = train(from_dict(TrainConfig, settings))
     assert all(t.isfinite().all() for t in torch.load(weights, weights_only=True)['net'].values())

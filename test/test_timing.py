@@ -8,7 +8,7 @@ pytest.importorskip('lightning', reason='training needs lightning (training/requ
 
 import torch
 import yaml
-from training_data import make_shards
+from training_data import ON_CPU, make_shards
 
 from dmd3c_ros.core.weights.checkpoint import read_state
 from training import measure
@@ -34,11 +34,8 @@ def settings(tmp_path) -> dict:
         'iterations': 1,
         'batch': 2,
         'schedule': 'constant',
-        'precision': '32-true',
+        **ON_CPU,
         'ema_decay': 0.5,
-        'validation_images': 0,
-        'workers': 0,
-        'accelerator': 'cpu',
     }
 
 

@@ -10,6 +10,7 @@ pytest.importorskip('lightning', reason='training needs lightning (training/requ
 
 import torch
 import yaml
+from training_data import ON_CPU
 
 from dmd3c_ros.datasets.miniature import DATE, DRIVE, write_miniature
 from training import stage2
@@ -52,12 +53,9 @@ def configuration(kitti: Path, out: Path, **changes: object) -> str:
         'loss': {'recipe': 'ssi'},
         'iterations': 4,
         'batch': 1,
-        'precision': '32-true',
+        **ON_CPU,
         'validate_every': 4,
         'checkpoint_every': 1,
-        'validation_images': 0,
-        'workers': 0,
-        'accelerator': 'cpu',
     }
     file = out.with_suffix('.yaml')
     file.write_text(yaml.safe_dump(settings | changes))

@@ -11,6 +11,7 @@ pytest.importorskip('lightning', reason='training needs lightning (training/requ
 import torch
 import yaml
 from commands import invoke
+from training_data import ON_CPU
 
 from dmd3c_ros.core import networks
 from training import generate, stage1, stage2
@@ -24,10 +25,7 @@ RUN = {
     'learning_rate': 3e-3,
     'ema_decay': 0.8,
     'clip_norm': 1.0,
-    'precision': '32-true',
-    'validation_images': 0,
-    'workers': 0,
-    'accelerator': 'cpu',
+    **ON_CPU,
 }
 CONFIGS = Path(__file__).parents[1] / 'training/config'
 STAGE1_ITERATIONS, STAGE2_ITERATIONS = 8, 28

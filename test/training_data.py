@@ -11,6 +11,14 @@ from dmd3c_ros.core.camera import Camera
 from training.generation.shards import ShardWriter, StoredSample, encode_sample
 from training.scenes.frames import StoredFrame
 
+# Settings of a run that takes seconds: a few iterations in this process, nothing drawn.
+ON_CPU = {
+    'precision': '32-true',
+    'validation_images': 0,
+    'workers': 0,
+    'accelerator': 'cpu',
+}
+
 
 def made_sample(number: int, height: int = 64, width: int = 96) -> StoredSample:
     """A wall behind a floor and a box, coloured by what is what, with a sparse grid of points."""
