@@ -278,7 +278,7 @@ class MixedSamples(Samples):
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Source of each place of a cycle, and the how manieth of its own that one is."""
+        """Source of each place of a cycle, and the number of its sample that comes there."""
         rng = np.random.default_rng([self._seed, 11, cycle])
         source = rng.permutation(np.repeat(np.arange(len(self._parts)), self._counts))
         rank = np.zeros(_CYCLE, int)
