@@ -12,8 +12,6 @@ killed goes on where it was.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,12 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from dmd3c_ros.core import networks
 from dmd3c_ros.core.weights.checkpoint import load_weights
 from dmd3c_ros.datasets import Sample
-from dmd3c_ros.io.atomic import write_bytes
+from training.ablation.arms import Results, compare, run_folder, table
 from training.ablation.data import (
     LABELLED,
     SHARDS,
@@ -44,9 +41,8 @@ from training.engine.run import train
 from training.engine.settings import TrainConfig
 from training.losses.objectives import DenseLossConfig, ObjectiveConfig
 
-log = logging.getLogger(__name__)
-
 COLUMNS = ('rmse', 'mae', 'scanned_mae', 'above_mae', 'edge_mae', 'boundary_f1')
+DIGITS = {**dict.fromkeys(COLUMNS, 0), 'boundary_f1': 3}
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class AblationConfig:
         root, augment = Path(self.out) / SHARDS, self._augment(drop_points=0.5)
         shards = ShardsConfig(str(root), held_out=self.held_out, augment=augment)
         return self.run(
-            Path(self.out) / 'runs' / f'stage1_{seed}',
+            run_folder(Path(self.out), 'stage1', seed),
             seed,
             DataConfig(shards=shards),
             loss=ObjectiveConfig(dense=DenseLossConfig()),
@@ -136,7 +132,7 @@ class AblationConfig:
         )
         weights = str(Path(self.pretraining(seed).out) / 'weights.pth')
         return self.run(
-            out / 'runs' / f'{arm}_{seed}',
+            run_folder(out, arm, seed),
             seed,
             DataConfig(dataset=dataset),
             loss=choice.loss,
@@ -147,45 +143,23 @@ class AblationConfig:
         return AugmentConfig(crop_height=self.crop_height, crop_width=self.crop_width, **changes)
 
 
-def ablate(config: AblationConfig) -> dict[str, dict[str, list[float]]]:
-    """Train and score every arm with every seed; writes results.json after each run.
-
-    Returns:
-        Arm to score to one value a seed.
-    """
+def ablate(config: AblationConfig) -> Results:
+    """Train and score every arm with every seed; writes results.json after each run."""
     out = Path(config.out)
     write_data(Path(config.scenes), out, config.data)
-    results: dict[str, dict[str, list[float]]] = {}
-    for seed in config.seeds:
-        for arm in config.arms:
-            scores = _scores_of(config, arm, seed)
-            log.info('%s, seed %d: %s', arm, seed, scores)
-            row = results.setdefault(arm, {name: [] for name in COLUMNS})
-            for name in COLUMNS:
-                row[name].append(scores[name])
-            content = {'config': asdict(config), 'results': results}
-            write_bytes(out / 'results.json', json.dumps(content, indent=1).encode())
-    return results
 
+    def settings(arm: str, seed: int) -> dict:
+        content = config.finetuning(arm, seed).content()
+        if config.arms[arm].pretrained:
+            content['pretraining'] = config.pretraining(seed).content()
+        return content
 
-def _scores_of(config: AblationConfig, arm: str, seed: int) -> dict[str, float]:
-    """Scores of one run, which is trained unless it was already."""
-    run = config.finetuning(arm, seed)
-    path = Path(run.out) / 'scores.json'
-    settings = run.content()
-    if config.arms[arm].pretrained:
-        settings['pretraining'] = config.pretraining(seed).content()
-    settings = json.loads(json.dumps(settings))
-    if path.is_file():
-        before = json.loads(path.read_text())
-        if before['settings'] == settings:
-            return before['scores']
-    if config.arms[arm].pretrained:
-        train(config.pretraining(seed))
-    scores = score(config.network, train(run), Path(config.out))
-    content = {'settings': settings, 'scores': scores}
-    write_bytes(path, json.dumps(content, indent=1).encode())
-    return scores
+    def scores(arm: str, seed: int) -> dict[str, float]:
+        if config.arms[arm].pretrained:
+            train(config.pretraining(seed))
+        return score(config.network, train(config.finetuning(arm, seed)), out)
+
+    return compare(out, tuple(config.arms), config.seeds, settings, scores, asdict(config))
 
 
 @torch.inference_mode()
@@ -206,21 +180,7 @@ def score(network_name: str, weights: Path, out: Path) -> dict[str, float]:
     return {name: float(np.nanmean([row[name] for row in rows])) for name in COLUMNS}
 
 
-def table(results: dict[str, dict[str, list[float]]]) -> Table:
-    """Mean and standard deviation over the seeds."""
-    shown = Table('arm', *COLUMNS)
-    for arm, row in results.items():
-        cells = []
-        for name in COLUMNS:
-            values = np.array(row[name])
-            digits = 3 if name == 'boundary_f1' else 0
-            spread = f' ± {values.std(ddof=1):.{digits}f}' if len(values) > 1 else ''
-            cells.append(f'{values.mean():.{digits}f}{spread}')
-        shown.add_row(arm, *cells)
-    return shown
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     results = run_command('ablation', AblationConfig, ablate, arguments, __doc__)
-    Console(width=120).print(table(results))
+    Console(width=120).print(table(results, DIGITS))
