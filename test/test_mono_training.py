@@ -1,5 +1,6 @@
 """Monocular distillation from settings to weights: data, labels on disk, teachers, resuming."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,19 +8,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
+from training_data import made_frame
 
 from dmd3c_ros.core.networks import mono
 from dmd3c_ros.core.weights import mono as weights
 from training.engine.run import train
 from training.generation.sources import SourceImage
+from training.mono import ablation
 from training.mono.__main__ import main
 from training.mono.crops import CropConfig, cut
 from training.mono.data import MonoSamples
 from training.mono.labels import LabelShards, make_labels
 from training.mono.module import Distillation
+from training.mono.normalization import KINDS
 from training.mono.settings import MonoConfig
 from training.mono.teaching import Teachers
-from training.settings import from_dict
+from training.scenes.frames import frame_path, save_frame
+from training.settings import from_dict, load
 
 SIZE = (64, 96)
 TERMS = ('shared', 'local_global', 'gradient', 'channel_wise', 'geometric', 'squared')
@@ -250,6 +256,67 @@ def test_labels_hold_what_teachers_say_of_the_parts_and_resume(images, teachers,
         make_labels(replace(c, seed=1), tmp_path / 'labels')
 
 
+# The ablation
+
+
+def test_the_ablation_trains_and_scores_every_arm_once(images, teachers, tmp_path, capsys):
+    for number in range(2):
+        save_frame(frame_path(tmp_path / 'test', number), made_frame(number))
+    shared = settings(tmp_path / 'out', images, teachers[:1])
+    content = {
+        'run': shared,
+        'test': str(tmp_path / 'test'),
+        'size': 64,
+        'seeds': [1, 2],
+        'references': {'teacher': str(teachers[0])},
+        'arms': {
+            'plain': {'loss': {'shared': 1.0}},
+            'two': {
+                'loss': {'squared': 1.0},
+                'teachers': [{'model': str(t), 'size': 64} for t in teachers],
+            },
+        },
+    }
+    file = tmp_path / 'ablation.yaml'
+    file.write_text(yaml.safe_dump(content))
+    ablation.main(['--config', str(file)])
+    table = capsys.readouterr().out
+    results = json.loads((tmp_path / 'out/results.json').read_text())['results']
+    assert all(name in table for name in ('teacher', 'plain', 'two'))
+    assert results.keys() == {'plain', 'two'}
+    # Each arm and each seed trained something else.
+    errors = [value for row in results.values() for value in row['absrel']]
+    assert len(set(errors)) == 4 and min(errors) > 0
+    trained = (tmp_path / 'out/runs/plain_1/weights.pth').stat().st_mtime_ns
+    ablation.main(['--config', str(file)])
+    assert table.endswith(capsys.readouterr().out)
+    assert (tmp_path / 'out/runs/plain_1/weights.pth').stat().st_mtime_ns == trained
+
+
+def test_the_score_of_an_exact_network_is_that_of_the_truth(monkeypatch, tmp_path):
+    frame = made_frame(0)
+    save_frame(frame_path(tmp_path, 0), frame)
+
+    class Exact:
+        def __init__(self, weights, size):
+            pass
+
+        def predict(self, rgb):
+            return 7 * np.where(frame.depth > 0, 1 / np.maximum(frame.depth, 0.1), 0) + 3
+
+    monkeypatch.setattr(ablation, 'RelativeDepth', Exact)
+    found = ablation.score('', tmp_path, 64)
+    assert found['absrel'] < 1e-3 and found['delta1'] == 1 and found['boundary_f1'] > 0.99
+
+
+def test_the_shipped_ablation_has_every_loss_and_normalization():
+    path = 'training/config/ablation_mono.yaml'
+    arms = load(ablation.MonoAblationConfig, path).arms.values()
+    assert {arm.loss.normalization.kind for arm in arms} == set(KINDS)
+    used = {term for arm in arms for term in TERMS if getattr(arm.loss, term)}
+    assert used == set(TERMS)
+
+
 # Settings
 
 
@@ -291,8 +358,6 @@ def test_images_without_depth_need_a_network_that_teaches(images, tmp_path):
 
 @pytest.mark.parametrize('path', sorted(Path('training/config').glob('mono_*.yaml')), ids=str)
 def test_configurations_that_come_along_are_valid(path):
-    from training.settings import load
-
     assert load(MonoConfig, path).network in mono.names()
 
 

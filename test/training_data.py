@@ -68,7 +68,6 @@ def made_frame(number: int, height: int = 352, width: int = 1216) -> StoredFrame
 
 def save_teacher(folder: Path, **settings: object) -> Path:
     """A tiny Depth Anything V2 with random weights; settings: of its DepthAnythingConfig."""
-    pytest.importorskip('transformers')
     pytest.importorskip('transformers', reason='a teacher needs training/requirements.txt')
     import torch
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
