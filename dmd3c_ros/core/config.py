@@ -22,26 +22,26 @@ PRECISIONS = {
 class CompleterConfig:
     """What completes, and on what.
 
-    model: a network ('light', ...), a classical baseline ('nearest', 'interpolation'), or 'auto':
-        the network that the weights are of, light without weights.
-    weights: checkpoint file, one that `dmd3c export onnx` wrote, or the name of one that
-        `dmd3c weights get` fetched; empty for the weights that come with the package.
-    device: 'auto' (CUDA where there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
-    precision: 'auto' (bfloat16 where the device computes in it, else float32), 'float32',
-        'bfloat16' or 'float16'; depth itself is always kept in float32.
-    backend: what runs the network: 'auto' (openvino on a CPU where it is installed and takes the
-        network, else eager), 'openvino' (OpenVINO, steady on a CPU that other programs use),
-        'eager' (PyTorch), 'compile' (torch.compile: quicker frames after a minute at the first
-        image of a size) or 'onnx' (ONNX Runtime, float32).
-    threads: of the CPU that the network runs on; 0: as many as PyTorch takes, one for each core
-        unless OMP_NUM_THREADS says otherwise.
-    max_depth: larger depths are cut to it, m.
-    inference_scale: the model runs on an image of this fraction of the size, 0.1 to 1, and depth
-        comes back at the full size: quicker, and sparse points lie denser.
-    adapt_scale: images whose points lie farther apart than the network was trained for are
-        reduced until they do not; inference_scale is then the largest fraction.
-    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, but for points
-        that a nearer surface hides from the camera; otherwise the model may correct it.
+    model: a network ('light', ...), a classical baseline ('nearest', 'interpolation', ...), or
+        'auto': the network that the weights belong to, or light without weights.
+    weights: checkpoint file, ONNX file written by `dmd3c export onnx`, or the name of a checkpoint
+        downloaded by `dmd3c weights get`; if empty, the weights that come with the package.
+    device: 'auto' (CUDA if there is a GPU), 'cpu', 'cuda' or 'cuda:N'.
+    precision: 'auto' (bfloat16 if the device supports it natively, otherwise float32), 'float32',
+        'bfloat16' or 'float16'; depth itself is always float32.
+    backend: inference back end: 'auto' (openvino on a CPU if it is installed and supports the
+        network, otherwise eager), 'openvino' (OpenVINO, steady on a CPU that other programs use),
+        'eager' (PyTorch), 'compile' (torch.compile: faster frames after about a minute of
+        compilation for each image size) or 'onnx' (ONNX Runtime, float32).
+    threads: number of CPU threads for the network; 0: PyTorch's default, one per core unless
+        OMP_NUM_THREADS is set.
+    max_depth: larger depths are clipped to this value, m.
+    inference_scale: the model runs on an image scaled by this factor, 0.1 to 1, and depth is
+        scaled back to full size: faster, and sparse points are denser.
+    adapt_scale: reduce images whose points are farther apart than the network was trained for;
+        inference_scale is then the upper limit of the scale.
+    preserve_lidar: pixels with a measurement keep it exactly, with confidence 1, except for
+        points that a nearer surface hides from the camera; if false, the model may correct it.
     """
 
     model: str = 'auto'

@@ -1,4 +1,4 @@
-"""Few points for the surfaces of a depth image, as obstacle layers of maps take them."""
+"""A depth image reduced to few points, as input for the obstacle layers of costmaps."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .ranges import check_ranges, ranged
 
 @dataclass(frozen=True)
 class ObstacleSettings:
-    """Which points the topic `obstacles` has.
+    """Which points the topic `obstacles` contains.
 
-    voxel_size: edge of the cubes of which each holds one point at most, m.
-    min_range: nearest points, m from the camera.
-    max_range: farthest points, m from the camera.
-    min_height: lowest points above the camera, m, along its own up axis; the ground is below 0.
-    max_height: highest points above the camera, m.
-    min_points: pixels that a cube must hold to count, so that single wrong ones do not; fewer
-        where it is so far away that it covers fewer.
+    voxel_size: edge length of the voxels, each with at most one point, m.
+    min_range: minimum range from the camera, m.
+    max_range: maximum range from the camera, m.
+    min_height: minimum height above the camera along its own up axis, m; the ground is below 0.
+    max_height: maximum height above the camera, m.
+    min_points: pixels that a voxel must contain to count as occupied, to reject outliers; fewer
+        for distant voxels that cover fewer pixels.
     """
 
     voxel_size: float = ranged(0.1, 0.01, 10.0)

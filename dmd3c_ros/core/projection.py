@@ -57,12 +57,12 @@ def project_points(
 class HiddenPointFilter:
     """Settings of ``remove_hidden_points``.
 
-    radius_u: half width of the window that a nearer surface is looked for in, pixels.
+    radius_u: half width of the window that is searched for a nearer surface, pixels.
     radius_v: half height of that window, pixels.
-    ratio: the window's nearest point hides those for which its depth is less than this fraction of
-        theirs, if the margin is kept too.
-    margin: the window's nearest point hides those that are farther by more than this, m, if the
-        ratio is kept too.
+    ratio: a point is hidden if the nearest depth in its window is less than this fraction of its
+        own depth and the margin is exceeded as well.
+    margin: a point is hidden if it is farther than the nearest point in its window by more than
+        this and the ratio is met as well, m.
     Raises ValueError for a number outside its range.
     """
 

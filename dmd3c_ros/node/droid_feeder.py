@@ -49,18 +49,18 @@ _QUEUE = 30
 
 @dataclass(frozen=True)
 class FeederSettings:
-    """Where `droid_feeder` takes its frames from, and what it leaves behind.
+    """Where `droid_feeder` gets its frames from, and what it writes.
 
-    bag: recording that has depth images; empty for live topics.
-    depth_topic: of the bag.
-    frames: number of frames after which the node ends; 0 for no end.
-    sync_slop: largest difference between the stamps of image and depth, s; completion_node
-        gives both the same one.
-    preset: which depth is passed on: 'slam' without what makes SLAM drift, or 'all'. Of a bag it
-        is what is unsure, where the confidence is recorded, or hangs on an edge; of live topics,
-        which have no confidence, what hangs on an edge: completion_node has the same parameter.
-    trajectory: file for the poses of all frames, in TUM's form, when the node ends; empty for
-        none. It makes the node keep every image in memory (0.6 MB each).
+    bag: recording with depth images; empty for live topics.
+    depth_topic: depth topic in the bag.
+    frames: number of frames after which the node exits; 0 for no limit.
+    sync_slop: maximum difference between the stamps of image and depth, s; completion_node gives
+        both the same stamp.
+    preset: which depth is passed on: 'all', or 'slam' to remove depth that makes SLAM drift. From
+        a bag, that is depth of low confidence, if confidence was recorded, and depth at edges;
+        from live topics only depth at edges, so set the same parameter of completion_node too.
+    trajectory: file for the poses of all frames in TUM format, written when the node exits; empty
+        for none. The node then keeps every image in memory (0.6 MB each).
     """
 
     bag: str = ''

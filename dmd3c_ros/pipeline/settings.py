@@ -17,7 +17,7 @@ from dmd3c_ros.messages.transforms import matrix_from_numbers
 
 IMAGE_TRANSPORTS = ('raw', 'compressed')
 POINT_TIME_UNITS = ('auto', 's', 'ms', 'us', 'ns')
-# Frames of what the package itself plays or converts.
+# Frame ids of the package's own players and conversions.
 CAMERA_FRAME, LIDAR_FRAME = 'camera', 'lidar'
 
 
@@ -26,42 +26,42 @@ class NodeSettings:
     """How `completion_node` pairs its inputs and what it publishes.
 
     autostart: configure and activate at start, without a lifecycle manager.
-    T_camera_lidar: transform from the LiDAR's frame to the camera's optical frame, as 7 numbers
-        x y z qx qy qz qw (m, unit quaternion; the LiDAR's pose in the camera's frame) or as the
-        16 numbers of a 4x4 matrix, row by row. Empty: it is looked up in TF, from the cloud's
-        frame_id to the image's.
-    image_transport: 'raw', or 'compressed' for a sensor_msgs/CompressedImage (JPEG or PNG) on the
-        image's topic with /compressed behind.
-    rectify: images are raw: undo the distortion that CameraInfo describes. The outputs belong to
-        the rectified image, `rectified/image_rect`.
-    sync_slop: largest difference between the stamps of an image and a sweep that belong
-        together, s.
-    sync_queue_size: messages of each input that wait for their partners.
-    filter_hidden_points: drop points that the LiDAR sees past a surface which hides them from
-        the camera (see hidden_points): 'always', 'never', or 'auto' for the classical baselines
-        only, since networks tell such points by the image.
-    min_confidence: depth that the model is less sure of is published as unknown, 0 to 1.
-    preset: which depth is published: 'all', or 'slam' without what makes SLAM drift: what is
-        unsure or hangs on an edge; min_confidence beside it can only leave out more.
-    depth_encoding: of the depth images: '32FC1' (m, NaN unknown) or '16UC1' (mm, 0 unknown).
-    color_near: depth drawn red in the colour map, m.
-    color_far: depth drawn blue in the colour map, m.
-    max_latency: where frames take longer than this, s, from the arrival of their inputs to the
-        last output, they are completed at a smaller scale until they do not; 0: never.
+    T_camera_lidar: transform from the LiDAR frame to the camera's optical frame: 7 numbers
+        x y z qx qy qz qw (m, unit quaternion; the LiDAR's pose in the camera frame), or the 16
+        numbers of a 4x4 matrix in row-major order. If empty, the transform from the cloud's
+        frame_id to the image's is looked up in TF.
+    image_transport: 'raw', or 'compressed' to subscribe to sensor_msgs/CompressedImage (JPEG or
+        PNG) on the image topic with the suffix /compressed.
+    rectify: input images are raw: rectify them with the distortion from CameraInfo. All outputs
+        then refer to the rectified image, `rectified/image_rect`.
+    sync_slop: maximum difference between the stamps of an image and its sweep, s.
+    sync_queue_size: number of messages queued per input while waiting to be paired.
+    filter_hidden_points: drop points that the LiDAR sees but a nearer surface hides from the
+        camera (see hidden_points): 'always', 'never', or 'auto' (only for the classical
+        baselines, since networks recognize such points from the image).
+    min_confidence: depth with a lower confidence is published as unknown, 0 to 1.
+    preset: which depth is published: 'all', or 'slam' to remove depth that makes SLAM drift (low
+        confidence or at depth edges); min_confidence can remove more.
+    depth_encoding: encoding of the depth images: '32FC1' (m, NaN: unknown) or '16UC1' (mm, 0:
+        unknown).
+    color_near: depth shown as red in the colour map, m.
+    color_far: depth shown as blue in the colour map, m.
+    max_latency: maximum time from the arrival of a frame's inputs to its last output, s. While
+        frames take longer, they are completed at a reduced scale; 0 turns this off.
     points_stride: depth_registered/points has every n-th row and column of the image.
-    obstacle_voxel_size: edge of the cubes of which each holds one point of `obstacles` at most, m.
-    obstacle_min_range: nearest points of `obstacles`, m from the camera.
-    obstacle_max_range: farthest points of `obstacles`, m from the camera.
-    obstacle_min_height: lowest points of `obstacles`, m above the camera along its own up axis;
-        what is below the camera has a negative height.
-    obstacle_max_height: highest points of `obstacles`, m above the camera.
-    obstacle_min_points: pixels that a cube must hold to count, so that single wrong ones do not;
-        fewer where it is so far away that it covers fewer.
-    lazy: subscribe to the inputs only while somebody subscribes to an output; otherwise always.
-    report_period: time between two reports in the log and on /diagnostics, s.
-    warm_up_width: width of the image, pixels, that the model is run on before the node is active;
-        give the camera's, so that the first frames are answered as fast as all others.
-    warm_up_height: its height, pixels.
+    obstacle_voxel_size: edge length of the voxels of `obstacles`, each with at most one point, m.
+    obstacle_min_range: minimum range of points in `obstacles`, m from the camera.
+    obstacle_max_range: maximum range of points in `obstacles`, m from the camera.
+    obstacle_min_height: minimum height of points in `obstacles`, m above the camera along its own
+        up axis; negative below the camera.
+    obstacle_max_height: maximum height of points in `obstacles`, m above the camera.
+    obstacle_min_points: pixels that a voxel must contain to count as occupied, to reject
+        outliers; fewer for distant voxels that cover fewer pixels.
+    lazy: subscribe to the inputs only while an output has a subscriber; if false, always.
+    report_period: time between reports in the log and on /diagnostics, s.
+    warm_up_width: width of the image that the model is warmed up with before the node becomes
+        active, pixels. Set it to the camera's, so that the first frames are not slower.
+    warm_up_height: height of that image, pixels.
     """
 
     autostart: bool = True
@@ -124,29 +124,29 @@ class NodeSettings:
 
     @property
     def obstacles(self) -> ObstacleSettings:
-        """Those of the settings that begin with obstacle_."""
+        """The settings that begin with obstacle_."""
         names = [item.name for item in fields(ObstacleSettings)]
         return ObstacleSettings(**{name: getattr(self, f'obstacle_{name}') for name in names})
 
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """How sweeps are brought to where the camera sees them when it takes the image.
+    """How sweeps are motion-compensated to the time of the image.
 
-    fixed_frame: frame of TF that stands still while the rig moves through it, such as 'odom'.
-        Sweeps are moved from their time to the image's over it. Empty: only the extrinsics of the
-        sensors counts, at the sweep's stamp.
-    deskew: move every point from its own time, where the cloud has a field with times and
-        fixed_frame is given.
-    point_time_field: field with the time of each point; empty for the first of t, time,
+    fixed_frame: world-fixed TF frame, such as 'odom', through which sweeps are motion-compensated
+        from their time to the image's. If empty, only the extrinsics at the sweep's stamp are
+        used.
+    deskew: compensate every point from its own time, if the cloud has a field with times and
+        fixed_frame is set.
+    point_time_field: field with the time of each point; if empty, the first of t, time,
         timestamp, time_stamp, offset_time, time_offset and ts that the cloud has.
-    point_time_unit: of that field, 's', 'ms', 'us' or 'ns'; 'auto' takes the coarsest in which
-        a sweep lasts less than a second.
-    lidar_clock_offset: what has to be added to the LiDAR's stamps to get the camera's time, s.
-        Pairing counts it in. TF is taken to be in the camera's time.
-    accumulate_sweeps: sweeps that are laid over each other, the paired one and those before it;
-        more than 1 needs fixed_frame.
-    transform_timeout: how long a frame waits for transforms that are not there yet, s.
+    point_time_unit: unit of that field, 's', 'ms', 'us' or 'ns'; 'auto' takes the coarsest unit
+        in which a sweep lasts less than a second.
+    lidar_clock_offset: offset added to the LiDAR's stamps to get the camera's time, s, also for
+        pairing. TF is assumed to use the camera's time.
+    accumulate_sweeps: number of sweeps to merge, the paired one and those before it; more than 1
+        requires fixed_frame.
+    transform_timeout: how long a frame waits for a missing transform, s.
     """
 
     fixed_frame: str = ''

@@ -1,18 +1,17 @@
-"""RGB-D frames for DROID-SLAM (Teed and Deng, NeurIPS 2021), by its own interface.
+"""RGB-D frames for DROID-SLAM (Teed and Deng, NeurIPS 2021), through its own interface.
 
 `Droid.track(t, image, depth, intrinsics)` takes:
 
-- t: number of the frame. It is stored as float32, so seconds since 1970 would be rounded to two
-  minutes.
-- image: (1, 3, H, W) uint8, H and W multiples of 8. The first axis counts cameras. Before its
-  network DROID-SLAM reverses the three channels and normalizes them as RGB: what it is given is
-  blue first, as OpenCV reads images, for the network to see red first.
-- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel and inverts what is
-  above 0; a NaN would stay and spoil the bundle adjustment.
+- t: frame number. It is stored as float32, so seconds since 1970 would be rounded to two minutes.
+- image: (1, 3, H, W) uint8, H and W multiples of 8. The first axis counts cameras. DROID-SLAM
+  reverses the three channels before its network and normalizes them as RGB: its input is BGR, as
+  OpenCV reads images, so that the network gets RGB.
+- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel and inverts values above
+  0; a NaN would remain and break the bundle adjustment.
 - intrinsics: (4,) float32, fx, fy, cx, cy in pixels of that image.
 
-A mapping from frames to poses comes from `Droid.terminate(stream)`, where the stream gives
-(t, image, intrinsics) of all frames once more.
+The poses of all frames come from `Droid.terminate(stream)`, where the stream yields
+(t, image, intrinsics) of all frames again.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ CHANNEL_ORDERS = ('bgr', 'rgb')
 
 @dataclass(frozen=True)
 class DroidSettings:
-    """How frames are made ready for DROID-SLAM.
+    """How frames are prepared for DROID-SLAM.
 
-    pixels: area that images are resized to, about; 384x512 is what DROID-SLAM's own readers use.
-        Smaller images are not enlarged.
+    pixels: approximate number of pixels that images are reduced to; DROID-SLAM's own readers use
+        384x512. Smaller images are not enlarged.
     max_depth: larger depth is passed as unknown, m.
-    channels: order of the image's channels, 'bgr' as DROID-SLAM's own readers give them, or 'rgb'
-        for a fork that does not reverse them.
+    channels: channel order of the image, 'bgr' as in DROID-SLAM's own readers, or 'rgb' for a
+        fork that does not reverse the channels.
     """
 
     pixels: int = 384 * 512

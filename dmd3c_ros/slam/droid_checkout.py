@@ -1,4 +1,4 @@
-"""Making a `Droid` of the user's own checkout of DROID-SLAM."""
+"""Creates a `Droid` from the user's own checkout of DROID-SLAM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from .droid import Tracker
 
-# What DROID-SLAM's own RGB-D script gives to Droid, by the names that its modules read.
+# What DROID-SLAM's own RGB-D script passes to Droid, by the names that its modules read.
 _OPTIONS: Mapping[str, Any] = {
     'stereo': False,
     'disable_vis': True,
@@ -36,12 +36,12 @@ _OPTIONS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class DroidCheckout:
-    """Where DROID-SLAM is, and how its class is made.
+    """Where DROID-SLAM is, and how it is instantiated.
 
-    droid_path: folder of DROID-SLAM's checkout, built as its own page says.
-    droid_weights: its checkpoint; droid.pth in that folder when empty.
-    droid_options: options of its class as a YAML mapping, such as '{buffer: 512, beta: 0.3}';
-        those not named are the ones of its RGB-D script.
+    droid_path: folder of the DROID-SLAM checkout, built according to its instructions.
+    droid_weights: checkpoint file; if empty, droid.pth in the checkout.
+    droid_options: options of the Droid class as a YAML mapping, such as '{buffer: 512, beta:
+        0.3}'; the others are those of DROID-SLAM's RGB-D script.
     """
 
     droid_path: str = ''
@@ -54,7 +54,7 @@ class DroidCheckout:
         self.options()
 
     def options(self) -> dict[str, Any]:
-        """`droid_options` over the defaults; ValueError where they are no mapping."""
+        """`droid_options` over the defaults; raises ValueError if they are not a mapping."""
         try:
             given = yaml.safe_load(self.droid_options) or {}
         except yaml.YAMLError as error:

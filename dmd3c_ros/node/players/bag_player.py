@@ -1,4 +1,4 @@
-"""bag_player: publishes a recording over ROS, where there is no `ros2 bag play`."""
+"""bag_player: publishes a recording over ROS, for use without `ros2 bag play`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dmd3c_ros.node.qos import overriding
 from .playback import CLOCK, Playback, play
 
 _QUEUE_DEPTH = 10
-# Kept for those who come late: every node of a robot may have told a part of /tf_static.
+# Kept for late subscribers: each node of a robot may have published a part of /tf_static.
 _LATCHED_DEPTH = 100
 
 
@@ -34,11 +34,11 @@ class BagSettings:
     """How `bag_player` publishes a recording.
 
     bag: ROS 2 bag (folder, .mcap or .db3) or ROS 1 bag (.bag).
-    rate: speed of playback; 2.0 plays a recording in half its time.
+    rate: playback speed; 2.0 plays a recording in half the time.
     loop: start again at the end, with the same stamps.
-    publish_clock: publish /clock with the times of recording, for nodes with use_sim_time.
-    wait_for_subscribers: subscribers that the camera's and the LiDAR's topics must have before
-        the first message; 0 starts at once.
+    publish_clock: publish the recording time on /clock, for nodes with use_sim_time.
+    wait_for_subscribers: subscribers that the camera and LiDAR topics must have before the first
+        message; 0 starts immediately.
     """
 
     bag: str = ''
@@ -57,10 +57,10 @@ PARAMETER_GROUPS = (('', BagSettings),)
 
 
 class BagPlayer(Playback):
-    """Publishes the messages of a bag, byte by byte, from its own thread.
+    """Publishes the messages of a bag, byte for byte, from its own thread.
 
-    Stamps stay as they are. Topics of types that are not installed are left out with a warning.
-    Raises FileNotFoundError or BagError for what is no bag.
+    Stamps are not changed. Topics whose type is not installed are skipped with a warning.
+    Raises FileNotFoundError or BagError if the file is not a bag.
     """
 
     def __init__(self) -> None:

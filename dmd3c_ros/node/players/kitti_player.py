@@ -21,9 +21,9 @@ class KittiSettings:
     drive: folder of a KITTI raw drive (synchronized and rectified), such as
         2011_09_26/2011_09_26_drive_0001_sync.
     camera: folder of the camera's images, image_00 to image_03.
-    rings: laser rings of each sweep to publish, 'all', 'even' or 'odd'; those left out can be
-        compared with the completed depth.
-    frames: frames to play, the first of the drive; 0 plays all.
+    rings: laser rings of each sweep to publish, 'all', 'even' or 'odd'; the others can serve as
+        ground truth for the completed depth.
+    frames: number of frames to play from the start of the drive; 0 plays all.
     """
 
     drive: str = ''

@@ -12,14 +12,14 @@ from dmd3c_ros.pipeline.settings import CAMERA_FRAME, LIDAR_FRAME
 class PlayerSettings:
     """How a player publishes a drive.
 
-    rate: speed of playback; 2.0 plays a drive in half its time.
-    loop: start again at the end, with stamps that go on.
-    restamp: stamp messages with the present time instead of the drive's own.
-    publish_clock: publish /clock with the drive's time, for nodes with use_sim_time.
+    rate: playback speed; 2.0 plays a drive in half the time.
+    loop: start again at the end; stamps keep increasing.
+    restamp: stamp messages with the current time instead of the drive's.
+    publish_clock: publish the drive's time on /clock, for nodes with use_sim_time.
     wait_for_subscribers: subscribers that each of the three topics must have before the first
-        frame; 0 starts at once.
-    prefetch: frames that are read ahead of playback; a drive of no more frames is read as a whole
-        before it starts, so that reading costs nothing while it plays.
+        frame; 0 starts immediately.
+    prefetch: frames to read ahead of playback; a drive of at most this many frames is read
+        completely before playback, which then needs no time for reading.
     camera_frame: frame_id of images and CameraInfo.
     lidar_frame: frame_id of sweeps.
     """

@@ -24,13 +24,13 @@ class SimSettings:
     """The simulated drive that `sim_player` plays.
 
     scene: 'street' or 'indoor'.
-    seed: number that the scene, the path and the noise follow from.
-    frames: length of the drive, frames.
-    frame_rate: frames a second, Hz.
+    seed: random seed of the scene, the path and the noise.
+    frames: number of frames in the drive.
+    frame_rate: frames per second, Hz.
     lidar: scan pattern, 'hdl64e', 'vlp16', 'os1_128', 'solid_state' or 'line_scan'.
-    width: of the image, pixels.
-    height: of the image, pixels.
-    field_of_view: of the image from left to right, degrees.
+    width: image width, pixels.
+    height: image height, pixels.
+    field_of_view: horizontal field of view of the camera, degrees.
     """
 
     scene: str = 'street'
@@ -55,7 +55,7 @@ PARAMETER_GROUPS = (('', SimSettings),)
 
 
 def _open(parameters: Parameters) -> Drive:
-    """The whole drive, rendered before it is played, so that playing it costs little."""
+    """The whole drive, rendered before playback so that playback costs little."""
     settings = parameters.get(SimSettings)
     _log.info('rendering %d frames of a simulated %s', settings.frames, settings.scene)
     return SimulatedDrive(
