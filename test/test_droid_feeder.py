@@ -40,6 +40,7 @@ class Droid:
         if len(self.calls) == self.args.buffer:
             raise IndexError('index out of range of the buffer')
         assert image.shape == (1, 3, height, width) and image.dtype == torch.uint8
+        assert height >= 128 and width >= 128 and height % 8 == 0 and width % 8 == 0
         assert depth.shape == (height, width) and depth.dtype == torch.float32
         assert intrinsics.shape == (4,) and torch.isfinite(depth).all() and (depth >= 0).all()
         self.calls.append((tstamp, image.numpy(), depth.numpy(), intrinsics.numpy()))
@@ -47,6 +48,8 @@ class Droid:
         np.savez(self.out, t=stamps, image=images, depth=depths, intrinsics=K)
 
     def terminate(self, stream=None):
+        if len(self.calls) < 2:
+            raise ValueError('not enough values to unpack (expected 2, got 0)')
         poses = []
         for (tstamp, image, intrinsics), call in zip(stream, self.calls):
             assert tstamp == call[0] and (image.numpy() == call[1]).all()
@@ -72,16 +75,16 @@ def messages(stamp_s: int) -> dict:
     """Image, depth with holes, and CameraInfo of one instant, as completion_node gives them."""
     header = Header(frame_id='lens')
     header.stamp.sec = stamp_s
-    rgb = np.zeros((48, 64, 3), np.uint8)
+    rgb = np.zeros((144, 192, 3), np.uint8)
     rgb[..., 0], rgb[..., 2] = 250, stamp_s % 200
-    depth = np.full((48, 64), 7.5, np.float32)
-    depth[:, :32] = 0
+    depth = np.full((144, 192), 7.5, np.float32)
+    depth[:, :96] = 0
     # A smeared edge in front of a wall that is farther away.
-    depth[:, 55], depth[:, 56:] = 12, 20
+    depth[:, 155], depth[:, 156:] = 12, 20
     return {
         'image_rect': rgb_to_image(rgb, header),
         'depth_registered/image_rect': depth_to_image(depth, header),
-        'depth_registered/camera_info': camera_to_info(ros_graph.camera(), header),
+        'depth_registered/camera_info': camera_to_info(ros_graph.camera(192, 144), header),
     }
 
 
@@ -110,15 +113,15 @@ def test_live_frames_reach_droid_slam_in_its_layout_and_poses_come_back(folder, 
         probe.close()
     calls = np.load(checkout / 'calls.npz')
     assert calls['t'].tolist() == [0, 1, 2]
-    assert calls['image'].shape == (3, 1, 3, 48, 64)
+    assert calls['image'].shape == (3, 1, 3, 144, 192)
     # Blue first, as DROID-SLAM's own readers give it.
     assert (calls['image'][:, 0, 2] == 250).all()
     seen = calls['image'][:, 0, 0, 0, 0].tolist()
-    assert set(calls['depth'][0, :, :32].ravel()) == {0}
-    assert set(calls['depth'][0, :, 32:55].ravel()) == {7.5}
-    assert set(calls['depth'][0, :, 55].ravel()) == {0}
-    assert set(calls['depth'][0, :, 56:].ravel()) == {20}
-    camera = ros_graph.camera()
+    assert set(calls['depth'][0, :, :96].ravel()) == {0}
+    assert set(calls['depth'][0, :, 96:155].ravel()) == {7.5}
+    assert set(calls['depth'][0, :, 155].ravel()) == {0}
+    assert set(calls['depth'][0, :, 156:].ravel()) == {20}
+    camera = ros_graph.camera(192, 144)
     np.testing.assert_allclose(
         calls['intrinsics'][0], [camera.fx, camera.fy, camera.cx, camera.cy]
     )
@@ -145,6 +148,21 @@ def test_a_bag_is_fed_whole_and_the_node_ends(folder, checkout, tmp_path):
     assert process.finish() == 1
     assert 'DROID-SLAM failed: IndexError: index out of range of the buffer' in process.log
     assert 'Traceback' not in process.log
+
+
+def test_a_trajectory_that_droid_slam_cannot_finish_is_said_in_one_line(
+    folder, checkout, tmp_path
+):
+    arguments = ['complete', 'bag', write_bag(tmp_path / 'bag'), tmp_path / 'dense']
+    result = CliRunner().invoke(app, [*map(str, arguments), '--model', 'nearest'])
+    assert result.exit_code == 0, result.output
+    poses = tmp_path / 'poses.txt'
+    process = start(folder, checkout, bag=tmp_path / 'dense', trajectory=poses, frames=1)
+    assert process.finish() == 1
+    expected = 'DROID-SLAM could not finish the trajectory of 1 frames (it needs 2 keyframes'
+    assert expected in process.log and 'not enough values to unpack' in process.log
+    assert '1 frames tracked' in process.log
+    assert 'Traceback' not in process.log and not poses.exists()
 
 
 def test_a_signal_ends_a_node_that_hears_nothing(folder, checkout):
@@ -174,3 +192,12 @@ def test_a_feeder_that_cannot_start_says_what_it_needs(folder, checkout, tmp_pat
     with pytest.raises(FileNotFoundError, match='found no /'):
         DroidCheckout(str(tmp_path)).load()
     assert DroidCheckout('here', droid_options='{beta: 0.3, fork: 1}').options()['beta'] == 0.3
+
+
+def test_options_are_those_of_droid_slams_rgbd_script():
+    # evaluation_scripts/test_eth3d.py as of commit 2dfd39f0, 2025-05.
+    options = DroidCheckout('here').options()
+    window = {name: options[f'frontend_{name}'] for name in ('thresh', 'window', 'radius', 'nms')}
+    assert window == {'thresh': 16, 'window': 20, 'radius': 2, 'nms': 1}
+    assert [options[name] for name in ('beta', 'filter_thresh', 'warmup')] == [0.5, 2, 8]
+    assert [options[name] for name in ('keyframe_thresh', 'motion_damping')] == [3.5, 0.5]

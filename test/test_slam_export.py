@@ -258,11 +258,31 @@ def test_intrinsics_follow_the_image():
     # The principal point was the centre, and cutting takes from the right and the bottom only.
     assert cx == pytest.approx(round(width * scale) / 2 - 0.5, abs=1e-3)
     assert cy == pytest.approx(round(height * scale) / 2 - 0.5, abs=1e-3)
-    small = frame(height=21, width=44)
+    small = frame(height=131, width=254)
     inputs = droid_inputs(small)
-    assert inputs.depth.shape == (16, 40)
+    assert inputs.depth.shape == (128, 248)
     torch.testing.assert_close(inputs.intrinsics[:2], torch.tensor([720.0, 710.0]))
-    np.testing.assert_array_equal(inputs.image[0, 1].numpy(), small.rgb[:16, :40, 1])
+    np.testing.assert_array_equal(inputs.image[0, 1].numpy(), small.rgb[:128, :248, 1])
+
+
+@pytest.mark.parametrize(
+    ('size', 'pixels', 'expected'),
+    [
+        ((120, 160), 384 * 512, (128, 168)),
+        ((352, 1216), 128 * 128, (128, 440)),
+        ((60, 1200), 384 * 512, (128, 2560)),
+    ],
+)
+def test_no_side_is_shorter_than_droid_slams_correlation_pyramid_needs(size, pixels, expected):
+    source = frame(*size)
+    inputs = droid_inputs(source, DroidSettings(pixels=pixels))
+    assert inputs.image.shape[-2:] == inputs.depth.shape == expected
+    # An eighth of the size, halved once for each of its four levels, has a pixel left.
+    assert min(expected) // 8 // 2**4 >= 1
+    assert set(inputs.depth.unique().tolist()) == {0.0, 10.0, 20.0}
+    scale = 128 / size[0]
+    torch.testing.assert_close(inputs.intrinsics[1].item(), 710 * scale)
+    np.testing.assert_allclose(inputs.intrinsics[3], ((size[0] * scale) - 1) / 2, rtol=1e-5)
 
 
 def test_the_feeder_numbers_frames_and_keeps_their_stamps():
@@ -280,12 +300,12 @@ def test_the_feeder_numbers_frames_and_keeps_their_stamps():
 def test_a_completed_bag_feeds_droid_slam(tmp_path):
     bag = write_bag(tmp_path / 'bag')
     invoke('complete', 'bag', bag, tmp_path / 'dense', '--model', 'nearest')
-    droid = StandInDroid(HEIGHT, WIDTH)
-    feeder = DroidFeeder(droid)
+    feeder = DroidFeeder(lambda height, width: StandInDroid(height, width))
     with Bag(tmp_path / 'dense') as recording:
         feeder.add_all(RecordedFrames(recording))
+    droid = feeder.droid
     assert feeder.stamps_ns == [START_NS + k * 100_000_000 for k in range(3)]
-    torch.testing.assert_close(droid.disparities[2], torch.full((3, 5), 1 / 7))
+    torch.testing.assert_close(droid.disparities[2], torch.full((16, 26), 1 / 7))
     assert droid.images[1, :, 0, 0].tolist() == [200, 100, 1]
 
 

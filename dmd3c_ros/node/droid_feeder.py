@@ -45,6 +45,9 @@ _MATCH_PERIOD_S = 0.5
 _POLL_S = 0.1
 # Each may have to wait for a network that takes a second.
 _QUEUE = 30
+# Out of memory; more keyframes than its buffer has room for; too few of them for a trajectory.
+_DROID_ERRORS = (RuntimeError, IndexError, ValueError)
+_FINISH_NEEDS = 'it needs 2 keyframes, and room in its buffer for 16 frames more than keyframes'
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,19 @@ class DroidFeederNode(Node):
                 source.close()
         count = len(self._feeder.stamps_ns)
         if not self.failed and count and self.settings.trajectory:
-            poses = self._feeder.droid.terminate(self._feeder.stream())
-            write_trajectory(Path(self.settings.trajectory), self._feeder.stamps_ns, poses)
-            self.get_logger().info(f'{count} poses in {self.settings.trajectory}')
+            self._finish()
         self.get_logger().info(f'{count} frames tracked, {self.dropped} dropped')
+
+    def _finish(self) -> None:
+        stamps_ns, path = self._feeder.stamps_ns, self.settings.trajectory
+        try:
+            poses = self._feeder.droid.terminate(self._feeder.stream())
+        except _DROID_ERRORS as error:
+            frames = f'{len(stamps_ns)} frames'
+            self._fail(f'could not finish the trajectory of {frames} ({_FINISH_NEEDS})', error)
+            return
+        write_trajectory(Path(path), stamps_ns, poses)
+        self.get_logger().info(f'{len(stamps_ns)} poses in {path}')
 
     # ---------------------------------------------------------------- live topics
 
@@ -179,10 +191,12 @@ class DroidFeederNode(Node):
         except ValueError as error:
             self.dropped += 1
             self._warn(str(error))
-        except (RuntimeError, IndexError) as error:
-            # Out of memory, or more keyframes than its buffer has room for.
-            self.failed = True
-            self.get_logger().fatal(f'DROID-SLAM failed: {type(error).__name__}: {error}')
+        except _DROID_ERRORS as error:
+            self._fail('failed', error)
+
+    def _fail(self, what: str, error: Exception) -> None:
+        self.failed = True
+        self.get_logger().fatal(f'DROID-SLAM {what}: {type(error).__name__}: {error}')
 
 
 def _frame_of(
@@ -211,8 +225,15 @@ def _spin(node: DroidFeederNode) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until its bag ends, or it is interrupted; 1 where it cannot go on."""
+    nodes: list[DroidFeederNode] = []
+
+    def make() -> DroidFeederNode:
+        nodes.append(DroidFeederNode())
+        return nodes[0]
+
     # Closing may mean minutes of bundle adjustment, which the user has asked for.
-    return run('droid_feeder', DroidFeederNode, _spin, args, closing_s=None)
+    status = run('droid_feeder', make, _spin, args, closing_s=None)
+    return status or int(any(node.failed for node in nodes))
 
 
 if __name__ == '__main__':

@@ -3,11 +3,12 @@
 `Droid.track(t, image, depth, intrinsics)` takes:
 
 - t: frame number. It is stored as float32, so seconds since 1970 would be rounded to two minutes.
-- image: (1, 3, H, W) uint8, H and W multiples of 8. The first axis counts cameras. DROID-SLAM
-  reverses the three channels before its network and normalizes them as RGB: its input is BGR, as
-  OpenCV reads images, so that the network gets RGB.
-- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel and inverts values above
-  0; a NaN would remain and break the bundle adjustment.
+- image: (1, 3, H, W) uint8, H and W multiples of 8, at least 128: its correlation pyramid halves a
+  map of 1/8 resolution four times. The first axis counts cameras. DROID-SLAM reverses the three
+  channels before its network and normalizes them as RGB: its input is BGR, as OpenCV reads images,
+  so that the network gets RGB.
+- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel from row and column 3 on,
+  and inverts values above 0; a NaN would remain and break the bundle adjustment.
 - intrinsics: (4,) float32, fx, fy, cx, cy in pixels of that image.
 
 The poses of all frames come from `Droid.terminate(stream)`, where the stream yields
@@ -27,6 +28,7 @@ import torch
 from dmd3c_ros.core.camera import Camera
 
 _MULTIPLE = 8
+_LEAST_SIDE = 128
 CHANNEL_ORDERS = ('bgr', 'rgb')
 
 
@@ -35,7 +37,8 @@ class DroidSettings:
     """How frames are prepared for DROID-SLAM.
 
     pixels: approximate number of pixels that images are reduced to; DROID-SLAM's own readers use
-        384x512. Smaller images are not enlarged.
+        384x512. Smaller images are not enlarged, unless a side is shorter than 128 pixels, the
+        minimum of DROID-SLAM.
     max_depth: larger depth is passed as unknown, m.
     channels: channel order of the image, 'bgr' as in DROID-SLAM's own readers, or 'rgb' for a
         fork that does not reverse the channels.
@@ -46,8 +49,8 @@ class DroidSettings:
     channels: str = 'bgr'
 
     def __post_init__(self) -> None:
-        if self.pixels < _MULTIPLE**2:
-            raise ValueError(f'pixels: expected at least {_MULTIPLE**2}, got {self.pixels}')
+        if self.pixels < _LEAST_SIDE**2:
+            raise ValueError(f'pixels: expected at least {_LEAST_SIDE**2}, got {self.pixels}')
         if not self.max_depth > 0:
             raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
         if self.channels not in CHANNEL_ORDERS:
@@ -92,10 +95,13 @@ def droid_inputs(frame: RgbdFrame, settings: DroidSettings | None = None) -> Dro
     if frame.rgb.shape != (height, width, 3):
         raise ValueError(f'rgb: expected {(height, width, 3)} as the depth, got {frame.rgb.shape}')
     scale = min(1.0, np.sqrt(settings.pixels / (height * width)))
-    size = max(_MULTIPLE, round(width * scale)), max(_MULTIPLE, round(height * scale))
+    scale = max(scale, _LEAST_SIDE / min(height, width))
+    size = round(width * scale), round(height * scale)
     cut_width, cut_height = (side // _MULTIPLE * _MULTIPLE for side in size)
     camera = frame.camera.scaled(*size)
-    image = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)[:cut_height, :cut_width]
+    # Means over areas when shrinking; when enlarging they would be blocks.
+    how = cv2.INTER_LINEAR if scale > 1 else cv2.INTER_AREA
+    image = cv2.resize(frame.rgb, size, interpolation=how)[:cut_height, :cut_width]
     if settings.channels == 'bgr':
         image = image[..., ::-1]
     known = np.isfinite(frame.depth) & (frame.depth > 0) & (frame.depth <= settings.max_depth)

@@ -14,7 +14,8 @@ import yaml
 
 from .droid import Tracker
 
-# What DROID-SLAM's own RGB-D script passes to Droid, by the names that its modules read.
+# What DROID-SLAM's own RGB-D script passes to Droid (since 2025-05), by the names that its modules
+# read; earlier versions ignore motion_damping.
 _OPTIONS: Mapping[str, Any] = {
     'stereo': False,
     'disable_vis': True,
@@ -24,12 +25,13 @@ _OPTIONS: Mapping[str, Any] = {
     'warmup': 8,
     'keyframe_thresh': 3.5,
     'frontend_thresh': 16.0,
-    'frontend_window': 16,
-    'frontend_radius': 1,
-    'frontend_nms': 0,
+    'frontend_window': 20,
+    'frontend_radius': 2,
+    'frontend_nms': 1,
     'backend_thresh': 22.0,
     'backend_radius': 2,
     'backend_nms': 3,
+    'motion_damping': 0.5,
     'upsample': False,
 }
 
