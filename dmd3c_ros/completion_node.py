@@ -130,7 +130,7 @@ class CompletionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe, and start the thread that completes."""
         settings = self._settings.get(NodeSettings)
-        self._counts, self._pace, self._told_of_idling = Counts(), Pace(), False
+        self._counts, self._pace, self._idling_reported = Counts(), Pace(), False
         self._reporter = Reporter(self._counts)
         self._warn_of_trouble = Throttle(
             lambda text: self.get_logger().warning(text),
@@ -154,7 +154,7 @@ class CompletionNode(LifecycleNode):
             self._active = begun.pop_all()
         heard = [*self._inputs.topics, *(self._tf.topics if self._tf else ())]
         for name in unused_overrides(self, OUTPUTS, heard):
-            self.get_logger().warning(f'{name} is left out: it names no topic of this node')
+            self.get_logger().warning(f'{name} is ignored: this node has no such topic')
         completer = self._model.completer
         self.get_logger().info(
             f'active: {completer.name} on {completer.device} in {completer.precision}'
@@ -213,7 +213,7 @@ class CompletionNode(LifecycleNode):
             if names & _OF_THE_MODEL:
                 self._model.exchange(values[CompleterConfig])
         except LOAD_ERRORS as error:
-            return f'{error}; {self._model.completer.name} goes on'
+            return f'{error}; {self._model.completer.name} stays in use'
         return None
 
     # ---------------------------------------------------------------- the way of one frame
@@ -259,8 +259,8 @@ class CompletionNode(LifecycleNode):
             return ''
         waited_s = self._settings.get(MotionSettings).transform_timeout
         return (
-            f'; waited for {waited_s:g} s: raise transform_timeout if its publisher takes longer, '
-            'or see that its clock is that of the sensors'
+            f'; waited for {waited_s:g} s: raise transform_timeout if its publisher is slower, '
+            'or check that it uses the same clock as the sensors'
         )
 
     def _fail(self, reason: str, remedy: str = '') -> None:
@@ -292,12 +292,12 @@ class CompletionNode(LifecycleNode):
 
     def _report(self) -> None:
         if self._worker.failed:
-            raise RuntimeError('the completing thread has ended; its error is above')
+            raise RuntimeError('the worker thread has stopped; its error is logged above')
         inputs = self._inputs.report()
-        if inputs.idle and not self._told_of_idling:
-            self._told_of_idling = True
+        if inputs.idle and not self._idling_reported:
+            self._idling_reported = True
             self.get_logger().info(
-                'nobody subscribes to an output: the inputs are left alone until somebody does '
+                'no output has a subscriber: inputs are not subscribed until one does '
                 '(parameter lazy)'
             )
         trouble = inputs.trouble or self._outputs.refusal() or self._slowness()
@@ -327,8 +327,8 @@ class CompletionNode(LifecycleNode):
         if self._pace.limit == 1:
             return None
         return (
-            f'too slow for max_latency {self._settings.get(NodeSettings).max_latency:g} s: frames '
-            f'are completed at a scale of {self._pace.limit:.2g} at most'
+            f'too slow for max_latency {self._settings.get(NodeSettings).max_latency:g} s: scale '
+            f'limited to {self._pace.limit:.2g}'
         )
 
 

@@ -14,7 +14,7 @@ from launch import LaunchDescription
 SHARE = Path(__file__).parents[1]
 PLAYER_ARGUMENTS = {
     'camera': "folder of the drive's camera: image_00 to image_03",
-    'rate': 'speed of playback',
+    'rate': 'playback speed',
     'loop': 'true to start again at the end',
 }
 

@@ -117,7 +117,7 @@ def test_each_image_becomes_one_sample_and_bad_ones_are_listed(reference, photog
     for path in reference.glob('shard-*.json'):
         rejected |= json.loads(path.read_text())['rejected']
     assert sources | rejected.keys() == files
-    assert 'do not decode' in rejected['folder/0/04.png']
+    assert 'cannot be decoded' in rejected['folder/0/04.png']
     assert '200x20' in rejected['folder/1/05.png']
 
 

@@ -284,8 +284,8 @@ def test_nodes_nest_in_the_namespace_of_an_including_launch(namespace, base):
 @pytest.mark.parametrize(
     ('arguments', 'text'),
     [
-        ({'image': '/front/image_raw'}, 'image_rect: expected a name within'),
-        ({'camera_info': '/info'}, 'camera_info: expected a name within'),
+        ({'image': '/front/image_raw'}, 'image_rect: expected a name relative to'),
+        ({'camera_info': '/info'}, 'camera_info: expected a name relative to'),
         ({'T_camera_lidar': '[0, 0, 0, 0, 0, 0, 1]'}, 'expected one for each camera'),
         ({'cameras': 'front,front'}, 'expected different namespaces'),
         ({'cameras': '[2nd]'}, 'expected different namespaces'),

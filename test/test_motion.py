@@ -303,7 +303,7 @@ def test_field_and_unit_may_be_given():
         ),
         (SWEEP_S * 1e9, 'u4', {'unit': 's'}, 'shorter than 1 s, got 9.97e'),
         (SWEEP_S * np.nan, 'f4', {}, 'shorter than 1 s, got nan'),
-        (ABSOLUTE_S + 37 + SWEEP_S, 'f8', {}, '37.000 s from the stamp .* another clock'),
+        (ABSOLUTE_S + 37 + SWEEP_S, 'f8', {}, '37.000 s from the stamp .* different clock'),
     ],
 )
 def test_times_that_make_no_sense_are_named(values, kind, options, text):
@@ -438,9 +438,9 @@ def test_without_a_fixed_frame_the_mounting_of_the_sweeps_time_counts():
 
 
 def test_without_tf_a_mounting_has_to_be_given():
-    with pytest.raises(ValueError, match='fixed_frame: expected transforms'):
+    with pytest.raises(ValueError, match='fixed_frame: expected a source of transforms'):
         SweepAligner(MOVING, None)
-    with pytest.raises(MessageError, match='T_camera_lidar was emptied'):
+    with pytest.raises(MessageError, match='T_camera_lidar was cleared'):
         SweepAligner(MotionSettings(), None).locate(sweep(), 'camera', IMAGE_NS, None)
 
 

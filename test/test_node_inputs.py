@@ -224,21 +224,21 @@ def test_an_incompatible_quality_of_service_is_named(graph):
     graph.node.destroy_timer(graph.inputs._timer)
     graph.offer(PointCloud2, 'points', BEST_EFFORT)
     text = graph.trouble('QoS of its publisher driver is incompatible')
-    assert 'RELIABILITY reliable is asked for, best effort is offered' in text
+    assert 'RELIABILITY reliable is requested, best effort is offered' in text
 
 
 GAPS = {
     'clocks': (
         {'cloud_s': 5.0},
-        'nearest stamps of /image_rect and /camera_info 0.000 s, /points 95.000 s apart, '
-        'sync_slop is 0.05 s; /points is behind, by another clock',
+        'closest stamps of /image_rect and /camera_info 0.000 s, /points 95.000 s apart, '
+        'sync_slop is 0.05 s; /points is behind, on a different clock',
     ),
     'triggers': (
         {'cloud_s': 100.25},
         '/points 0.250 s apart, sync_slop is 0.05 s; /points is ahead',
     ),
-    'no stamps': ({'cloud_s': 0.0}, 'the messages on /points have no stamps'),
-    'one info': ({'info_s': 7.0}, 'must carry the stamp of its image, or be transient local'),
+    'no stamps': ({'cloud_s': 0.0}, 'messages on /points have no stamp'),
+    'one info': ({'info_s': 7.0}, 'must have the stamp of its image, or be transient local'),
 }
 
 
@@ -263,7 +263,7 @@ def test_simulated_time_without_a_clock_is_named(context):
     graph = Graph(context, simulated=True)
     try:
         graph.listen()
-        assert 'use_sim_time is set but nobody publishes /clock' in graph.trouble('/clock')
+        assert 'use_sim_time is set but /clock has no publisher' in graph.trouble('/clock')
     finally:
         graph.close()
 
@@ -272,8 +272,8 @@ def test_simulated_time_without_a_clock_is_named(context):
 
 
 REFUSED = (
-    (LATCHED, 'DURABILITY transient local is asked for, volatile is offered'),
-    (QoSProfile(depth=1, deadline=Duration(seconds=0.5)), 'DEADLINE 0.5 s is asked for'),
+    (LATCHED, 'DURABILITY transient local is requested, volatile is offered'),
+    (QoSProfile(depth=1, deadline=Duration(seconds=0.5)), 'DEADLINE 0.5 s is requested'),
 )
 
 
@@ -292,7 +292,7 @@ def test_a_subscriber_that_asks_for_more_than_is_offered_is_named(context):
             assert outputs.refusal() is None
             asking = graph.driver.create_subscription(PointCloud2, topic, print, qos)
             assert graph.wait(outputs.refusal)
-            assert f'driver hears nothing on {topic}' in outputs.refusal()
+            assert f'driver receives nothing on {topic}' in outputs.refusal()
             assert reason in outputs.refusal()
             graph.driver.destroy_subscription(asking)
             assert graph.wait(lambda: outputs.refusal() is None)

@@ -251,8 +251,8 @@ def test_parameters_of_others_are_left_out_with_a_warning(make_node, capfd):
     assert Parameters(node, (('', Oven),)).get(Oven).heat == 200.0
     assert not node.has_parameter('haet')
     log = capfd.readouterr().err
-    assert 'unknown parameter haet; did you mean heat?; it is left out' in log
-    assert 'unknown parameter zzz; it is left out' in log
+    assert 'unknown parameter haet; did you mean heat?; it is ignored' in log
+    assert 'unknown parameter zzz; it is ignored' in log
 
 
 @pytest.mark.parametrize(

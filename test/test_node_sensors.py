@@ -155,7 +155,7 @@ def test_diagnostics_name_why_frames_fail(node, probe):
         )
 
     values = values_of(probe, reports, failing)
-    cause = 'failed: points: none of # falls into the image; are the extrinsics right?'
+    cause = 'failed: points: none of # falls into the image; check the extrinsics'
     assert int(values[cause]) > 0
 
 

@@ -49,11 +49,11 @@ def test_no_node_takes_a_bad_argument_for_a_wish_to_end(node):
 @pytest.mark.parametrize(
     ('text', 'cause'),
     [
-        ('T: [0, 0, 0.5]', 'write each with a point, [0.0, 0.5] instead of [0, 0.5]'),
-        ('T: [[1, 0], [0, 1]]', 'write the numbers of a matrix as one list'),
+        ('T: [0, 0, 0.5]', 'write [0.0, 0.5] instead of [0, 0.5]'),
+        ('T: [[1, 0], [0, 1]]', 'write a matrix as one list of numbers'),
         ('T:', 'a parameter has no value'),
-        ('T: 1\n   U: 2', 'is the indentation right'),
-        (None, 'is the path right'),
+        ('T: 1\n   U: 2', 'check indentation'),
+        (None, 'check the path'),
     ],
 )
 def test_a_bad_parameter_file_is_named_with_its_line_and_the_remedy(tmp_path, text, cause):
@@ -74,18 +74,18 @@ def test_a_misspelt_section_of_a_parameter_file_is_told(tmp_path):
     file.write_text('/**:\n  ros_parameters:\n    rate: 1.0\n')
     status, log = start('kitti_player', '--params-file', file)
     assert status == 1
-    assert 'ros__parameters (with two underscores) is expected' in log
+    assert 'expected ros__parameters (with two underscores)' in log
 
 
 @pytest.mark.usefixtures('folder')
 @pytest.mark.parametrize(
     ('arguments', 'environment', 'cause'),
     [
-        (['--wrong'], {}, "unknown arguments of ROS: ['--wrong']"),
-        (['-p', 'drive:=[0, 0.5]'], {}, 'write each with a point'),
+        (['--wrong'], {}, "unknown ROS arguments: ['--wrong']"),
+        (['-p', 'drive:=[0, 0.5]'], {}, 'write [0.0, 0.5] instead'),
         (['-r', '__ns:=a-b'], {}, 'expected FROM:=TO'),
         (['--log-level', 'chatty'], {}, 'valid severity level'),
-        ([], {'ROS_DOMAIN_ID': 'abc'}, 'expected a whole number from 0 to 232'),
+        ([], {'ROS_DOMAIN_ID': 'abc'}, 'expected an integer from 0 to 232'),
     ],
 )
 def test_other_arguments_and_the_environment_are_told_of(arguments, environment, cause):
@@ -154,7 +154,7 @@ def test_parameters_of_other_nodes_in_a_shared_file_are_left_out(waiting, probe,
     given = dump(probe)
     assert given['sync_slop'] == 0.3 and 'robot_name' not in given
     assert 'unknown parameter sync_slob; did you mean sync_slop?' in process.log
-    assert 'unknown parameter from_a_parent_launch; it is left out' in process.log
+    assert 'unknown parameter from_a_parent_launch; it is ignored' in process.log
 
 
 @pytest.mark.usefixtures('folder')
@@ -192,7 +192,7 @@ def test_overrides_of_qos_reach_subscriptions_and_publishers(folder, probe):
         assert [i.qos_profile.reliability.name for i in of_images] == ['RELIABLE']
         assert [i.qos_profile.reliability.name for i in made] == ['BEST_EFFORT']
         assert dump(probe)['qos_overrides./confidence.publisher.depth'] == 7
-        assert 'qos_overrides./lidar.subscription.depth is left out' in process.log
+        assert 'qos_overrides./lidar.subscription.depth is ignored' in process.log
     finally:
         assert process.stop() == 0, process.log
 

@@ -160,8 +160,8 @@ def test_a_lens_that_nobody_knows_is_refused_with_what_came(changes, text):
 @pytest.mark.parametrize(
     ('rectify', 'topic', 'text'),
     [
-        (False, '/cam/image_raw', 'is taken as rectified'),
-        (True, '/cam/image_rect', 'although its name says'),
+        (False, '/cam/image_raw', 'is assumed to be rectified'),
+        (True, '/cam/image_rect', 'suggests that it is already rectified'),
         (False, '/cam/image_rect', None),
         (True, '/cam/image_raw', None),
     ],
@@ -249,11 +249,11 @@ def test_a_compressed_mosaic_gets_its_colours_back(bits):
 @pytest.mark.parametrize(
     ('format', 'data', 'text'),
     [
-        ('jpeg', b'', "0 bytes of 'jpeg' do not decode"),
-        ('jpeg', b'no image at all', 'do not decode'),
-        ('jpeg', packed('.jpg', RGB)[:20], 'do not decode'),
+        ('jpeg', b'', "0 bytes of 'jpeg' cannot be decoded"),
+        ('jpeg', b'no image at all', 'cannot be decoded'),
+        ('jpeg', packed('.jpg', RGB)[:20], 'cannot be decoded'),
         ('16UC1; compressedDepth png', packed('.png', WIDE[..., 0]), 'an image, got depth'),
-        ('32FC1; tiff', packed('.tiff', RGB.astype(np.float32)), 'do not decode'),
+        ('32FC1; tiff', packed('.tiff', RGB.astype(np.float32)), 'cannot be decoded'),
     ],
 )  # fmt: skip
 def test_what_is_no_compressed_image_is_refused(format, data, text):

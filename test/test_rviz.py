@@ -102,7 +102,7 @@ def test_rviz_shows_the_topics_and_the_frame_in_use(rviz, tmp_path):
 def test_a_signal_ends_the_waiting_for_the_frame(rviz, folder):
     process = rviz()
     for line in process.stderr:
-        if 'RViz starts with the first message on /camera_info' in line:
+        if 'RViz will start with the first message on /camera_info' in line:
             break
     process.send_signal(signal.SIGTERM)
     assert process.wait(ros_graph.PATIENCE_S) == 0

@@ -31,7 +31,9 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
         # A garbled header that asks for an enormous image.
         raise ValueError(f'{path}: expected an image: {error}') from error
     if image is None:
-        raise ValueError(f'{path}: expected an image, got {data.size} bytes that do not decode')
+        raise ValueError(
+            f'{path}: expected an image, got {data.size} bytes that cannot be decoded'
+        )
     return image
 
 

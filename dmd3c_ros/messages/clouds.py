@@ -47,7 +47,7 @@ def points_and_validity(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray]:
         square = np.einsum('ij,ij->i', points, points)
     valid = (square > 0) & (square < np.inf)
     if not valid.any():
-        raise MessageError(f'points: expected some valid points, got {n} that are NaN or zero')
+        raise MessageError(f'points: expected valid points, got {n} that are all NaN or zero')
     return points, valid
 
 

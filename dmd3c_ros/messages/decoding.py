@@ -68,7 +68,7 @@ assert CvBridge().imgmsg_to_cv2(image, 'rgb8').tolist() == [[[3, 2, 1]]]
 def decode_image(image: Any) -> np.ndarray:
     """Image (H, W, 3) uint8 RGB of an Image or a CompressedImage message.
 
-    Raises MessageError for what does not decode.
+    Raises MessageError for images that cannot be decoded.
     """
     return compressed_to_rgb(image) if hasattr(image, 'format') else image_to_rgb(image)
 
@@ -95,7 +95,7 @@ def image_to_rgb(image: Image) -> np.ndarray:
         return np.ascontiguousarray(decode(_packed(image, rows, encoding)))
     except (cv2.error, ValueError) as error:
         raise MessageError(
-            f'image: {image.width}x{image.height} {image.encoding} does not decode: {error}'
+            f'image: {image.width}x{image.height} {image.encoding} cannot be decoded: {error}'
         ) from error
 
 
@@ -113,9 +113,9 @@ def compressed_to_rgb(image: Any) -> np.ndarray:
         # As stored: a rotation noted in the file would not fit the camera's calibration.
         pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except cv2.error as error:
-        raise MessageError(f'image: {image.format!r} does not decode: {error}') from error
+        raise MessageError(f'image: {image.format!r} cannot be decoded: {error}') from error
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise MessageError(f'image: {data.size} bytes of {image.format!r} do not decode')
+        raise MessageError(f'image: {data.size} bytes of {image.format!r} cannot be decoded')
     wide = pixels.dtype == np.uint16
     encoding = image.format.partition(';')[0].strip()
     if pixels.ndim == 2:
@@ -175,7 +175,7 @@ def image_decoder() -> tuple[str, Callable[[Image], np.ndarray]]:
         from rosbags.image import ImageError, message_to_cvimage
     except ImportError as error:
         raise ImportError(
-            f'{reason}, and there is no rosbags-image: pip install rosbags-image'
+            f'{reason}, and rosbags-image is not installed: pip install rosbags-image'
         ) from error
 
     def decode(image: Image) -> np.ndarray:

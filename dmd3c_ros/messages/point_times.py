@@ -78,8 +78,8 @@ def _start(first: float, second: float, stamp_ns: int) -> float:
     gap = first * second - stamp_ns * 1e-9
     if abs(gap) > _SAME_CLOCK_S:
         raise MessageError(
-            f'points: times lie {gap:.3f} s from the stamp of the cloud: they are of another '
-            'clock; let the driver stamp both with one, or do without deskew (--keep-skew of a '
-            'command)'
+            f'points: times lie {gap:.3f} s from the stamp of the cloud, so they use a different '
+            'clock; configure the driver to use one clock, or turn off deskew (--keep-skew on the '
+            'command line)'
         )
     return gap

@@ -41,4 +41,4 @@ def add_transforms(buffer: TransformBuffer, transforms: Iterable[Any], *, fixed:
                 fixed=fixed,
             )
         except ValueError as error:
-            _log.warning('%s left out: %s', '/tf_static' if fixed else '/tf', error)
+            _log.warning('%s skipped: %s', '/tf_static' if fixed else '/tf', error)

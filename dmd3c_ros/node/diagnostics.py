@@ -148,7 +148,7 @@ class Reporter:
 def details_of(inputs: InputReport, completer: DepthCompleter) -> dict[str, object]:
     """Values of the status: what came in, how far apart, and what completes it."""
     details: dict[str, object] = {
-        'inputs': 'left alone, for nobody subscribes to an output' if inputs.idle else 'subscribed'
+        'inputs': 'not subscribed: no output has a subscriber' if inputs.idle else 'subscribed'
     }
     details |= {f'rate_{topic}_hz': rate for topic, rate in inputs.rates_hz.items()}
     if inputs.residuals_s:

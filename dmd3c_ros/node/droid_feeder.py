@@ -169,7 +169,7 @@ class DroidFeederNode(Node):
 
     def _match(self) -> None:
         if self._worker.failed:
-            raise RuntimeError('the tracking thread has ended; its error is above')
+            raise RuntimeError('the tracking thread has stopped; its error is logged above')
         for source in self._inputs:
             source.match()
 

@@ -26,17 +26,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _START_ERRORS = (ValueError, OSError, ImportError, NameValidationException)
 # What rcl says of arguments and parameter files -> how to write them.
 _REMEDIES = {
-    'Sequence should be of same type': 'ROS takes no list that mixes whole numbers with others: '
-    'write each with a point, [0.0, 0.5] instead of [0, 0.5]',
-    'Cannot have a value before ros__parameters': 'below the name of the node, ros__parameters '
-    '(with two underscores) is expected, and below that the parameters',
-    'Sequences cannot be key': 'a parameter holds no list of lists: '
-    'write the numbers of a matrix as one list, row by row',
-    'No value at line': "a parameter has no value: leave it out, or write '' for an empty text",
-    'Error parsing a event': 'this is no YAML: is the indentation right, and every quote closed?',
-    'Error opening YAML file': 'is the path right, and may the file be read?',
-    'parse remap rule': 'expected FROM:=TO, both of them valid names of ROS',
-    'ROS_DOMAIN_ID': 'expected a whole number from 0 to 232 in the environment',
+    'Sequence should be of same type': 'ROS does not accept lists that mix integers and floats: '
+    'write [0.0, 0.5] instead of [0, 0.5]',
+    'Cannot have a value before ros__parameters': 'expected ros__parameters (with two '
+    'underscores) below the node name, and the parameters below that',
+    'Sequences cannot be key': 'a parameter cannot be a list of lists: '
+    'write a matrix as one list of numbers, row by row',
+    'No value at line': "a parameter has no value: remove it, or write '' for an empty string",
+    'Error parsing a event': 'this is not valid YAML: check indentation and quotes',
+    'Error opening YAML file': 'check the path and the read permission',
+    'parse remap rule': 'expected FROM:=TO, both valid ROS names',
+    'ROS_DOMAIN_ID': 'expected an integer from 0 to 232 in the environment',
 }
 
 
@@ -132,7 +132,7 @@ def _explained(error: RuntimeError) -> str:
     """Why rcl does not initialize, in the words of rcl without its source lines, and a remedy."""
     # The exception for arguments that ROS does not know is private, and holds but their list.
     if type(error).__name__ == 'UnknownROSArgsError':
-        return f'unknown arguments of ROS: {error}; those of your own belong before --ros-args'
+        return f'unknown ROS arguments: {error}; put your own arguments before --ros-args'
     text = re.sub(r', at \S+:\d+', '', str(error))
     hints = [hint for words, hint in _REMEDIES.items() if words in text]
     return '; '.join([text, *hints[:1]])

@@ -171,7 +171,7 @@ class Inputs:
         apart = ', '.join(f'{source.name} {abs(gap):.3f} s' for source, gap in gaps.items())
         slop = self._settings.sync_slop
         text = (
-            f'nothing pairs: nearest stamps of {self._image.name} and {apart} apart, '
+            f'nothing pairs: closest stamps of {self._image.name} and {apart} apart, '
             f'sync_slop is {slop:g} s{_hint(gaps, self._info, slop)}'
         )
         return ', '.join([text, *self._clock_trouble()])
@@ -179,7 +179,7 @@ class Inputs:
     def _clock_trouble(self) -> list[str]:
         simulated = self._node.get_parameter('use_sim_time').value
         if simulated and not self._node.count_publishers('/clock'):
-            return ['use_sim_time is set but nobody publishes /clock']
+            return ['use_sim_time is set but /clock has no publisher']
         return []
 
     def _other_transport(self, source: TopicInput) -> str:
@@ -205,12 +205,14 @@ def _hint(gaps: dict[TopicInput, float], info: TopicInput, slop: float) -> str:
     """What to do about the gaps between the stamps."""
     unstamped = [source.name for source in gaps if not any(source.stamps)]
     if unstamped:
-        return f'; the messages on {", ".join(unstamped)} have no stamps'
+        return f'; messages on {", ".join(unstamped)} have no stamp'
     widest = max(gaps, key=lambda source: abs(gaps[source]))
     gap = gaps[widest]
     if abs(gap) < slop:
-        return '; each pairs by itself, not together: sync_queue_size may be too small'
+        return (
+            '; each pairs with the image, but not all together: sync_queue_size may be too small'
+        )
     if widest is info:
-        return '; CameraInfo must carry the stamp of its image, or be transient local'
+        return '; CameraInfo must have the stamp of its image, or be transient local'
     side = f'{widest.name} is {"ahead" if gap > 0 else "behind"}'
-    return f'; {side}, by another clock' if abs(gap) > _CLOCK_GAP_S else f'; {side}'
+    return f'; {side}, on a different clock' if abs(gap) > _CLOCK_GAP_S else f'; {side}'

@@ -143,7 +143,7 @@ class Model:
             reason = _first_line(error)
         else:
             return
-        self._lost = f'out of memory, and nothing smaller loads: {reason}'
+        self._lost = f'out of memory, and no smaller configuration loads: {reason}'
         raise MemoryError(self._lost)
 
     def _next_way(self, reason: str) -> CompleterConfig:
@@ -151,9 +151,9 @@ class Model:
         if config is None:
             raise MemoryError(f'out of memory: {reason}')
         self._warn(
-            f'out of memory: from now on frames are completed on {config.device} with '
-            f'inference_scale {config.inference_scale:g}; set one of the parameters of the model '
-            f'to load it anew ({reason})'
+            f'out of memory: frames are now completed on {config.device} with '
+            f'inference_scale {config.inference_scale:g}; set any model parameter to reload '
+            f'the model ({reason})'
         )
         return config
 

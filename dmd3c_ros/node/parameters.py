@@ -118,7 +118,7 @@ class Parameters:
             known = f'known: {", ".join(self._entries)}'
             raise ParameterError('; '.join(map(self._stranger, own)) + f' ({known})')
         for name in sorted(unknown):
-            node.get_logger().warning(f'{self._stranger(name)}; it is left out')
+            node.get_logger().warning(f'{self._stranger(name)}; it is ignored')
 
     def _stranger(self, name: str) -> str:
         close = difflib.get_close_matches(name, self._entries, 1)

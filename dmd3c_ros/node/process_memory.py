@@ -26,7 +26,7 @@ def keep_freed_memory(limit_bytes: int = 1 << 30) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:
-        _log.info('freed memory is not kept: this C library has no mallopt')
+        _log.info('freed memory is not reused: this C library has no mallopt')
         return False
     settings = {
         _ARENA_MAX: 1,
@@ -43,7 +43,7 @@ def memory_in_use(device: str) -> dict[str, float]:
         pages = int(Path('/proc/self/statm').read_text().split()[1])
         found['memory_mb'] = pages * os.sysconf('SC_PAGE_SIZE') / 1e6
     except OSError:
-        _log.debug('no /proc/self/statm: memory is not reported')
+        _log.debug('no /proc/self/statm: memory use is not reported')
     if device.startswith('cuda'):
         found['gpu_memory_mb'] = torch.cuda.memory_reserved(device) / 1e6
     return found

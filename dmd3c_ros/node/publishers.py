@@ -54,7 +54,7 @@ class Outputs:
                 reason = incompatibility(self._qos[topic], info.qos_profile)
                 if reason:
                     return (
-                        f'{info.node_name} hears nothing on {topic}, its QoS is incompatible: '
+                        f'{info.node_name} receives nothing on {topic}, its QoS is incompatible: '
                         f'{reason}'
                     )
         return None
@@ -73,6 +73,6 @@ class Outputs:
     def _warn_of_far(self, farthest: float) -> None:
         if farthest > MAX_16UC1_M:
             self._warn(
-                f'16UC1 holds depth up to {MAX_16UC1_M} m; what is farther is '
+                f'16UC1 holds depth up to {MAX_16UC1_M} m; larger depth is '
                 'published as unknown (depth_encoding 32FC1 has no such limit)'
             )

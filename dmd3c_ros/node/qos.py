@@ -38,15 +38,15 @@ def incompatibility(offer: QoSProfile, request: QoSProfile) -> str:
         request.reliability == ReliabilityPolicy.RELIABLE
         and offer.reliability == ReliabilityPolicy.BEST_EFFORT
     ):
-        return 'RELIABILITY reliable is asked for, best effort is offered'
+        return 'RELIABILITY reliable is requested, best effort is offered'
     if (
         request.durability == DurabilityPolicy.TRANSIENT_LOCAL
         and offer.durability == DurabilityPolicy.VOLATILE
     ):
-        return 'DURABILITY transient local is asked for, volatile is offered'
+        return 'DURABILITY transient local is requested, volatile is offered'
     asked, offered = request.deadline.nanoseconds, offer.deadline.nanoseconds
     if 0 < asked < _FOREVER_NS and not 0 < offered <= asked:
-        return f'DEADLINE {asked * 1e-9:g} s is asked for, no such one is offered'
+        return f'DEADLINE {asked * 1e-9:g} s is requested, but not offered'
     return ''
 
 

@@ -75,7 +75,7 @@ class FrameFinder(Node):
         self.frame = info.header.frame_id
 
     def _remind(self) -> None:
-        self.get_logger().info(f'RViz starts with the first message on {self.topic}')
+        self.get_logger().info(f'RViz will start with the first message on {self.topic}')
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -102,7 +102,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        rclpy.logging.get_logger(NAME).fatal(f'{command[0]} does not start: {error}')
+        rclpy.logging.get_logger(NAME).fatal(f'{command[0]} failed to start: {error}')
         return 1
 
 

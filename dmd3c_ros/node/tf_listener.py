@@ -85,7 +85,7 @@ class _Subscriptions:
             from tf2_msgs.msg import TFMessage
         except ImportError as error:
             raise ValueError(
-                'extrinsics: expected T_camera_lidar without fixed_frame, or tf2_msgs to hear TF; '
+                'extrinsics: expected T_camera_lidar without fixed_frame, or tf2_msgs to read TF; '
                 f'set the parameter, or install tf2_msgs ({error})'
             ) from error
         self._node, self._buffer = node, buffer
@@ -113,6 +113,6 @@ class _Subscriptions:
         try:
             transforms = decode_transforms(data)
         except (SerdeError, struct.error, ValueError, IndexError) as error:
-            _log.warning('a message of TF does not parse: %s', error)
+            _log.warning('cannot parse a TF message: %s', error)
             return
         add_transforms(self._buffer, transforms, fixed=fixed)

@@ -86,7 +86,7 @@ class FramePipeline:
         sparse = project_points(points, T_camera_points, rectified.camera)
         if not sparse.any():
             raise MessageError(
-                f'points: none of {len(points)} falls into the image; are the extrinsics right?'
+                f'points: none of {len(points)} falls into the image; check the extrinsics'
             )
         self._on_step('project')
         sparse = completer.filter_hidden(sparse, settings.filter_hidden_points, hidden_points)

@@ -97,14 +97,14 @@ class ImageRectifier:
         self._warned = True
         if self._rectify:
             _log.warning(
-                '%s is rectified although its name says that it is already; leave out rectify '
-                'if that is so',
+                'rectify is set, but the name of %s suggests that it is already rectified; '
+                'if so, turn rectify off',
                 self._topic,
             )
         else:
             _log.warning(
-                '%s is taken as rectified, but its camera has distortion; points will not fall '
-                'where they belong unless it is: rectify (--rectify of a command) is for raw ones',
+                '%s is assumed to be rectified, but its camera has distortion; if the images are '
+                'raw, points will be misplaced: set rectify (--rectify on the command line)',
                 self._topic,
             )
 
@@ -124,8 +124,8 @@ def _tell_of_two_frames(camera: Camera) -> None:
     if metres > _SAME_PLACE_M or radians > _SAME_DIRECTION_RAD:
         _log.warning(
             "by R and P's fourth column in camera_info, the rectified camera lies %.3f m and %.2f "
-            'degrees from the frame that the extrinsics lead into; depth and clouds are those of '
-            'the rectified camera, as their consumers take them',
+            'degrees from the target frame of the extrinsics; depth and clouds are in the frame '
+            'of the rectified camera, as their consumers expect',
             metres,
             np.degrees(radians),
         )

@@ -51,7 +51,7 @@ class SweepAligner:
 
     def __init__(self, settings: MotionSettings, transforms: TransformBuffer | None) -> None:
         if settings.fixed_frame and transforms is None:
-            raise ValueError('fixed_frame: expected transforms to look it up in')
+            raise ValueError('fixed_frame: expected a source of transforms, got none')
         self._settings, self._transforms = settings, transforms
         self._lock = threading.Lock()
         self._recent: list[_Remembered] = []
@@ -82,8 +82,8 @@ class SweepAligner:
         if T_camera_lidar is None:
             if self._transforms is None:
                 raise MessageError(
-                    'extrinsics: T_camera_lidar was emptied while the node ran; configure it '
-                    'anew to look them up in TF'
+                    'extrinsics: T_camera_lidar was cleared at run time; reconfigure '
+                    'the node to look them up in TF'
                 )
             frames = camera_frame, cloud.header.frame_id
             T_camera_lidar = self._transforms.wait_for(

@@ -25,38 +25,38 @@ from . import middleware
 PACKAGE = 'dmd3c_ros'
 
 NODE_ARGUMENTS = {
-    'params_file': 'YAML file of parameters of completion_node; config/completion.yaml lists all',
-    'model': 'what completes: a network or a classical baseline',
-    'weights': 'checkpoint file of the network, instead of the one that comes with the package',
+    'params_file': 'YAML parameter file for completion_node, such as config/completion.yaml',
+    'model': 'completion model: a network or a classical baseline',
+    'weights': 'checkpoint file of the network; default: the one that comes with the package',
     'device': 'auto, cpu, cuda or cuda:N',
     'precision': 'auto, float32, bfloat16 or float16',
     'image_transport': 'raw or compressed',
-    'rectify': 'true for raw images: their distortion is undone',
-    'T_camera_lidar': 'extrinsics [x, y, z, qx, qy, qz, qw] or 16 numbers by rows; else from TF',
-    'fixed_frame': 'frame of TF that stands still, such as odom, to correct for motion over',
-    'sync_slop': 'largest time between an image and its sweep, s',
-    'min_confidence': 'depth below it is published as unknown, 0 to 1',
-    'preset': 'which depth is published: all, or slam without what makes SLAM drift',
-    'autostart': 'false to leave configuring and activating to a lifecycle manager',
+    'rectify': 'true to rectify raw images',
+    'T_camera_lidar': 'extrinsics [x, y, z, qx, qy, qz, qw] or 4x4 by rows; default: from TF',
+    'fixed_frame': 'world-fixed TF frame, such as odom, for motion compensation',
+    'sync_slop': 'maximum time difference between an image and its sweep, s',
+    'min_confidence': 'depth with a lower confidence is published as unknown, 0 to 1',
+    'preset': 'which depth is published: all, or slam to remove depth that makes SLAM drift',
+    'autostart': 'false if a lifecycle manager configures and activates the node',
     'namespace': 'namespace of the node and its topics',
-    'node_name': "the node's name, instead of completion_node; sections of params_file go by it",
+    'node_name': 'node name instead of completion_node, also for the sections of params_file',
     'log_level': 'debug, info, warn, error or fatal',
-    'respawn': 'true to start the node again 2 s after it has ended by itself',
+    'respawn': 'true to restart the node 2 s after it has exited unexpectedly',
     'use_sim_time': 'true to take the time from /clock',
-    'fastdds_profile': 'Fast DDS profile file, instead of the one that comes with the package '
-    'for large messages; none to use no profile',
+    'fastdds_profile': 'Fast DDS profile file instead of the one that comes with the package '
+    'for large messages; none for no profile',
 }
 TOPIC_ARGUMENTS = {
-    'image': 'topic of the rectified image, instead of image_rect',
-    'camera_info': "topic of the image's CameraInfo, instead of camera_info beside the image",
-    'points': 'topic of the LiDAR sweeps, instead of points',
+    'image': 'topic of the rectified image instead of image_rect',
+    'camera_info': "topic of CameraInfo instead of camera_info in the image's namespace",
+    'points': 'topic of the LiDAR sweeps instead of points',
 }
 CAMERAS_ARGUMENT = {
-    'cameras': 'namespaces of several cameras that share the LiDAR, such as front,rear: a node '
-    'for each. image and camera_info are names within each namespace then, and the extrinsics '
+    'cameras': 'namespaces of several cameras that share the LiDAR, such as front,rear: starts a '
+    'node for each. image and camera_info are then relative to each namespace, and extrinsics '
     'come from TF or params_file'
 }
-RVIZ_ARGUMENT = {'rviz': 'true or false: show inputs and results in RViz'}
+RVIZ_ARGUMENT = {'rviz': 'true to show inputs and results in RViz'}
 
 # The argument's name -> the node's own topic.
 _TOPICS = {'image': 'image_rect', 'camera_info': 'camera_info', 'points': 'points'}
@@ -186,10 +186,10 @@ def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
     for name in ('image_rect', 'camera_info'):
         if topics.get(name, '').startswith('/'):
             raise ValueError(
-                f'{name}: expected a name within the namespace of each camera, got {topics[name]}'
+                f'{name}: expected a name relative to the namespaces, got {topics[name]}'
             )
     if given(context, ['T_camera_lidar']):
-        raise ValueError('T_camera_lidar: expected one for each camera, in params_file or by TF')
+        raise ValueError('T_camera_lidar: expected one for each camera, in params_file or from TF')
     topics['points'] = _shared_points(context)
     if 'OMP_NUM_THREADS' not in os.environ:
         # All of a machine's cores for each node would be too many threads for its cores.
@@ -227,7 +227,7 @@ def rviz(
     """
     if not is_true(context, 'rviz'):
         return []
-    require('rviz2', 'rviz2', 'rviz:=false does without')
+    require('rviz2', 'rviz2', 'rviz:=false runs without it')
     names, namespace = list(remappings), namespace_of(context)
     if 'cameras' in context.launch_configurations and camera_namespaces(context):
         names = list({**dict(names), 'points': _shared_points(context)}.items())

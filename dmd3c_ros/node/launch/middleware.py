@@ -41,8 +41,8 @@ def _fitting(own: Path) -> Path | None:
     if size >= wanted:
         return own
     _log.warning(
-        '%s has room for %d MB, %d MB for each process: messages of some megabytes may get lost '
-        '(a container gets more by --shm-size=512m, or by --ipc=host)',
+        '%s has room for %d MB, %d MB per process: messages of several megabytes may be lost '
+        '(start the container with --shm-size=512m or --ipc=host)',
         _SHARED_MEMORY,
         room >> 20,
         size >> 20,

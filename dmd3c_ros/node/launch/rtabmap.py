@@ -16,16 +16,16 @@ from launch_ros.actions import Node
 from . import actions
 
 ARGUMENTS = {
-    'frame_id': "RTAB-Map: the robot's base frame; TF must have it and the camera's frame",
-    'rgb_topic': "RTAB-Map: topic of the rectified image, instead of image's; "
-    'rectified/image_rect where completion_node rectifies',
-    'odom_frame_id': 'RTAB-Map: frame that its odometry publishes',
+    'frame_id': "RTAB-Map: the robot's base frame; TF must connect it to the camera's frame",
+    'rgb_topic': 'RTAB-Map: topic of the rectified image instead of image; '
+    'rectified/image_rect if completion_node rectifies',
+    'odom_frame_id': 'RTAB-Map: odometry frame that it publishes',
     'odometry': "RTAB-Map: true for its RGB-D odometry, false for the robot's own on odom_topic",
     'odom_topic': 'RTAB-Map: topic of the odometry (nav_msgs/Odometry)',
-    'max_depth': 'RTAB-Map: features farther than this get no depth, m',
-    'min_inliers': 'RTAB-Map: least number of matched features for a motion or a loop closure',
-    'delete_map': 'RTAB-Map: true to start with an empty map, false to go on with the last',
-    'rtabmap_viz': "true or false: show RTAB-Map's own window",
+    'max_depth': 'RTAB-Map: maximum depth of features, m',
+    'min_inliers': 'RTAB-Map: minimum number of matched features for odometry or a loop closure',
+    'delete_map': 'RTAB-Map: true to start with an empty map, false to continue with the last one',
+    'rtabmap_viz': "true to show RTAB-Map's own window",
 }
 DEFAULTS = {
     'frame_id': 'camera',

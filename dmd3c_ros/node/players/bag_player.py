@@ -84,7 +84,7 @@ class BagPlayer(Playback):
         try:
             kind = getattr(importlib.import_module(f'{package}.msg'), name)
         except (ImportError, AttributeError):
-            self.get_logger().warning(f'{topic.name} is left out: no {topic.type} is installed')
+            self.get_logger().warning(f'{topic.name} is skipped: {topic.type} is not installed')
             return
         self._outputs[topic.key] = self.create_publisher(
             kind,
@@ -136,7 +136,7 @@ class BagPlayer(Playback):
         try:
             inputs = find_inputs(self._bag)
         except BagError as error:
-            self.get_logger().info(f'no subscribers are waited for: {error}')
+            self.get_logger().info(f'not waiting for subscribers: {error}')
             return None
         if not any(kind == TF_TYPE for _, kind in self._outputs):
             self._tell_extrinsics(inputs)

@@ -78,7 +78,7 @@ class Playback(Node, ABC):
             self._play()
         except (OSError, ValueError) as error:
             self.failed = True
-            self.get_logger().error(f'playback ends: {error}')
+            self.get_logger().error(f'playback stopped: {error}')
         except BaseException:
             # A signal ends the context under the hands of whoever publishes.
             if self.context.ok():
