@@ -35,7 +35,7 @@ def scene(points=12, seed=0):
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return networks.build('two_stage', student='topformer_tiny', scale=1.0).eval()
+    return networks.build('two_stage', student='topformer_tiny', size=HEIGHT).eval()
 
 
 def mae(found, depth):
@@ -61,6 +61,45 @@ def test_points_that_disagree_with_the_student_are_followed(network):
     with torch.no_grad():
         found = network(image, sparse, torch.tensor(K[None]).float()).depth
     assert mae(found, bent) < 0.35 * mae(depth, bent)
+
+
+def test_stage_two_is_reduced_where_points_lie_far_apart(network, monkeypatch):
+    # The student's edges stay those of the whole image, to the pixel.
+    network.mono, seen = Oracle(), []
+    network._size = 4 * HEIGHT
+    forward = network.completion.forward
+    monkeypatch.setattr(network.completion, 'forward', lambda *x: seen.append(x) or forward(*x))
+    image, depth, sparse = (x.repeat_interleave(4, 2).repeat_interleave(4, 3) for x in scene(40))
+    sparse = sparse * (torch.rand(sparse.shape, generator=torch.Generator().manual_seed(1)) < 0.1)
+    intrinsics = torch.tensor(K[None]).float() * torch.tensor([[4.0], [4.0], [1.0]])
+    with torch.no_grad():
+        found = network(image, sparse, intrinsics)
+    (small, ratio, reduced), size = seen[0], depth.shape[-2:]
+    assert found.depth.shape == found.confidence.shape == depth.shape
+    assert 112 <= small.shape[-2] < size[0] and ratio.shape[-2:] == small.shape[-2:]
+    assert 0 < int((ratio > 0).sum()) <= int((sparse > 0).sum())
+    assert float((ratio[ratio > 0] - 1).abs().max()) < 0.2
+    # A ray through the same point of both images is the same.
+    for k, (h, w) in ((intrinsics, size), (reduced, small.shape[-2:])):
+        middle = torch.tensor([w / 3 - 0.5, h / 3 - 0.5, 1.0])
+        ray = torch.linalg.inv(k[0]) @ middle
+        torch.testing.assert_close(
+            ray[:2], torch.tensor([(32 - 48) / 80, (64 / 3 - 32) / 80]), atol=0.03, rtol=0
+        )
+    assert mae(found.depth, depth) < 0.15
+
+
+def test_samples_of_a_batch_do_not_touch_each_other(network):
+    network.mono = Oracle()
+    samples = [scene(points, seed) for points, seed in ((20, 1), (900, 2))]
+    image, _, sparse = (torch.cat(x) for x in zip(*samples, strict=True))
+    intrinsics = torch.tensor(np.stack([K, K])).float()
+    with torch.no_grad():
+        both = network(image, sparse, intrinsics)
+        for index in range(2):
+            one = network(*(x[index : index + 1] for x in (image, sparse, intrinsics)))
+            torch.testing.assert_close(both.depth[index], one.depth[0])
+            torch.testing.assert_close(both.confidence[index], one.confidence[0])
 
 
 def test_only_the_second_stage_learns(network):
@@ -91,6 +130,8 @@ def test_the_completer_takes_it_like_any_network(tmp_path):
     image, _, sparse = scene(40)
     rgb = (image[0] * 255).clamp(0, 255).byte().permute(1, 2, 0).numpy()
     depth, confidence = completer.complete(rgb[:61, :93], sparse[0, 0, :61, :93].numpy(), K)
+    # It reduces by itself, and is given whole images.
+    assert completer.scale(np.eye(480, 640, dtype=np.float32)) == 1
     assert depth.shape == (61, 93) and (depth > 0).all() and np.isfinite(confidence).all()
 
 

@@ -124,10 +124,13 @@ class DepthCompleter:
 
         sparse: (H, W) float32, m, 0 = unknown, with a known pixel at least.
         """
-        distance = self._runner.convention.point_distance if self._runner else 0.0
-        if not (distance and self.config.adapt_scale):
+        convention = self._runner.convention if self._runner else Convention()
+        if not (convention.point_distance and self.config.adapt_scale):
             return self.config.inference_scale
-        return min(self.config.inference_scale, suitable_scale(sparse, distance))
+        if convention.reduced_by == 'network':
+            return self.config.inference_scale
+        scale = suitable_scale(sparse, convention.point_distance)
+        return min(self.config.inference_scale, scale)
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """The model on inputs that are valid, at the size they have."""

@@ -38,6 +38,7 @@ class Convention:
         unknown.
     point_distance: mean distance of a pixel to the nearest measurement, pixels, up to which the
         network was trained; images with fewer points are reduced. 0: any.
+    reduced_by: who reduces these, the 'caller' or the 'network' itself.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -46,10 +47,15 @@ class Convention:
     depth_scale: float = 1.0
     cut_above: float = 0.0
     point_distance: float = 0.0
+    reduced_by: str = 'caller'
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f'mean, std: expected 3 numbers, std above 0; got {self}')
+        if self.reduced_by not in ('caller', 'network'):
+            raise ValueError(
+                f"reduced_by: expected 'caller' or 'network', got {self.reduced_by!r}"
+            )
         if self.size_multiple < 1 or self.depth_scale <= 0 or not 0 <= self.cut_above < 1:
             raise ValueError(
                 'expected size_multiple of 1 or more, depth_scale above 0, cut_above in 0..1; '

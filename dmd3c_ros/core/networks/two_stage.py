@@ -10,37 +10,43 @@ shape is the student's; where they are many, theirs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
+from ..resizing import suitable_scale
 from . import mono
-from .base import CompletionNetwork, Convention, NetworkOutput
+from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
 
 _FARTHEST_RATIO = 4.0
+_MULTIPLE = 32
 
 
 class TwoStage(CompletionNetwork):
     """Student, alignment and a light completion network.
 
-    student: name of the monocular network, which stays as it is while the rest trains. scale:
-    fraction of the image's size that the student sees. alignment: None for its defaults.
+    student: name of the monocular network, which stays as it is while the rest trains. size: of
+    the image's shorter side as the student sees it, pixels. alignment: None for its defaults.
     """
 
-    convention = Convention(size_multiple=32)
+    # Stage two is reduced here, not the image: the student needs no points to see its details.
+    convention = replace(LightNet.convention, size_multiple=_MULTIPLE, reduced_by='network')
 
     def __init__(
         self,
         student: str = 'topformer_small',
-        scale: float = 0.5,
+        size: int = 192,
         alignment: AlignmentConfig | None = None,
     ) -> None:
         super().__init__()
         self.mono = mono.build(student).requires_grad_(False)
         self.completion = LightNet()
-        self._scale, self._alignment = scale, alignment or AlignmentConfig()
+        self._size, self._alignment = size, alignment or AlignmentConfig()
 
     def train(self, mode: bool = True) -> TwoStage:
         """The student never trains here: its batch norms and dropped paths stay as they are."""
@@ -49,36 +55,91 @@ class TwoStage(CompletionNetwork):
         return self
 
     def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
-        """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %)."""
+        """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %).
+
+        Where points lie far apart, stage two runs on a reduced image and its ratio is enlarged;
+        in training, whose samples are reduced before, on the image as it is.
+        """
         aligned = self.aligned(image, sparse)
-        with torch.autocast(image.device.type, enabled=False):
-            sparse = sparse.float()
-            known = (sparse > 0) & (aligned > 0)
-            # A point far off the aligned depth is a wrong one, or the alignment is: either way
-            # the network need not see how far.
-            ratio = sparse / aligned.where(known, torch.ones_like(aligned))
-            ratio = ratio.clamp(1 / _FARTHEST_RATIO, _FARTHEST_RATIO) * known
-        output = self.completion(image, ratio, K)
-        pyramid = tuple(_times(level, aligned) for level in output.pyramid)
-        return NetworkOutput(_times(output.depth, aligned), output.confidence, pyramid)
+        sparse = sparse.float()
+        if self.training:
+            return self._complete(image, sparse, K, aligned)
+        each = zip(image, sparse, K, aligned, strict=True)
+        outputs = [self._reduced(*(x[None] for x in sample)) for sample in each]
+        depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
+        return NetworkOutput(depth, confidence, (depth,))
 
     @torch.no_grad()
     def aligned(self, image: Tensor, sparse: Tensor) -> Tensor:
         """Stage one, brought to metres: (B, 1, H, W); 0 in an image without a point."""
-        disparity = self.mono(_shrunk(image, self._scale)).disparity
+        scale = self._size / min(image.shape[-2:])
+        disparity = self.mono(_resized(image, _scaled(image, scale))).disparity
         with torch.autocast(image.device.type, enabled=False):
-            disparity = disparity.float()
-            disparity = F.interpolate(disparity, size=image.shape[-2:], mode='bilinear')
+            disparity = _resized(disparity.float(), image.shape[-2:])
             return align_to_points(disparity, sparse.float(), self._alignment).depth
 
+    def _reduced(
+        self, image: Tensor, sparse: Tensor, K: Tensor, aligned: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Depth and confidence (1, 1, H, W) of one sample."""
+        distance, size = self.convention.point_distance, sparse.shape[-2:]
+        scale = suitable_scale(sparse[0, 0].cpu().numpy(), distance) if sparse.any() else 1.0
+        small = _scaled(image, scale) if scale < 1 else size
+        if small == size:
+            output = self._complete(image, sparse, K, aligned)
+            return output.depth, output.confidence
+        sx, sy = small[1] / size[1], small[0] / size[0]
+        resize = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
+        output = self.completion(
+            _resized(image, small),
+            _ratio(_nearest(sparse, small), _resized(aligned, small)),
+            resize @ K,
+        )
+        # The ratio is smooth; the edges are those of the aligned depth, at the image's size.
+        return (
+            _resized(output.depth.float(), size) * aligned,
+            _resized(output.confidence.float(), size),
+        )
 
-def _shrunk(image: Tensor, scale: float) -> Tensor:
-    """The image at a fraction of its size, in multiples of 32 pixels that are near it."""
-    size = [max(1, round(n * scale / 32)) * 32 for n in image.shape[-2:]]
-    return F.interpolate(image, size=size, mode='bilinear', antialias=True)
+    def _complete(
+        self, image: Tensor, sparse: Tensor, K: Tensor, aligned: Tensor
+    ) -> NetworkOutput:
+        """Stage two at the image's size."""
+        output = self.completion(image, _ratio(sparse, aligned), K)
+        pyramid = tuple(
+            level.float() * _resized(aligned, level.shape[-2:]) for level in output.pyramid
+        )
+        return NetworkOutput(output.depth.float() * aligned, output.confidence, pyramid)
 
 
-def _times(ratio: Tensor, aligned: Tensor) -> Tensor:
-    if ratio.shape[-2:] != aligned.shape[-2:]:
-        aligned = F.interpolate(aligned, size=ratio.shape[-2:], mode='bilinear')
-    return ratio.float() * aligned
+def _ratio(sparse: Tensor, aligned: Tensor) -> Tensor:
+    """Measured over aligned depth (B, 1, H, W), 0 where nothing is measured."""
+    known = (sparse > 0) & (aligned > 0)
+    # A point far off the aligned depth is a wrong one, or the alignment is: either way the network
+    # need not see how far.
+    ratio = sparse / aligned.where(known, torch.ones_like(aligned))
+    return ratio.clamp(1 / _FARTHEST_RATIO, _FARTHEST_RATIO) * known
+
+
+def _nearest(sparse: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sparse depth (1, 1, h, w) at a smaller size; of several measurements the nearest stays."""
+    _, _, rows, columns = torch.nonzero(sparse, as_tuple=True)
+    height, width = sparse.shape[-2:]
+    h, w = size
+    place = (rows * h // height) * w + columns * w // width
+    depth = sparse.new_full((h * w,), torch.inf)
+    depth = depth.scatter_reduce(0, place, sparse[0, 0, rows, columns], 'amin')
+    return depth.where(depth.isfinite(), depth.new_zeros(())).view(1, 1, h, w)
+
+
+def _scaled(image: Tensor, scale: float) -> tuple[int, int]:
+    """Height and width at a scale, the next multiples of 32 pixels."""
+    height, width = (-(-round(n * scale) // _MULTIPLE) * _MULTIPLE for n in image.shape[-2:])
+    return max(height, _MULTIPLE), max(width, _MULTIPLE)
+
+
+def _resized(image: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, c, H, W) at a size, interpolated, filtered where it becomes smaller."""
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    return F.interpolate(image, size=tuple(size), mode='bilinear', antialias=True)

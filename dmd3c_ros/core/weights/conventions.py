@@ -59,6 +59,7 @@ def _stated(stated: object, own: Convention, checkpoint: Checkpoint) -> Conventi
             depth_scale=float(values['depth_scale']),
             cut_above=float(values['cut_above']),
             point_distance=float(values['point_distance']),
+            reduced_by=values['reduced_by'],
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f'{checkpoint.path}: {STATED}: {error}') from error
