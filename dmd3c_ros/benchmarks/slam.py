@@ -189,6 +189,7 @@ def run(
     track: Callable[[Path], Track],
     runs: int,
     progress: Callable[[str], object] = lambda text: None,
+    title: str = 'ORB-SLAM3 (RGB-D)',
 ) -> dict[str, list[RunError]]:
     """Errors of all runs by kind. track: runs the SLAM system on a sequence's folder.
 
@@ -214,7 +215,7 @@ def run(
             results[name].append(error)
             if error.tracked == len(drive):
                 first.setdefault(name, estimate)
-        write_results(out, stored, results, first)
+        write_results(out, stored, results, first, title)
     return results
 
 
@@ -241,6 +242,7 @@ def write_results(
     drive: Mapping[str, Any],
     results: Mapping[str, list[RunError]],
     estimates: Mapping[str, Any],
+    title: str,
 ) -> None:
     """Write slam.json, slam.md and trajectory.png."""
     runs = {name: [asdict(error) for error in errors] for name, errors in results.items()}
@@ -250,7 +252,7 @@ def write_results(
     if estimates:
         poses = [np.array(pose) for pose in drive['poses']]
         truth = trajectories.trajectory(drive['stamps_ns'], poses)
-        trajectories.draw(out / 'trajectory.png', 'ORB-SLAM3 (RGB-D)', truth, dict(estimates))
+        trajectories.draw(out / 'trajectory.png', title, truth, dict(estimates))
 
 
 def table(drive: Mapping[str, Any], results: Mapping[str, list[RunError]]) -> str:

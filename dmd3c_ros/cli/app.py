@@ -17,6 +17,7 @@ from . import (
     complete,
     confidence,
     demo,
+    droid,
     evaluate,
     export,
     live,
@@ -52,6 +53,7 @@ bench.command(name='motion')(motion.benchmark_motion)
 bench.command(name='odometry')(odometry.odometry)
 bench.command(name='node')(live.live)
 bench.command(name='slam')(slam.benchmark_slam)
+bench.command(name='droid')(droid.benchmark_droid)
 bench.command(name='soak')(soak.soak)
 # In the order of help.
 app.add_typer(complete.app, name='complete')

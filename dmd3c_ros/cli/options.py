@@ -137,6 +137,15 @@ COMPLETION = {
 }
 
 
+def depth_kinds(default: Collection[str]) -> Any:
+    """Type of the option for kinds of depth to compare, None where none was given."""
+    return option(
+        list[str],
+        'MODEL[,slam][,confidence=C][,no-edges][,range=M]; raw: the points; may be repeated.',
+        default=' '.join(default),
+    )
+
+
 def preset_option(default: str) -> Any:
     """The option --preset, of a command that has this default."""
     return _option(

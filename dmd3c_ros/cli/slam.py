@@ -12,6 +12,7 @@ from .options import (
     Precision,
     Scene,
     SceneSeed,
+    depth_kinds,
     given,
     make_completer,
     memory_explained,
@@ -48,14 +49,7 @@ def benchmark_slam(
     frames: DriveFrames = None,
     scene: Scene = None,
     seed: SceneSeed = None,
-    depth: Annotated[
-        list[str] | None,
-        typer.Option(
-            show_default=' '.join(_KINDS),
-            help='MODEL[,slam][,confidence=C][,no-edges][,range=M]; raw: the points; may be '
-            'repeated.',
-        ),
-    ] = None,
+    depth: depth_kinds(_KINDS) = None,
     runs: Annotated[int, typer.Option(min=1, help='Runs of each; ORB-SLAM3 is random.')] = 5,
     pause: Annotated[
         float, typer.Option(min=0, help='Time after each frame for the threads that map, s.')

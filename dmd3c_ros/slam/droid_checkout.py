@@ -68,13 +68,18 @@ class DroidCheckout:
             )
         return {**_OPTIONS, **given}
 
-    def load(self) -> type:
-        """DROID-SLAM's class Droid; FileNotFoundError or ImportError saying what is missing."""
+    def folder(self) -> Path:
+        """Where its modules are; FileNotFoundError where there are none."""
         folder = Path(self.droid_path).expanduser().resolve() / 'droid_slam'
         if not (folder / 'droid.py').is_file():
             raise FileNotFoundError(
                 f"droid_path: expected DROID-SLAM's checkout, found no {folder / 'droid.py'}"
             )
+        return folder
+
+    def load(self) -> type:
+        """DROID-SLAM's class Droid; FileNotFoundError or ImportError saying what is missing."""
+        folder = self.folder()
         # Its modules import each other by their bare names.
         sys.path.insert(0, str(folder))
         try:
