@@ -227,7 +227,7 @@ def test_a_converted_network_that_does_not_load_is_made_anew(
     path.write_text('<net')
     completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
     assert completer.backend == 'openvino'
-    assert 'does not load and is made anew' in caplog.text
+    assert 'cannot be loaded and will be converted again' in caplog.text
     assert path.stat().st_size > 1000
     assert sorted(p.suffix for p in openvino.iterdir()) == ['.bin', '.xml']
 
@@ -243,7 +243,7 @@ def test_bfloat16_is_taken_where_the_processor_has_it_and_results_stay_near(
     config = CompleterConfig(weights=str(weights), device='cpu')
     completer = DepthCompleter(config)
     assert (completer.backend, completer.precision) == ('openvino', precision)
-    assert ('is run in float32' in caplog.text) is (precision == 'float32')
+    assert ('in float32: bfloat16' in caplog.text) is (precision == 'float32')
     assert np.isfinite(completer.complete(*scene(64, 64), K).depth).all()
     assert DepthCompleter(replace(config, precision='float32')).precision == 'float32'
 
@@ -251,7 +251,7 @@ def test_bfloat16_is_taken_where_the_processor_has_it_and_results_stay_near(
 @pytest.mark.parametrize(
     ('fault', 'line'),
     [
-        ({'is_installed': lambda: False}, 'OpenVINO, quicker on a CPU, is not installed'),
+        ({'is_installed': lambda: False}, 'which is faster on a CPU, is not installed'),
         ({'CONVERTIBLE': ()}, 'openvino: expected one of'),
         ({'export_difference': lambda *_: 0.1}, r'differs from PyTorch by 0.1 of the depth'),
     ],

@@ -156,7 +156,7 @@ def test_of_a_damaged_bag_what_can_be_read_is_played_and_the_rest_is_told(folder
     process = play(folder, bag=source, rate=100.0, wait_for_subscribers=0)
     assert probe.wait(lambda: not process.running)
     assert process.finish() == 0, process.log
-    assert 'reading ends early' in process.log and 'Traceback' not in process.log
+    assert 'stopped reading early' in process.log and 'Traceback' not in process.log
     assert len(clouds) < 400
 
 

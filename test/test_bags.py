@@ -208,7 +208,7 @@ def test_nothing_is_left_of_a_run_that_fails_and_nothing_is_overwritten(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'mine').touch()
-    assert 'exists already' in complete(source, tmp_path / 'out', exit_code=1)
+    assert 'already exists' in complete(source, tmp_path / 'out', exit_code=1)
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['mine']
 
 
@@ -277,7 +277,7 @@ def test_info_says_what_is_there_and_what_would_be_completed(tmp_path):
     assert '135 points (x y z intensity)' in text
     # Two periods in the 203 ms from the transform to the last sweep.
     assert '9.85 Hz' in text
-    assert 'takes /camera/image_rect, /camera/camera_info and /lidar/points' in text
+    assert 'uses /camera/image_rect, /camera/camera_info and /lidar/points' in text
     (tmp_path / 'notes.txt').write_text('no bag')
     assert 'expected a bag' in invoke('bag', 'info', tmp_path / 'notes.txt', exit_code=1)
 
@@ -358,7 +358,7 @@ def test_a_bag_with_garbled_lengths_is_read_up_to_them(tmp_path):
     spoil_midst(source / 'in.mcap')
     with Bag(source) as bag:
         rest = contents(bag)
-        assert 'reading ends early' in bag.damage
+        assert 'stopped reading early' in bag.damage
     for topic, messages in rest.items():
         assert messages == whole[topic][: len(messages)]
     assert 0 < len(rest['/lidar/points']) < 400

@@ -37,7 +37,7 @@ def test_a_message_that_is_cut_off_costs_no_more_than_its_frame(tmp_path, topic,
             cut = record.topic.name == topic and record.time_ns < stamp + PERIOD_NS // 2
             writer.copy(record._replace(data=record.data[:8]) if cut else record, bag.typestore)
     text = complete(source, tmp_path / 'out', *options)
-    assert f'2 messages left out: {topic}: expected a header, got 8 bytes' in text
+    assert f'2 messages skipped: {topic}: expected a header, got 8 bytes' in text
     assert len(decoded(tmp_path / 'out', DEPTH)) == 1
     text = invoke('export', 'tum', tmp_path / 'out', tmp_path / 'tum')
     assert f'{topic}: expected' in text or topic == '/lidar/points'
@@ -51,26 +51,30 @@ def test_a_topic_whose_messages_are_gone_is_named(tmp_path):
         database.execute(f'DELETE FROM messages WHERE topic_id=({query})')
     # metadata.yaml still counts them.
     text = invoke('bag', 'info', source)
-    assert '/lidar/points: expected a message, none can be read' in text
+    assert '/lidar/points: expected a message, could not read any' in text
 
 
 def test_without_a_sweep_in_time_it_is_told_how_far_away_the_sweeps_are(tmp_path):
     source = write_bag(tmp_path / 'late', lag_ns=2_370_000_000)
     text = complete(source, tmp_path / 'out', exit_code=1)
-    assert 'stamp of the nearest sweep less that of the image, images unpaired:' in text
+    assert 'stamp of closest sweep minus stamp of image, unpaired images:' in text
     # Those of the first image and of the last, in a tenth each.
     assert ' 2170.0 to 2190.0 ms      1 #' in text and ' 2350.0 to 2370.0 ms      1 #' in text
-    assert 'the clocks differ by about 2.370 s; --lidar-clock-offset -2.370' in text
+    assert (
+        'the clocks differ by about 2.370 s; use one clock or --lidar-clock-offset -2.370' in text
+    )
     text = complete(source, tmp_path / 'out', '--lidar-clock-offset', '-2.37')
     assert '3 frames completed' in text
     # Advice is what to give instead, not what to add to what was given.
     wrong = ('--lidar-clock-offset', '1.5')
     text = complete(source, tmp_path / 'wrong', *wrong, exit_code=1)
-    assert 'the clocks differ by about 3.870 s; --lidar-clock-offset -2.370' in text
+    assert (
+        'the clocks differ by about 3.870 s; use one clock or --lidar-clock-offset -2.370' in text
+    )
     source = write_bag(tmp_path / 'shifted', frames=9, lag_ns=60_000_000)
     options = ('--sync-slop', '0.03')
     text = complete(source, tmp_path / 'none', *options, exit_code=1)
-    assert 'they lie -0.040 s apart all along: --lidar-clock-offset 0.040' in text
+    assert 'they are always -0.040 s apart' in text and '--lidar-clock-offset 0.040' in text
 
 
 def test_without_a_cloud_what_the_bag_has_is_listed(tmp_path):
@@ -115,7 +119,7 @@ def out_of_memory(monkeypatch, calls: set[int]) -> None:
 def test_where_memory_never_suffices_the_run_ends_with_what_takes_less(tmp_path, monkeypatch):
     out_of_memory(monkeypatch, {0})
     text = complete(write_bag(tmp_path / 'in'), tmp_path / 'out', exit_code=1)
-    assert 'error: out of memory: --inference-scale 0.5 takes a quarter of it, --device' in text
+    assert 'error: out of memory: --inference-scale 0.5 needs a quarter of it, --device' in text
     assert text.rstrip().endswith('(CUDA out of memory. Tried to allocate 2 GiB.)')
     assert not (tmp_path / 'out').exists()
 
@@ -125,7 +129,7 @@ def test_where_memory_runs_out_only_options_of_the_command_are_named(tmp_path, m
     out_of_memory(monkeypatch, {0})
     options = ('--dataset', 'kitti-selection', '--root', tmp_path, '--out', tmp_path / 'out')
     text = invoke('evaluate', *options, '--model', 'nearest', exit_code=1)
-    assert 'error: out of memory: --device cpu takes none of a GPU (CUDA' in text
+    assert 'error: out of memory: --device cpu needs no GPU memory (CUDA' in text
 
 
 def test_where_memory_runs_out_on_the_way_one_frame_is_dropped(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_depth_and_images_without_a_camera_info_are_left_out(tmp_path):
             '/points', CLOUD, START_NS, points_to_cloud(wall(3)[:, :3], header(START_NS, 'l'))
         )
     output = complete(tmp_path / 'bare', tmp_path / 'x', '--all-cameras', exit_code=1)
-    assert 'expected images with a camera_info beside them, found none' in output
+    assert 'expected images with a camera_info next to them, found none' in output
 
 
 def test_a_camera_that_gives_no_frame_ends_with_code_1_and_the_others_are_kept(tmp_path):
@@ -145,4 +145,4 @@ def test_a_camera_that_gives_no_frame_ends_with_code_1_and_the_others_are_kept(t
 def test_options_for_one_camera_are_refused(tmp_path, option):
     bag = write(tmp_path / 'bag')
     output = complete(bag, tmp_path / 'out', '--all-cameras', option, 'x', exit_code=1)
-    assert f'--all-cameras: {option} is for one camera' in output
+    assert f'--all-cameras: {option} applies to a single camera' in output

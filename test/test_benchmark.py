@@ -114,7 +114,7 @@ def test_what_cannot_run_is_left_out_with_the_reason(caplog, no_processes) -> No
         ('light', 'cpu', 'float32'),
         ('light', 'cpu', 'bfloat16'),
     ]
-    assert 'cuda:77 is not there' in caplog.text
+    assert 'cuda:77 is not available' in caplog.text
 
 
 def test_networks_without_weights_are_measured_with_random_ones(no_processes) -> None:

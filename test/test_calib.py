@@ -111,7 +111,7 @@ def test_what_a_file_of_kitti_lacks_is_named(tmp_path):
         read_camera(cameras, 80, 24)
     with pytest.raises(ValueError, match='has no camera'):
         read_camera(sweeps, *SIZE)
-    with pytest.raises(ValueError, match='has no transform of the LiDAR'):
+    with pytest.raises(ValueError, match='has no LiDAR extrinsics'):
         read_extrinsics(cameras)
     cameras.unlink()
     with pytest.raises(FileNotFoundError, match=r'calib_cam_to_cam.txt: expected beside'):
@@ -129,7 +129,7 @@ def test_calib_json_is_the_inverse_transform_and_the_raw_lens(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'reason'),
     [
-        ({'init_T_lidar_camera': [0] * 7}, 'has the first guess init_T_lidar_camera alone'),
+        ({'init_T_lidar_camera': [0] * 7}, 'only has the initial guess init_T_lidar_camera'),
         ({'T_lidar_camera': [0] * 6}, 'expected 7 numbers, got 6'),
         ({'T_lidar_camera': [0] * 7}, 'quaternion'),
         ({'T_lidar_camera': [float('nan')] * 7}, 'finite'),
@@ -171,7 +171,7 @@ def test_an_image_is_completed_with_calib_json(scene):
     assert 'add --rectify' not in complete_one(scene, *options)
     assert (read_depth_png(scene / 'depth.png') == 6.5).all()
     write_vlcal(scene / 'calib.json', T, lens=LENS | {'distortion_coeffs': [0.05, 0, 0, 0, 0]})
-    assert 'if it is raw too, add --rectify' in complete_one(scene, *options)
+    assert 'if it is raw, add --rectify' in complete_one(scene, *options)
     assert 'add --rectify' not in complete_one(scene, *options, '--rectify')
 
 
@@ -208,7 +208,7 @@ def test_a_converted_calib_json_rectifies_in_the_node(tmp_path):
     lens = LENS | {'distortion_coeffs': [0.1, -0.2, 0.001, 0.002, 0.0]}
     write_vlcal(tmp_path / 'calib.json', lens=lens)
     output = invoke('calib', 'convert', tmp_path / 'calib.json', tmp_path / 'out', exit_code=1)
-    assert 'does not tell the size of images; --image FILE' in output
+    assert 'expected the image size, found none; give an image with --image FILE' in output
     # What the program itself leaves beside it.
     write_rgb(tmp_path / 'drive_0.png', np.zeros((*SIZE[::-1], 3), np.uint8))
     invoke('calib', 'convert', tmp_path, '--out', tmp_path / 'out')
@@ -226,7 +226,7 @@ def test_a_camera_alone_is_converted_and_the_missing_lidar_named(tmp_path):
     output = invoke(
         'calib', 'convert', tmp_path / 'K.txt', tmp_path / 'out', '--image', tmp_path / 'a.png'
     )
-    assert '--extrinsics FILE adds it' in output
+    assert 'add them with --extrinsics FILE' in output
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['camera.yaml']
     output = invoke('calib', 'convert', tmp_path / 'out', tmp_path / 'x', exit_code=1)
     assert 'expected calib_cam_to_cam.txt or calib.json in it' in output

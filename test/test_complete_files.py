@@ -42,7 +42,7 @@ def test_a_cloud_holds_neither_what_is_unsure_nor_what_hangs_on_an_edge(tmp_path
     assert len(points) == 36 * 79
     assert set(np.unique(points[:, 2])) == {5.0, 20.0}
     assert (count.known, count.unsure, count.at_edges) == (48 * 80, 12 * 80, 36)
-    assert '26% of the depth left out: 25% unsure, 1% on edges' in str(count)
+    assert '26% of the depth removed: 25% uncertain, 1% at edges' in str(count)
 
 
 def test_all_points_keeps_everything(tmp_path):
@@ -89,7 +89,7 @@ def test_files_of_one_name_are_refused(scene):
     output = complete_one(
         scene, '--extrinsics', scene / 'T.txt', '--preview', scene / 'depth.png', exit_code=1
     )
-    assert 'different names' in output
+    assert 'different file names' in output
     assert not (scene / 'depth.png').exists()
 
 

@@ -71,7 +71,9 @@ def test_an_image_that_does_not_read_is_named_after_the_others_are_done(kitti, t
     bad = dataset.disparity_file(1).parents[1] / 'data/0000000001.png'
     whole = bad.read_bytes()
     bad.write_bytes(whole[:200])
-    with pytest.raises(ValueError, match=r'1 images did not read, 2 were written.*0000000001'):
+    with pytest.raises(
+        ValueError, match=r'1 images could not be read, 2 were written.*0000000001'
+    ):
         write_disparities(DisparityConfig(str(kitti), teacher=TeacherConfig(**teacher)))
     bad.write_bytes(whole)
     assert read_rgb(bad).ndim == 3

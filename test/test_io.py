@@ -80,7 +80,7 @@ def test_depth_that_the_format_cannot_hold_becomes_unknown(tmp_path, caplog):
     assert (stored[0, :4] == 0).all()
     assert stored[0, 4] == pytest.approx(255.9, abs=1 / 512)
     assert '2 pixels' not in caplog.text
-    assert '1 pixels lie past 256.0 m' in caplog.text
+    assert '1 pixels are beyond 256.0 m' in caplog.text
 
 
 @pytest.mark.parametrize('name', ['folder', 'depth.jpg', 'depth.xyz'])
@@ -275,7 +275,7 @@ def test_frames_missing_on_one_side_are_named_and_keep_their_stamps(tmp_path, ca
         'velodyne_points/data/0000000001.bin',
         'image_02/data/0000000002.png',
     )
-    assert '2 frames left out' in caplog.text
+    assert '2 frames skipped' in caplog.text
     assert drive[1].stamp_ns == 1317042143964389445
 
 

@@ -243,7 +243,7 @@ def test_a_model_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(node, 
     for values, reason in (
         ({'weights': '/no/such/file.pth', 'model': 'light'}, 'no/such/file.pth'),
         ({'model': 'bpnet'}, 'no weights come with the package'),
-        ({'model': 'light', 'device': 'cuda:97'}, 'cuda:97 is not there'),
+        ({'model': 'light', 'device': 'cuda:97'}, 'cuda:97 is not available'),
         ({'model': 'darkness'}, 'expected one of auto'),
         ({'max_depth': 'deep'}, 'type'),
     ):

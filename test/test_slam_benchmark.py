@@ -131,7 +131,7 @@ def test_the_worker_reads_what_tum_writer_wrote_and_its_lines_make_a_track(tmp_p
 
 
 def test_a_worker_that_dies_is_no_track():
-    with pytest.raises(OrbSlam3Error, match='ended before the sequence'):
+    with pytest.raises(OrbSlam3Error, match='exited before the end of the sequence'):
         read_track(['{"frame": 0, "state": "OK", "pose": null}'])
     with pytest.raises(OrbSlam3Error, match='expected JSON'):
         read_track(['Segmentation fault'])

@@ -117,7 +117,7 @@ def test_a_bag_is_exported_completed_or_with_the_depth_it_has(tmp_path):
         assert np.median(one[2]) == 256 * (5 + number)
     depth = read_depth_png(tmp_path / 'one' / 'depth' / f'{first[0][0]}.png')
     assert depth.max() == 5.0
-    assert 'exists already' in invoke('export', 'tum', bag, tmp_path / 'one', exit_code=1)
+    assert 'already exists' in invoke('export', 'tum', bag, tmp_path / 'one', exit_code=1)
 
 
 def test_depth_that_a_bag_has_is_masked_by_its_confidence_or_completed_anew(tmp_path):
@@ -151,7 +151,7 @@ def test_depth_that_a_bag_has_is_masked_by_its_confidence_or_completed_anew(tmp_
         *('--depth', '/depth_registered/image_rect'),
         exit_code=1,
     )
-    assert '--depth takes what the bag has: --model would have no effect' in text
+    assert '--depth uses the depth in the bag, so --model would have no effect' in text
     assert not (tmp_path / 'none').exists()
 
 
@@ -171,7 +171,7 @@ def test_a_drive_is_exported(tmp_path):
     assert np.median(frames[0][2]) == 30000
     for option in (('--fixed-frame', 'odom'), ('--depth', '/depth'), ('--rectify',)):
         refused = invoke('export', 'tum', drive, tmp_path / 'other', *option, exit_code=1)
-        assert 'a KITTI drive takes options of the completion only' in refused
+        assert 'a KITTI drive takes completion options only' in refused
         assert not (tmp_path / 'other').exists()
 
 

@@ -428,7 +428,7 @@ def test_the_relative_objective_learns_trust():
         ({'iteration': 5}, 'unknown iteration; expected some of'),
         ({'loss': {}}, 'loss: expected one of dense, relative, recipe, terms; got 0'),
         ({'loss': {'recipe': 'best'}}, 'recipe: expected one of'),
-        ({'loss': {'dense': {}, 'earlier': 0.8}}, 'earlier: expected beside a recipe'),
+        ({'loss': {'dense': {}, 'earlier': 0.8}}, 'earlier: expected with a recipe only'),
         ({'data': {}}, 'data: expected one of shards, scenes, dataset, mixed; got 0'),
         ({'data': {'shards': {'root': 'a', 'held': 1}}}, 'unknown data.shards.held'),
         ({'iterations': 'many'}, 'iterations: expected int'),

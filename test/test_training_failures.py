@@ -99,7 +99,7 @@ def test_samples_that_do_not_read_are_left_out_on_request(kitti, tmp_path, caplo
     out = tmp_path / 'run'
     assert train(configuration(kitti, out, skip_unreadable=True, iterations=5)) == ''
     assert state(out)['global_step'] == 5
-    messages = [r.getMessage() for r in caplog.records if 'left out' in r.getMessage()]
+    messages = [r.getMessage() for r in caplog.records if 'skipped' in r.getMessage()]
     assert messages and all(str(kitti / FRAME) in message for message in messages)
 
 
@@ -122,7 +122,7 @@ def test_a_dry_run_reads_everything_and_estimates(kitti, tmp_path, caplog):
     for file in (kitti / FRAME, validation):
         file.write_bytes(b'no image')
     message = train(configured, '--check')
-    assert message.startswith('stage2: 2 of 8 samples do not read: ')
+    assert message.startswith('stage2: 2 of 8 samples could not be read: ')
     assert str(kitti / FRAME) in message and str(validation) in message
 
 

@@ -113,7 +113,9 @@ def test_a_download_is_checked_recorded_and_used_by_its_name(
 
 def test_a_broken_download_goes_on_where_it_ended(host: Host, checkpoint: bytes) -> None:
     host.break_after = 400_000
-    with pytest.raises(DownloadError, match=f'400000 of {len(checkpoint)} bytes; run it again'):
+    with pytest.raises(
+        DownloadError, match=f'400000 of {len(checkpoint)} bytes; run the command again'
+    ):
         get(host.item)
     seen = []
     path = get(host.item, on_progress=lambda done, total: seen.append((done, total)))

@@ -50,7 +50,7 @@ def run_command(
         parser.add_argument(
             '--check',
             action='store_true',
-            help='read all data, make some iterations, and estimate',
+            help='read all data, run some iterations, and estimate',
         )
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')

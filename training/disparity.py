@@ -68,7 +68,7 @@ def write_disparities(config: DisparityConfig) -> int:
         raise ValueError(f'{config.dataset}: expected a data set that holds monocular depth')
     mine = range(config.part, len(dataset), config.parts)
     todo = [index for index in mine if not dataset.disparity_file(index).exists()]
-    log.info('%d of %d images have monocular depth already', len(mine) - len(todo), len(mine))
+    log.info('%d of %d images already have monocular depth', len(mine) - len(todo), len(mine))
     batches = [todo[i : i + config.batch] for i in range(0, len(todo), config.batch)]
     teacher, lock, unreadable = open_teacher(config.teacher), Lock(), []
 
@@ -84,7 +84,7 @@ def write_disparities(config: DisparityConfig) -> int:
     written = sum(track(in_order(work, batches, _UNDER_WAY), 'batches', total=len(batches)))
     if unreadable:
         raise ValueError(
-            f'{len(unreadable)} images did not read, {written} were written: '
+            f'{len(unreadable)} images could not be read, {written} were written: '
             + '; '.join(unreadable[:_NAMED_AT_MOST])
         )
     log.info('%d files written', written)
@@ -99,7 +99,7 @@ def _read(
         try:
             images[index] = dataset.image(index)
         except (OSError, ValueError) as error:
-            log.warning('left out: %s', error)
+            log.warning('skipped: %s', error)
             unreadable.append(str(error))
     return images
 

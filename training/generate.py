@@ -106,7 +106,7 @@ def _write(
             for index, result in zip(batch.wanted, next(results), strict=True):
                 if isinstance(result, Rejected):
                     rejected[source.name(index)] = result.reason
-                    log.warning('%s: left out: %s', source.name(index), result.reason)
+                    log.warning('%s: skipped: %s', source.name(index), result.reason)
                 else:
                     writer.add(_key(index), result)
                     written += 1
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.generate', description=__doc__)
     add_settings(parser, GenerateConfig)
-    parser.add_argument('--preview', metavar='DIR', help='write images of samples, no shards')
+    parser.add_argument('--preview', metavar='DIR', help='write preview images instead of shards')
     parser.add_argument('--count', type=int, default=8, help='number of previews')
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')

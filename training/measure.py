@@ -168,8 +168,8 @@ def measure_training(config: TrainConfig, count: int) -> Table:
         table.add_row(f'  of the losses, {term} alone', f'{1e3 * seconds:.1f}', '')
     table.add_section()
     table.add_row(f'iterations a second, batch {config.batch}', f'{1 / timing.iteration:.3g}', '')
-    table.add_row('of one core that loads', f'{1 / timing.loading:.3g}', '')
-    table.add_row('memory at the most', f'{timing.gigabytes:.2f} GB', '')
+    table.add_row('with one loading core', f'{1 / timing.loading:.3g}', '')
+    table.add_row('peak memory', f'{timing.gigabytes:.2f} GB', '')
     for devices in (1, 8):
         days = timing.days(config.iterations, devices)
         table.add_row(

@@ -50,7 +50,7 @@ def complete_bag(
     taken = sorted({topic.name for topic in bag.topics} & set(new))
     if taken and not only_new:
         raise BagError(
-            f'{bag.path} has {", ".join(taken)} already; choose another --prefix or --only-new'
+            f'{bag.path} already has {", ".join(taken)}; choose another --prefix or --only-new'
         )
     topics = input_topics(sources.values()) if only_new else None
     with BagWriter(out, storage) as writer:

@@ -126,7 +126,7 @@ class FrameSource:
             frame = self._complete(found)
         except TransformError as error:
             reason = _PERIOD.sub('some time', str(error))
-            self.report.drops[f'{reason}; --extrinsics reads them from a file'] += 1
+            self.report.drops[f'{reason}; give them in a file with --extrinsics'] += 1
             return None
         except (MessageError, BagError) as error:
             self.report.drops[_COUNT.sub('none', str(error))] += 1
@@ -191,7 +191,7 @@ class FrameSource:
                 raise
             raise MessageError('completion failed: out of memory') from error
         if not completion.depth.any():
-            raise MessageError(f'the model {self.completer.name} gave no depth anywhere')
+            raise MessageError(f'the model {self.completer.name} returned no depth at all')
         return completion
 
     def _lone_info(self, stamp: int, rgb: np.ndarray) -> Any:

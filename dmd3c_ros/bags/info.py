@@ -23,7 +23,7 @@ def describe(bag: Bag) -> str:
     seconds = (last - first) * 1e-9
     lines = [f'{bag.path}: {bag.format}, {bag.count} messages, {seconds:.1f} s']
     if bag.damage:
-        lines.append(f'damaged: {bag.damage}; the figures are of what can be read')
+        lines.append(f'damaged: {bag.damage}; the numbers are for what can be read')
     width = max((len(topic.name) for topic in bag.topics), default=0)
     for topic in bag.topics:
         rate = (
@@ -73,6 +73,6 @@ def _inputs(bag: Bag) -> str:
     except (BagError, TransformError) as error:
         return f'complete bag: {error}'
     return (
-        f'complete bag takes {found.image.name}, {found.info.name} and {found.points.name}, '
+        f'complete bag uses {found.image.name}, {found.info.name} and {found.points.name}, '
         f'and transforms from {frames[1]} to {frames[0]}'
     )

@@ -143,8 +143,8 @@ def _revolutions(drive: KittiDrive, point_time: str) -> list[Revolution] | None:
         return None
     if point_time == 'auto' and drive.path.resolve().name.endswith('_sync'):
         _log.info(
-            'no per-point time: KITTI has moved the points of synchronized drives to where they '
-            'are when the laser faces forward, and a reader would do it again'
+            'no per-point time: KITTI has already motion-compensated the points of synchronized '
+            'drives, and a reader would do it again'
         )
         return None
     folder = drive.path / 'velodyne_points'

@@ -57,7 +57,7 @@ class PairingReport:
     """What became of the messages of each input.
 
     names: the inputs' topics, that of the images first. stamps: header stamps of each input, ns.
-    gaps_s: stamp of the sweep less that of the image, for each set. lidar_clock_offset_s: what the
+    gaps_s: stamp of sweep minus stamp of image, for each set. lidar_clock_offset_s: what the
     stamps of the sweeps have had added. completed: frames written.
     bad: messages that do not parse, by reason. drops: frames that paired and were not written, by
     reason.
@@ -106,7 +106,7 @@ class PairingReport:
                 return f'nothing on {name}'
             if abs(gap) >= self.slop_s:
                 return f'no message on {name} within {self.slop_s:g} s'
-        return 'another image took the partner, or it left a full queue'
+        return 'another image used its partner, or the queue overflowed'
 
     def to_dict(self) -> dict:
         """Everything as plain values, for a JSON file."""
@@ -133,16 +133,16 @@ class PairingReport:
         for name, stamps, paired in zip(self.names, self.stamps, self.paired, strict=True):
             lines.append(f'  {name}: {len(paired)} of {len(stamps)} messages paired')
         for reasons, what in (
-            (self.bad, 'messages left out'),
+            (self.bad, 'messages skipped'),
             (self.unpaired(), 'images unpaired'),
             (self.drops, 'frames dropped'),
         ):
             lines += [f'  {number} {what}: {reason}' for reason, number in reasons.most_common()]
         if self.gaps_s:
-            lines += bars('stamp of the sweep less that of the image', self.gaps_s)
+            lines += bars('stamp of sweep minus stamp of image', self.gaps_s)
         nearest = self.nearest_s()
         if nearest:
-            what = 'stamp of the nearest sweep less that of the image, images unpaired'
+            what = 'stamp of closest sweep minus stamp of image, unpaired images'
             lines += bars(what, nearest)
             lines.append(f'  {self._advice(nearest)}')
         return '\n'.join(lines)
@@ -159,17 +159,17 @@ class PairingReport:
         if min(images) > max(sweeps) or min(sweeps) > max(images):
             between = (min(sweeps) - min(images)) * 1e-9
             return (
-                'no sweep was stamped while images were: the clocks differ by about '
-                f'{between:.3f} s; --lidar-clock-offset {offset - between:.3f}, or one clock for '
-                'both'
+                'the stamps of sweeps and images do not overlap: the clocks differ by about '
+                f'{between:.3f} s; use one clock or --lidar-clock-offset '
+                f'{offset - between:.3f}'
             )
         middle = float(np.median(nearest))
         if abs(middle) >= self.slop_s and np.ptp(np.percentile(nearest, [10, 90])) < self.slop_s:
             return (
-                f'they lie {middle:.3f} s apart all along: --lidar-clock-offset '
-                f'{offset - middle:.3f} moves the sweeps, if it is the clocks and not the trigger'
+                f'they are always {middle:.3f} s apart: if this is due to the clocks and not the '
+                f'trigger, set --lidar-clock-offset {offset - middle:.3f}'
             )
-        return 'a larger --sync-slop pairs them, at the price of motion in between'
+        return 'a larger --sync-slop would pair them, with more motion in between'
 
 
 def histogram(gaps_s: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -132,7 +132,7 @@ class Bag:
                     continue
                 yield Record(source.topic, time_ns, cdr)
         except _DAMAGE as error:
-            self.damage = self.damage or f'reading ends early: {_text(error)}'
+            self.damage = self.damage or f'stopped reading early: {_text(error)}'
 
     def decode(self, record: Record) -> Any:
         """The message with its fields as attributes; BagError for bytes that do not parse."""
@@ -141,16 +141,14 @@ class Bag:
         try:
             return store.deserialize_cdr(record.data, name)
         except (SerdeError, KeyError, IndexError) as error:
-            raise BagError(
-                f'{record.topic.name}: {name} does not parse: {_text(error)}'
-            ) from error
+            raise BagError(f'{record.topic.name}: cannot parse {name}: {_text(error)}') from error
 
     def first(self, topic: Topic) -> Any:
         """The first message of a topic that parses; BagError where none does."""
         for record in self.records([topic]):
             with suppress(BagError):
                 return self.decode(record)
-        raise BagError(f'{self.path}: {topic.name}: expected a message, none can be read')
+        raise BagError(f'{self.path}: {topic.name}: expected a message, could not read any')
 
     def span_ns(self) -> tuple[int, int]:
         """Times of the first and the last message; (0, 0) without messages."""
@@ -189,7 +187,7 @@ class Bag:
             raise Ros2ReaderError('metadata.yaml is missing')
         # Others are packed (.zstd): unpacking finds out.
         if any(recovery.is_cut_sqlite(path) for path in self._files if path.suffix == '.db3'):
-            raise Ros2ReaderError('the file is shorter than it says')
+            raise Ros2ReaderError('the file is truncated')
         reader = Ros1Reader(self.path) if self._ros1 else Ros2Reader(self.path)
         reader.open()
         self._stack.callback(reader.close)

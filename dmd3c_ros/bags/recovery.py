@@ -248,7 +248,7 @@ class _WholeReadsFile(apsw.VFSFile):
     def xRead(self, amount: int, offset: int) -> bytes:
         data = super().xRead(amount, offset)
         if len(data) < amount:
-            raise apsw.IOError(f'{amount} bytes at {offset}: the file ends before')
+            raise apsw.IOError(f'{amount} bytes at {offset}: the file ends before that')
         return data
 
 

@@ -118,8 +118,8 @@ def _confidence_topic(bag: Bag, depth: str) -> Topic:
     name = confidence_name(depth)
     if not any(topic.name == name for topic in bag.topics):
         raise BagError(
-            f'{bag.path}: --min-confidence needs the confidence of {depth}, and there is no topic '
-            f'{name}; --model completes the frames anew'
+            f'{bag.path}: --min-confidence needs the confidence of {depth}, but there is no topic '
+            f'{name}; --model completes the frames again'
         )
     return bag.topic(name)
 
@@ -128,7 +128,7 @@ def _confidence_if_there(bag: Bag, depth: str, preset: str) -> tuple[Topic, ...]
     name = confidence_name(depth)
     found = tuple(topic for topic in bag.of_type(IMAGE) if topic.name == name)
     if not found:
-        _log.warning('%s: no topic %s; preset %s leaves out edges only', bag.path, name, preset)
+        _log.warning('%s: no topic %s; preset %s removes edges only', bag.path, name, preset)
     return found
 
 

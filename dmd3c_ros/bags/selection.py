@@ -98,7 +98,7 @@ def find_cameras(
             cameras[str(namespace)] = InputTopics(topic, infos[name], points_topic)
     if not cameras:
         raise BagError(
-            f'{bag.path}: expected images with a camera_info beside them, found none. '
+            f'{bag.path}: expected images with a camera_info next to them, found none. '
             f'{_listed(bag)}'
         )
     return dict(sorted(cameras.items())), alone
@@ -167,7 +167,9 @@ def _choose(bag: Bag, topics: list[Topic], option: str, what: str) -> Topic:
         topics = [topic for topic in topics if _rank(topic) == best]
     if len(topics) > 1:
         names = ', '.join(topic.name for topic in topics)
-        raise BagError(f'{bag.path}: several topics could be meant: {names}; choose by {option}')
+        raise BagError(
+            f'{bag.path}: expected one candidate topic, found {names}; choose with {option}'
+        )
     return topics[0]
 
 

@@ -22,7 +22,7 @@ _METADATA_VERSION = 8
 class BagWriter:
     """Writes the bag folder `path`; it takes that name at the end of the `with` block.
 
-    When the block raises, nothing is left behind. Raises BagError where `path` exists already; if
+    When the block raises, nothing is left behind. Raises BagError if `path` already exists; if
     something takes the name on the way, the error says where the bag is.
     """
 
@@ -31,7 +31,7 @@ class BagWriter:
             raise BagError(f'storage: expected {" or ".join(STORAGES)}, got {storage!r}')
         self.path = Path(path)
         if self.path.exists():
-            raise BagError(f'{self.path} exists already; name a new folder for the bag')
+            raise BagError(f'{self.path} already exists; choose a new folder for the bag')
         # A folder of its own, because the files inside a bag are named after the bag.
         self._scratch = self.path.with_name(f'.{self.path.name}.{os.getpid()}.tmp')
         self._writer = Writer(

@@ -45,7 +45,8 @@ export.app.command(name='miniature')(miniature.miniature)
 export.app.command(name='zoo')(zoo.zoo)
 export.app.command(name='mesh')(mesh.mesh)
 bench = typer.Typer(
-    help='Measure speed, confidence, motion, odometry, SLAM and endurance.', no_args_is_help=True
+    help='Benchmark speed, confidence, motion, odometry, SLAM and robustness.',
+    no_args_is_help=True,
 )
 bench.command(name='speed')(benchmark.benchmark)
 bench.command(name='confidence')(confidence.benchmark_confidence)

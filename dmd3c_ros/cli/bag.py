@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dmd3c_ros.bags.reader import Bag
 
 app = typer.Typer(
-    help='Recordings: what is in them, and KITTI drives as such.', no_args_is_help=True
+    help='Inspect recordings, and convert KITTI drives to bags.', no_args_is_help=True
 )
 
 _OUTPUT = 'Output'
@@ -39,22 +39,24 @@ def complete_bag(
         bool,
         typer.Option(
             '--all-cameras',
-            help='Complete every camera that has a camera_info beside its images, in one pass, '
-            'with its outputs in its own namespace.',
+            help='Complete every camera that has a camera_info topic next to its images, in one '
+            'pass, with the outputs in its own namespace.',
             rich_help_panel='Inputs',
         ),
     ] = False,
     only_new: Annotated[
         bool,
         typer.Option(
-            '--only-new', help='Write the new topics alone, no copy.', rich_help_panel=_OUTPUT
+            '--only-new',
+            help='Write only the new topics, no copy of the input.',
+            rich_help_panel=_OUTPUT,
         ),
     ] = False,
     output: Annotated[
         list[str] | None,
         typer.Option(
             '--output',
-            help="One of the node's topics to write; repeat it for more.",
+            help='Output topic of the node to write; may be repeated.',
             show_default='depth image, its CameraInfo and the confidence; with --rectify the '
             'rectified image too',
             rich_help_panel=_OUTPUT,
@@ -81,7 +83,7 @@ def complete_bag(
         Path | None,
         typer.Option(
             show_default='none',
-            help='Also write the pairing report here, as JSON.',
+            help='Also write the pairing report to this JSON file.',
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -108,7 +110,7 @@ def complete_bag(
     try:
         leave = output_names(prefix, outputs).values()
         if out.exists():
-            raise FileExistsError(f'{out} exists already; name a new folder for the bag')
+            raise FileExistsError(f'{out} already exists; choose a new folder for the bag')
         if report is not None:
             check_file(report)
         with Bag(bag) as recording:
@@ -128,7 +130,7 @@ def complete_bag(
                     advance=lambda count: progress.advance(task, count),
                 )
             if recording.damage:
-                say(f'{bag} is damaged ({recording.damage}): completed what can be read')
+                say(f'{bag} is damaged ({recording.damage}): completed what could be read')
     except (OSError, ValueError) as error:
         _say_reports(sources, all_cameras)
         raise fail(error) from error
@@ -242,13 +244,13 @@ def open_cameras(
             option = {'camera_file': 'camera-info', 'extrinsics_file': 'extrinsics'}.get(
                 name, name
             )
-            raise ValueError(f'--all-cameras: --{option} is for one camera')
+            raise ValueError(f'--all-cameras: --{option} applies to a single camera')
     settings = NodeSettings(**part(options, NodeSettings))
     motion = MotionSettings(**part(options, MotionSettings))
     leave = [t.name for t in recording.topics if t.name.endswith(tuple(f'/{o}' for o in OUTPUTS))]
     cameras, alone = find_cameras(recording, points=options.get('points', ''), leave=leave)
     if alone:
-        say(f'left out, without a camera_info beside them: {", ".join(alone)}')
+        say(f'skipped, no camera_info next to them: {", ".join(alone)}')
     completer, transforms = make_completer(options), RecordedTransforms(recording)
     return {
         f'/{prefix.strip("/")}{namespace}'.replace('//', '/').rstrip('/'): FrameSource(

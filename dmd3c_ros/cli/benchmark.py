@@ -22,8 +22,8 @@ def benchmark(
         list[str] | None,
         typer.Option(
             show_default='light',
-            help='NAME or NAME=CHECKPOINT; may be repeated; all: every network. Without weights '
-            'random ones are used.',
+            help='NAME or NAME=CHECKPOINT; may be repeated; all: every network. Without '
+            'CHECKPOINT the weights are random.',
         ),
     ] = None,
     size: Annotated[
@@ -47,13 +47,14 @@ def benchmark(
         ),
     ] = None,
     points: Annotated[
-        float | None, typer.Option(show_default='0.047', help='Share of pixels with a depth.')
+        float | None, typer.Option(show_default='0.047', help='Fraction of pixels with a depth.')
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(show_default='5', help='Measured time of the slowest case, s.')
+        float | None,
+        typer.Option(show_default='5', help='Measuring time for the slowest case, s.'),
     ] = None,
     turns: Annotated[
-        int | None, typer.Option(show_default='5', help='Runs of every case, at the least.')
+        int | None, typer.Option(show_default='5', help='Minimum number of runs of each case.')
     ] = None,
     threads: Annotated[
         int | None,
@@ -61,7 +62,7 @@ def benchmark(
     ] = None,
     nearest: Annotated[
         bool,
-        typer.Option(help="Also time BP-Net's search for neighbours, beside the brute force."),
+        typer.Option(help="Also time BP-Net's neighbour search, compared with brute force."),
     ] = True,
     frames: Annotated[
         Path | None,

@@ -10,20 +10,20 @@ from .options import CAMERA_FILES, EXTRINSICS, CalibrationCamera, option, with_o
 if TYPE_CHECKING:
     import numpy as np
 
-app = typer.Typer(help='Calibrations of other programs.', no_args_is_help=True)
+app = typer.Typer(help='Convert calibrations from other programs.', no_args_is_help=True)
 
-_FROM_SOURCE = 'what SOURCE has, or has beside it'
+_FROM_SOURCE = 'from SOURCE or files next to it'
 _Extrinsics = option(Path, EXTRINSICS, default=_FROM_SOURCE)
 _CAMERA, _EXTRINSICS, _NODE = 'camera.yaml', 'extrinsics.yaml', 'node.yaml'
 
 
 @app.callback()
 def calib() -> None:
-    """Calibrations of other programs."""
+    """Convert calibrations from other programs."""
 
 
 @app.command()
-@with_out(f'Folder for {_CAMERA}, {_EXTRINSICS} and {_NODE}; made if missing.')
+@with_out(f'Folder for {_CAMERA}, {_EXTRINSICS} and {_NODE}; created if missing.')
 def convert(
     source: Annotated[
         Path,
@@ -37,7 +37,7 @@ def convert(
     image: Annotated[
         Path | None,
         typer.Option(
-            help='An image of the camera, for its size, which calib.json and text do not tell.',
+            help='An image from the camera, for its size, which calib.json and text files lack.',
             show_default=_FROM_SOURCE,
         ),
     ] = None,
@@ -73,9 +73,9 @@ def convert(
         raise fail(error) from error
     say(f'{out}/: {", ".join(path.name for path in files)} of a camera of {width}x{height}')
     if T is None:
-        say(f'{source} has no transform of a LiDAR: --extrinsics FILE adds it')
+        say(f'{source} has no LiDAR extrinsics: add them with --extrinsics FILE')
     else:
-        say(f'the same in TF: {_publisher(T)}')
+        say(f'as a TF publisher: {_publisher(T)}')
 
 
 def _locate(source: Path) -> tuple[Path, Path | None]:
@@ -111,7 +111,9 @@ def _size(source: Path, image: Path | None, camera: str) -> tuple[int, int]:
             return size
         image = image_beside(source) if source.suffix == '.json' else None
     if image is None:
-        raise ValueError(f'{source}: does not tell the size of images; --image FILE shows it')
+        raise ValueError(
+            f'{source}: expected the image size, found none; give an image with --image FILE'
+        )
     height, width = read_rgb(image).shape[:2]
     return width, height
 

@@ -81,7 +81,7 @@ def check(
         check_folder(out)
         is_drive = (source / 'velodyne_points').is_dir()
         if is_drive and options:
-            raise ValueError(f'{source}: a KITTI drive is read as it is; the options are for bags')
+            raise ValueError(f'{source}: the options are for bags only, not for KITTI drives')
         recording = _drive(source, report) if is_drive else _bag(source, options, report)
         if recording is not None:
             _judge(recording, report)
@@ -111,7 +111,9 @@ def _drive(path: Path, report: _Report) -> _Recording:
     count = len(drive)
     _add_rate(report, 'image_02', [drive.stamp_ns(index) for index in range(count)])
     if files.missing:
-        report.add(_WARNING, f'{len(files.missing)} frames lack a file: {files.missing[0]}, ...')
+        report.add(
+            _WARNING, f'{len(files.missing)} frames have a missing file: {files.missing[0]}, ...'
+        )
     runs, gaps = [], []
     for start in _starts(count):
         run = []
@@ -120,9 +122,9 @@ def _drive(path: Path, report: _Report) -> _Recording:
             gaps.append((frame.points_stamp_ns - frame.stamp_ns) * 1e-9)
             run.append(View(frame.rgb, frame.sparse()))
         runs.append(run)
-    text = '\n'.join(bars('stamp of the sweep less that of the image', gaps))
-    report.add(_OK, f'every image has its sweep\n{text}')
-    report.add(_OK, 'images are rectified, as KITTI ships them')
+    text = '\n'.join(bars('stamp of sweep minus stamp of image', gaps))
+    report.add(_OK, f'every image has a sweep\n{text}')
+    report.add(_OK, 'images are rectified (KITTI)')
     _add_extrinsics(report, drive.T_camera_lidar)
     return _Recording(runs, drive.camera, drive.T_camera_lidar, drive.period_ns * 1e-9)
 
@@ -136,7 +138,7 @@ def _bag(path: Path, options: dict, report: _Report) -> _Recording | None:
 
     with Bag(path) as bag:
         if bag.damage:
-            report.add(_WARNING, f'the bag is damaged: {bag.damage}; checked what can be read')
+            report.add(_WARNING, f'the bag is damaged: {bag.damage}; checked what could be read')
         chosen = options | {'model': 'nearest', 'filter_hidden_points': 'never'}
         try:
             source = open_source(bag, chosen)
@@ -216,7 +218,7 @@ def _add_rate(report: _Report, name: str, stamps_ns: Sequence[int]) -> None:
     text = f'{name}: {len(stamps_ns)} messages, {1 / max(period, 1e-9):.2f} Hz'
     report.numbers.setdefault('rates_hz', {})[name] = 1 / max(period, 1e-9)
     if back:
-        report.add(_WARNING, f'{text}; stamps jump back or stand still {back} times')
+        report.add(_WARNING, f'{text}; stamps jump back or repeat {back} times')
     elif lost > 0.02 * len(gaps):
         report.add(_WARNING, f'{text}; {lost} gaps, the longest {gaps.max():.2f} s: messages lost')
     else:
@@ -258,25 +260,25 @@ def _add_delays(report: _Report, bag: 'Bag', inputs: Sequence[Any]) -> None:
         if abs(middle) > 1:
             report.add(
                 _WARNING,
-                f'{topic.name} was recorded {middle:+.1f} s after its stamps: the driver stamps '
-                'by a clock of its own, or the bag was re-recorded',
+                f'{topic.name} was recorded {middle:+.1f} s after its stamps: the driver uses '
+                'a different clock, or the bag was re-recorded',
             )
 
 
 def _add_distortion(report: _Report, source: 'FrameSource', rectifying: bool) -> None:
     info = source.bag.first(source.inputs.info) if source.inputs.info is not None else None
     if info is None:
-        report.add(_OK, 'the camera comes from a file')
+        report.add(_OK, 'the camera calibration comes from a file')
     elif rectifying:
-        report.add(_OK, f'images are rectified on the way ({info.distortion_model})')
+        report.add(_OK, f'images will be rectified ({info.distortion_model})')
     elif any(info.d) and 'rect' not in source.inputs.image.name:
         report.add(
             _WARNING,
             f'{source.inputs.image.name} has a camera with distortion ({info.distortion_model}) '
-            'and no name of a rectified image: if it is raw, add --rectify',
+            'and its name is not that of a rectified image: if it is raw, add --rectify',
         )
     else:
-        report.add(_OK, 'images are rectified, by their name or their camera')
+        report.add(_OK, 'images are rectified, judging by topic name or calibration')
 
 
 def _add_extrinsics(report: _Report, T_camera_lidar: 'np.ndarray') -> None:
@@ -285,18 +287,18 @@ def _add_extrinsics(report: _Report, T_camera_lidar: 'np.ndarray') -> None:
     position = -T_camera_lidar[:3, :3].T @ T_camera_lidar[:3, 3]
     axis = T_camera_lidar[:3, :3].T[:, 2]
     text = (
-        f'the camera is at ({_listed(position)}) m in the frame of the LiDAR and looks along '
+        f'the camera is at ({_listed(position)}) m in the LiDAR frame and looks along '
         f'({_listed(axis)})'
     )
     report.numbers['T_camera_lidar'] = T_camera_lidar.tolist()
     if np.allclose(T_camera_lidar[:3, :3], np.eye(3), atol=0.05):
         report.add(
             _WARNING,
-            f'{text}: the frames have the same axes; is that of the camera an optical frame (z '
-            'forward), and that of the LiDAR too?',
+            f'{text}: both frames have the same axes; is the camera frame an optical frame (z '
+            'forward), and is the LiDAR frame one too?',
         )
     elif np.linalg.norm(position) > 5:
-        report.add(_WARNING, f'{text}: that is far; are the units metres?')
+        report.add(_WARNING, f'{text}: that is far away; are the units metres?')
     else:
         report.add(_OK, text)
 
@@ -311,9 +313,9 @@ def _add_times(report: _Report, source: 'FrameSource') -> None:
     names = [item.name for item in source.bag.first(source.inputs.points).fields]
     times = [name for name in names if name in FIELDS]
     if times:
-        report.add(_OK, f'points have their own time ({times[0]}): --fixed-frame deskews them')
+        report.add(_OK, f'points have per-point times ({times[0]}): --fixed-frame deskews them')
     else:
-        report.add(_OK, f'points have no time of their own ({", ".join(names)})')
+        report.add(_OK, f'points have no per-point times ({", ".join(names)})')
 
 
 def _judge(recording: _Recording, report: _Report) -> None:
@@ -333,40 +335,38 @@ def _add_clock(report: _Report, clock: 'ClockOffset', period_s: float, offset_s:
     late = clock.frames * period_s
     text = f'{abs(clock.frames):.1f} ± {clock.sigma:.1f} frames ({abs(late) * 1e3:.0f} ms)'
     if not clock.is_known:
-        report.add(
-            _WARNING, 'clocks: too little moves to tell whether they agree; record while turning'
-        )
+        report.add(_WARNING, 'clocks: not enough motion to compare them; record while turning')
     elif clock.is_off:
         report.add(
             _FAULT,
-            f'clocks: images suit the sweeps taken {text} {"later" if late > 0 else "earlier"} '
-            f'best; synchronize the sensors, or try --lidar-clock-offset {offset_s - late:.2f}',
+            f'clocks: images best match sweeps taken {text} {"later" if late > 0 else "earlier"}'
+            f'; synchronize the sensors, or try --lidar-clock-offset {offset_s - late:.2f}',
         )
     else:
-        report.add(_OK, f'clocks: images suit their own sweeps best, to {text}')
+        report.add(_OK, f'clocks: images best match their own sweeps, to within {text}')
 
 
 def _add_shift(
     report: _Report, shift: 'Shift', clock: 'ClockOffset', recording: _Recording
 ) -> None:
     where = f'({shift.du:+.1f}, {shift.dv:+.1f}) ± {shift.sigma:.1f} px'
-    by = f'by {shift.edges} edges of depth'
+    by = f'from {shift.edges} depth edges'
     if not shift.is_known:
         report.add(
             _WARNING,
-            f'extrinsics: the edges do not tell ({by}); record where things stand apart, and look '
-            'at overlay.png',
+            f'extrinsics: inconclusive ({by}); record a scene with more depth edges, and check '
+            'overlay.png',
         )
         return
     if not shift.is_off:
-        report.add(_OK, f'extrinsics: points lie {where} from where they belong, {by}')
+        report.add(_OK, f'extrinsics: points are off by {where}, {by}')
         return
     text = (
-        f'extrinsics: points lie {where} right of and below where they belong, {by}: look at '
-        'overlay.png. Off by the same everywhere it is the rotation, more close by the position'
+        f'extrinsics: points are off by {where} (right, down), {by}: check overlay.png. The '
+        'same offset everywhere means the rotation, a larger one close by the translation'
     )
     if clock.is_off:
-        text += '; mend the clocks first'
+        text += '; fix the clocks first'
     elif recording.camera is not None and recording.T_camera_lidar is not None:
         from dmd3c_ros.core.transforms import quaternion_from_rotation
 
@@ -374,7 +374,7 @@ def _add_shift(
         report.numbers['T_camera_lidar_corrected'] = T.tolist()
         numbers = [*T[:3, 3], *quaternion_from_rotation(T[:3, :3])]
         text += (
-            '. If it is the rotation, T_camera_lidar is about '
+            '. If it is the rotation, T_camera_lidar should be about '
             f'[{", ".join(f"{number:.5f}" for number in numbers)}]'
         )
     report.add(_FAULT, text)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .batch import Job
     from .frame_files import Paths
 
-app = typer.Typer(help='Dense depth for recorded frames.', no_args_is_help=True)
+app = typer.Typer(help='Compute dense depth for recorded frames.', no_args_is_help=True)
 
 # Of a sweep. A narrow lens sees one point in a thousand of a whole turn.
 _LEAST_SEEN = 0.0005
@@ -37,8 +37,8 @@ _FARTHEST = 1000.0
 _IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
-_FILES = 'Files beside the depth'
-_OUT = 'Folder for the depth images; made if missing.'
+_FILES = 'Other output files'
+_OUT = 'Folder for the depth images; created if missing.'
 _CLOUDS = ('ply', 'pcd')
 
 Confidence = Annotated[
@@ -53,7 +53,7 @@ Preview = Annotated[
     bool,
     typer.Option(
         '--preview',
-        help='Also write OUT/preview/NAME.png: image, points, depth and confidence in colours.',
+        help='Also write OUT/preview/NAME.png: image, points, depth and confidence in colour.',
         rich_help_panel=_FILES,
     ),
 ]
@@ -62,8 +62,8 @@ Cloud = Annotated[
     typer.Option(
         '--cloud',
         metavar='ply|pcd',
-        help='Also write the dense coloured clouds, OUT/cloud/NAME.ply or .pcd, without what is '
-        'unsure or hangs on an edge of depth.',
+        help='Also write the dense coloured clouds, OUT/cloud/NAME.ply or .pcd, without '
+        'uncertain depth and flying points at depth edges.',
         show_default='none',
         rich_help_panel=_FILES,
     ),
@@ -119,7 +119,9 @@ def frames(
     ],
     intrinsics: Annotated[
         Path,
-        typer.Option(help='3x3 text file, or a folder with one for each image, named like it.'),
+        typer.Option(
+            help='3x3 text file, or a folder with one file per image, with the same name.'
+        ),
     ],
     out: Path,
     resume: Resume = False,
@@ -167,23 +169,23 @@ def one(
         bool,
         typer.Option(
             '--rectify',
-            help='The image is raw: undo the distortion that the ROS YAML or calib.json file '
-            'describes. Depth belongs to the rectified image.',
+            help='Rectify the raw image with the distortion from the ROS YAML or calib.json file. '
+            'Depth is registered to the rectified image.',
         ),
     ] = False,
     point_fields: Annotated[
         str | None,
         typer.Option(
-            help='Names of the float32 numbers of a point in a .bin file, in their order, such '
+            help='Names of the float32 fields of a point in a .bin file, in order, such '
             'as x,y,z,intensity,time.',
-            show_default="KITTI's or nuScenes'",
+            show_default='KITTI or nuScenes',
         ),
     ] = None,
     depth_scale: DepthScale = None,
     confidence: Annotated[
         Path | None,
         typer.Option(
-            help='Also write the confidence here (.png; 8 bits, 255 for 1).',
+            help='Also write the confidence to this file (.png; 8 bits, 255 for 1).',
             show_default='none',
             rich_help_panel=_FILES,
         ),
@@ -191,7 +193,8 @@ def one(
     preview: Annotated[
         Path | None,
         typer.Option(
-            help='Also write image, points, depth and confidence in colours here, side by side.',
+            help='Also write image, points, depth and confidence in colour, side by side, to '
+            'this file.',
             show_default='none',
             rich_help_panel=_FILES,
         ),
@@ -199,8 +202,8 @@ def one(
     cloud: Annotated[
         Path | None,
         typer.Option(
-            help='Also write the dense coloured cloud here (.ply or .pcd), without what is unsure '
-            'or hangs on an edge of depth.',
+            help='Also write the dense coloured cloud to this file (.ply or .pcd), without '
+            'uncertain depth and flying points at depth edges.',
             show_default='none',
             rich_help_panel=_FILES,
         ),
@@ -226,7 +229,7 @@ def one(
         for path in paths.wanted():
             check_file(path)
         if len(set(paths.wanted())) < len(paths.wanted()):
-            raise ValueError(f'{out}: expected files of different names')
+            raise ValueError(f'{out}: expected different file names')
         completer = FrameCompleter(options, depth_scale, all_points=all_points)
         completion = completer.complete(inputs, visible)
         files, count = completer.files(paths, inputs, completion)
@@ -280,11 +283,11 @@ def _pair_files(
     jobs, failures = [], {}
     for key in sorted(image_files.keys() | depths.keys()):
         if key not in image_files:
-            failures[depths[key].name] = f'no image of this name in {images}'
+            failures[depths[key].name] = f'no image with this name in {images}'
         elif key not in depths:
-            failures[image_files[key].name] = f'no sparse depth of this name in {sparse}'
+            failures[image_files[key].name] = f'no sparse depth with this name in {sparse}'
         elif shared_K is None and key not in Ks:
-            failures[image_files[key].name] = f'no intrinsics of this name in {intrinsics}'
+            failures[image_files[key].name] = f'no intrinsics with this name in {intrinsics}'
         else:
             K = (Ks.get(key), shared_K)
             load = _frame_loader(image_files[key], depths[key], *K)
@@ -355,15 +358,15 @@ def _load_one(
     if rectify:
         if distortion is None:
             raise ValueError(
-                f'{intrinsics}: expected a lens with --rectify, in a ROS camera YAML file or a '
-                'calib.json'
+                f'{intrinsics}: expected distortion parameters with --rectify, from a ROS '
+                'camera YAML file or a calib.json'
             )
         rectifier = Rectifier(distortion, camera)
         rgb, visible = rectifier(rgb), rectifier.visible
     elif distortion is not None and distortion.distorted:
         say(
-            f'{intrinsics} was made from raw images ({distortion.model}); taking {image} as '
-            'rectified; if it is raw too, add --rectify'
+            f'{intrinsics} is a calibration of raw images ({distortion.model}); assuming that '
+            f'{image} is rectified; if it is raw, add --rectify'
         )
     T_camera_lidar = np.eye(4)
     if extrinsics is not None:
@@ -385,11 +388,11 @@ def _check_distances(path: Path, cloud, T_camera_lidar) -> None:
     import numpy as np
 
     if not len(cloud):
-        raise ValueError(f'{path}: expected points, the cloud is empty')
+        raise ValueError(f'{path}: expected points, got an empty cloud')
     distance = np.linalg.norm(cloud @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3], axis=1)
     far = (distance > _FARTHEST).mean()
     if far > 0.5:
         raise ValueError(
-            f'{path}: {far:.0%} of the points lie farther than {_FARTHEST:g} m from the camera; '
-            'expected metres in the frame of the LiDAR'
+            f'{path}: {far:.0%} of the points are more than {_FARTHEST:g} m from the camera; '
+            'expected metres in the LiDAR frame'
         )

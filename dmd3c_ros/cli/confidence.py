@@ -17,11 +17,12 @@ def benchmark_confidence(
         ),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, show_default='4', help='Of each of four drives.')
+        int | None,
+        typer.Option(min=1, show_default='4', help='Frames of each of the four drives.'),
     ] = None,
     far: Annotated[
         float | None,
-        typer.Option(show_default='80', help='Surfaces farther than this do not count, m.'),
+        typer.Option(show_default='80', help='Ignore surfaces farther than this, m.'),
     ] = None,
     *,
     options: dict,
@@ -49,7 +50,7 @@ def _show(table: list, model: str) -> None:
 
     from .console import result_console
 
-    shown = Table(title=f'{model}: what each min_confidence keeps')
+    shown = Table(title=f'{model}: depth kept by each min_confidence')
     titles = ('surfaces', 'sky', 'MAE m', 'RMSE m', 'off by more than 5 %')
     for title in ('min_confidence', *titles):
         shown.add_column(title, justify='right')

@@ -20,10 +20,10 @@ def demo(
         ),
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, show_default='60', help='Frames to play.')
+        int | None, typer.Option(min=1, show_default='60', help='Number of frames to play.')
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(min=0.1, show_default='10', help='Frames a second.')
+        float | None, typer.Option(min=0.1, show_default='10', help='Frames per second.')
     ] = None,
     seed: SceneSeed = None,
     scene: Scene = None,

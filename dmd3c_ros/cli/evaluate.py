@@ -38,11 +38,11 @@ def evaluate(
     dataset: Annotated[
         str,
         typer.Option(
-            help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse; folder for sets '
-            'SET/{image,sparse,truth}/NAME.png with K/NAME.txt, beside the classical methods and '
-            'a grey image; or rings, without truth, for a KITTI raw drive or your own folder of '
-            'image/NAME.png, sparse/NAME.png (16-bit, 256 a metre), and K.txt or '
-            'intrinsics/NAME.txt.',
+            help='kitti-selection, kitti-val, nyu, void, scannet, ddad, dcverse; folder for '
+            'your own sets SET/{image,sparse,truth}/NAME.png with K/NAME.txt, compared with the '
+            'classical methods and a grey image; or rings, without ground truth, for a KITTI '
+            'raw drive or your own folder of image/NAME.png, sparse/NAME.png (16-bit, 256 per '
+            'metre), and K.txt or intrinsics/NAME.txt.',
             rich_help_panel=_DATA,
         ),
     ],
@@ -54,9 +54,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             show_default='none',
-            help='One more model beside --model, as NAME or NAME=CHECKPOINT; may be repeated. The '
-            'classical '
-            'ones are interpolation, ip_basic and nearest.',
+            help='Another model in addition to --model, as NAME or NAME=CHECKPOINT; may be '
+            'repeated. The classical ones are interpolation, ip_basic and nearest.',
             rich_help_panel='Completion',
         ),
     ] = None,
@@ -75,7 +74,7 @@ def evaluate(
         Path | None,
         typer.Option(
             show_default='none',
-            help="Instead, write the anonymous test set's images here for KITTI.",
+            help="Instead, write the images of KITTI's anonymous test set to this folder.",
         ),
     ] = None,
     limit: Annotated[
@@ -83,7 +82,7 @@ def evaluate(
         typer.Option(
             min=1,
             show_default='all',
-            help='Frames, spread over the data set.',
+            help='Number of frames, spread over the data set.',
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -100,21 +99,22 @@ def evaluate(
         float | None,
         typer.Option(
             show_default='every second ring',
-            help='rings: hide this fraction of the points at random, not every second ring.',
+            help='rings: hold out this random fraction of the points instead of every second '
+            'ring.',
             rich_help_panel=_DATA,
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, show_default='0', help='Seed of random inputs.', rich_help_panel=_DATA
+            min=0, show_default='0', help='Random seed of the inputs.', rich_help_panel=_DATA
         ),
     ] = None,
     allow_pickle: Annotated[
         bool,
         typer.Option(
             '--allow-pickle',
-            help='Open bundles (dcverse); a pickle can run code.',
+            help='Open pickled bundles (dcverse); a pickle can run code.',
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -122,7 +122,7 @@ def evaluate(
         str | None,
         typer.Option(
             show_default='all',
-            help='Numbers of LiDAR lines to evaluate with, such as 64,32,16,8.',
+            help='Evaluate with these numbers of LiDAR lines, such as 64,32,16,8.',
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -131,7 +131,7 @@ def evaluate(
         typer.Option(
             min=1,
             show_default='all',
-            help='Only so many rows from the bottom; 256 for the crop of BP-Net and DMD3C.',
+            help='Use only this many rows from the bottom; 256 for the crop of BP-Net and DMD3C.',
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -139,7 +139,7 @@ def evaluate(
         float | None,
         typer.Option(
             show_default="the data set's protocol",
-            help='Least true depth, m.',
+            help='Minimum ground-truth depth, m.',
             rich_help_panel=_SCORE,
         ),
     ] = None,
@@ -147,14 +147,16 @@ def evaluate(
         float | None,
         typer.Option(
             show_default="the data set's protocol",
-            help='Largest true depth, m.',
+            help='Maximum ground-truth depth, m.',
             rich_help_panel=_SCORE,
         ),
     ] = None,
     error_maps: Annotated[
-        bool, typer.Option('--error-maps', help='Write an error map of every frame.')
+        bool, typer.Option('--error-maps', help='Write an error map for every frame.')
     ] = False,
-    worst: Annotated[int, typer.Option(min=0, help='Frames on the sheet of the worst.')] = 6,
+    worst: Annotated[
+        int, typer.Option(min=0, help='Number of frames on the sheet of the worst ones.')
+    ] = 6,
 ) -> None:
     """Measure models as the benchmarks do; tables here, everything else into OUT."""
     from .console import fail
@@ -178,7 +180,7 @@ def evaluate(
         predictors += _beside(predictors, device, precision)
     names = [predictor.name for predictor in predictors]
     if len(set(names)) < len(names):
-        raise fail(f'expected models of different names, got {", ".join(names)}')
+        raise fail(f'expected models with different names, got {", ".join(names)}')
     if submission:
         _submit(predictors, frames, submission)
         return
@@ -349,9 +351,9 @@ def _report(
     for frame, reason in failures.items():
         say(f'failed {frame}: {reason}')
     if failures:
-        raise fail(f'{len(failures)} frames failed; the means are over the others')
+        raise fail(f'{len(failures)} frames failed; means are over the others')
     if any(result.mean is None for result in results):
-        raise fail('no frame has ground truth in the range that counts')
+        raise fail('no frame has ground truth in the evaluated range')
 
 
 def _submit(predictors: 'list[Predictor]', frames: 'DepthDataset', folder: Path) -> None:
@@ -373,4 +375,4 @@ def _submit(predictors: 'list[Predictor]', frames: 'DepthDataset', folder: Path)
         say(f'failed {frame}: {reason}')
     if failures:
         raise fail(f'{len(failures)} of {len(frames)} images are missing in {folder}')
-    say(f'{len(frames)} images in {folder}; zip them without the folder to upload them')
+    say(f'{len(frames)} images in {folder}; zip them without the folder for upload')

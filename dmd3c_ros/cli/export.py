@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _OF_DRIVES = {*SELECTION, *HIDDEN_POINTS, *COMPLETION}
 
 app = typer.Typer(
-    help='Write frames, or a network, as other programs read them.', no_args_is_help=True
+    help='Export frames, meshes or networks for other programs.', no_args_is_help=True
 )
 
 
@@ -78,15 +78,15 @@ def tum(
         typer.Option(
             min=1.0,
             show_default='5000',
-            help='Units of the depth images a metre: 5000 (up to 13.1 m, the only one '
+            help='Units per metre of the depth images: 5000 (up to 13.1 m, the only one '
             'that DROID-SLAM reads), 256 (up to 255 m).',
         ),
     ] = None,
     depth: Annotated[
         str,
         typer.Option(
-            help='Depth topic to take from the bag; else the one that `complete bag` wrote, '
-            'unless --model or its like ask for another; else frames are completed.',
+            help='Depth topic to use from the bag. Default: the one that `complete bag` wrote, '
+            'unless --model or similar options are given; otherwise frames are completed.',
             rich_help_panel='Inputs',
         ),
     ] = '',
@@ -106,8 +106,8 @@ def tum(
     is_drive = (source / 'velodyne_points').is_dir()
     if is_drive and (depth or not options.keys() <= _OF_DRIVES):
         raise fail(
-            f'{source}: a KITTI drive takes options of the completion only; --help has those of '
-            'inputs, pairing and motion, which are for bags'
+            f'{source}: a KITTI drive takes completion options only; those for inputs, pairing '
+            'and motion (see --help) are for bags'
         )
     frames = _drive_frames(source, options) if is_drive else _bag_frames(source, depth, options)
     try:
@@ -122,9 +122,9 @@ def tum(
     say(f'{out}: {len(writer)} frames')
     if writer.too_far:
         say(
-            f'{writer.too_far / len(writer):.0f} pixels a frame lie past '
-            f'{65535 / writer.depth_scale:.1f} m, which the format cannot hold at this '
-            '--depth-scale; they are written as unknown'
+            f'{writer.too_far / len(writer):.0f} pixels per frame are beyond '
+            f'{65535 / writer.depth_scale:.1f} m, the limit of this --depth-scale; '
+            'they are written as unknown'
         )
 
 
@@ -160,7 +160,7 @@ def _bag_frames(path: Path, depth: str, options: dict) -> 'Iterator[RgbdFrame]':
     with Bag(path) as bag:
         anew = completion_options(options)
         if depth and anew:
-            raise fail(f'--depth takes what the bag has: {anew[0]} would have no effect')
+            raise fail(f'--depth uses the depth in the bag, so {anew[0]} would have no effect')
         recorded = None if anew else depth_topic(bag, depth)
         if recorded is None:
             source = open_source(bag, options, leave=output_names('', tuple(OUTPUTS)).values())

@@ -68,8 +68,8 @@ class CloudCount:
             return text
         unsure, at_edges = self.unsure / self.known, self.at_edges / self.known
         return (
-            f'{text}; {left_out / self.known:.0%} of the depth left out: {unsure:.0%} unsure, '
-            f'{at_edges:.0%} on edges (--all-points keeps it)'
+            f'{text}; {left_out / self.known:.0%} of the depth removed: {unsure:.0%} uncertain, '
+            f'{at_edges:.0%} at edges (--all-points keeps it)'
         )
 
 
@@ -101,14 +101,15 @@ class FrameCompleter:
         settings = self._settings
         completion = complete_sparse(self.completer, *inputs, settings.filter_hidden_points)[1]
         if not completion.depth.any():
-            raise ValueError(f'the model {self.completer.name} gave no depth anywhere')
+            raise ValueError(f'the model {self.completer.name} returned no depth at all')
         if visible is not None:
             completion = Completion(*(np.where(visible, v, np.float32(0)) for v in completion))
         depth = selected_depth(completion, settings)
         if not depth.any():
             raise ValueError(
-                f'no depth is as sure as --min-confidence {settings.min_confidence:g} or --preset '
-                f'{settings.preset} asks for; the surest has {completion.confidence.max():.2f}'
+                'no depth reaches the confidence of --min-confidence '
+                f'{settings.min_confidence:g} or --preset {settings.preset}; the highest is '
+                f'{completion.confidence.max():.2f}'
             )
         return Completion(depth, completion.confidence)
 
@@ -144,7 +145,7 @@ class FrameCompleter:
         numbers = [int(pixels.sum()) for pixels in (known, sure, shown)]
         if not numbers[2]:
             raise ValueError(
-                f'no depth is sure enough for the cloud ({self._surely:g} or more); '
+                f'no depth is confident enough for the cloud ({self._surely:g} or more); '
                 '--all-points keeps all of it'
             )
         return shown, CloudCount(numbers[0], numbers[0] - numbers[1], numbers[1] - numbers[2])

@@ -18,40 +18,38 @@ if TYPE_CHECKING:
 def live(
     backend: Annotated[
         list[str] | None,
-        typer.Option(show_default='auto', help='As of the node; several are compared.'),
+        typer.Option(show_default='auto', help='Back end of the node; several are compared.'),
     ] = None,
     tree: Annotated[
         list[Path] | None,
         typer.Option(
             show_default='this one',
-            help='Checkout whose node is run; several are compared ("." is this one).',
+            help='Checkout to run the node from; several are compared ("." is this one).',
         ),
     ] = None,
-    rate: Annotated[float | None, typer.Option(show_default='10', help='Sets a second.')] = None,
+    rate: Annotated[float | None, typer.Option(show_default='10', help='Sets per second.')] = None,
     frames: Annotated[
-        int | None, typer.Option(show_default='100', help='Measured sets of every turn.')
+        int | None, typer.Option(show_default='100', help='Measured sets per run.')
     ] = None,
     size: Annotated[
         str | None, typer.Option(show_default='352x1216', help='HEIGHTxWIDTH, pixels.')
     ] = None,
-    lines: Annotated[
-        int | None, typer.Option(show_default='64', help='Lines of the LiDAR.')
-    ] = None,
+    lines: Annotated[int | None, typer.Option(show_default='64', help='LiDAR lines.')] = None,
     columns: Annotated[
-        int | None, typer.Option(show_default='1800', help='Points of a line.')
+        int | None, typer.Option(show_default='1800', help='Points per line.')
     ] = None,
     load: Annotated[
         int | None,
         typer.Option(
-            show_default='0', help='Processes that compute at normal priority meanwhile.'
+            show_default='0', help='Other processes that load the CPU at normal priority.'
         ),
     ] = None,
     turns: Annotated[
-        int | None, typer.Option(show_default='1', help='Runs of every case, in turns.')
+        int | None, typer.Option(show_default='1', help='Runs of each case, interleaved.')
     ] = None,
     logs: Annotated[
         Path | None,
-        typer.Option(show_default='not kept', help="Folder for the nodes' logs."),
+        typer.Option(show_default='not kept', help='Folder for the logs of the nodes.'),
     ] = None,
     json: JsonFile = None,
     *,

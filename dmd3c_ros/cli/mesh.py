@@ -22,32 +22,33 @@ def mesh(
     out: Path,
     voxel_size: Annotated[
         float | None,
-        typer.Option('--voxel', show_default='0.1', help='Edge of the voxels, m.'),
+        typer.Option('--voxel', show_default='0.1', help='Voxel size, m.'),
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(show_default='30', help='Farther depth is not used, m.')
+        float | None, typer.Option(show_default='30', help='Ignore depth beyond this, m.')
     ] = None,
     min_views: Annotated[
         int | None,
         typer.Option(
             show_default='2',
-            help='Surfaces that fewer frames have seen are left out, such as what moves.',
+            help='Remove surfaces seen in fewer frames, such as moving objects.',
         ),
     ] = None,
     picture: Annotated[
         Path | None,
         typer.Option(
             show_default='none',
-            help='PNG to draw: the map of the points alone beside that of the depth.',
+            help='PNG file for a picture of the map from the points alone next to the map from '
+            'depth.',
         ),
     ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default='all; 40 of a simulated drive', help='Frames to use, at most.'
+            min=1, show_default='all; 40 for a simulated drive', help='Maximum number of frames.'
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of a simulated drive.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of a simulated drive.')] = 0,
     *,
     options: dict,
 ) -> None:
@@ -90,7 +91,9 @@ def mesh(
                 if picture is not None and frame.sparse is not None:
                     points.add(frame.rgb, frame.sparse, frame.camera, frame.T_world_camera)
         if not posed:
-            raise ValueError(f'{source}: expected frames with images and sweeps, for poses')
+            raise ValueError(
+                f'{source}: expected frames with images and sweeps to compute poses from'
+            )
         found = surface.mesh()
         write_ply(out, found.vertices, found.colors, found.triangles)
         if picture is not None:

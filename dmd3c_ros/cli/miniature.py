@@ -8,7 +8,7 @@ import typer
 from .options import with_out
 
 
-@with_out('Folder to write to; made if missing.')
+@with_out('Output folder; created if missing.')
 def miniature(
     layout: Annotated[
         str,
@@ -18,8 +18,8 @@ def miniature(
         ),
     ],
     out: Path,
-    frames: Annotated[int, typer.Option(min=1, help='Frames to simulate.')] = 4,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of the simulated scene.')] = 0,
+    frames: Annotated[int, typer.Option(min=1, help='Number of frames to simulate.')] = 4,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of the simulated scene.')] = 0,
 ) -> None:
     """Simulate a drive and write it in the layout of a data set."""
     from dmd3c_ros.datasets.miniature import write_miniature

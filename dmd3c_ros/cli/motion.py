@@ -17,17 +17,18 @@ def benchmark_motion(
     image_delay: Annotated[
         float | None,
         typer.Option(
-            show_default='0.03', help='From when the laser faces forward to the image, s.'
+            show_default='0.03', help='Time from when the laser faces forward to the image, s.'
         ),
     ] = None,
     odometry_rate: Annotated[
         float | None,
-        typer.Option(min=1.0, show_default='50', help='Transforms of /tf a second, Hz.'),
+        typer.Option(min=1.0, show_default='50', help='Rate of transforms on /tf, Hz.'),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, show_default='0', help='Of street and noise.')
+        int | None,
+        typer.Option(min=0, show_default='0', help='Random seed of the street and the noise.'),
     ] = None,
-    sweeps: Annotated[int, typer.Option(help='Sweeps of each motion; 5 at the least.')] = 6,
+    sweeps: Annotated[int, typer.Option(help='Sweeps per motion; at least 5.')] = 6,
     json: JsonFile = None,
 ) -> None:
     """How many pixels points of a moving rig miss, with and without each correction.

@@ -21,7 +21,7 @@ from .options import (
 )
 
 
-@with_out('Folder for table, image and trajectories.')
+@with_out('Folder for the table, the plot and the trajectories.')
 @memory_explained()
 def odometry(
     out: Path = Path('odometry_out'),
@@ -37,7 +37,7 @@ def odometry(
         list[str] | None,
         typer.Option(
             show_default='nearest and light',
-            help='What completes; may be repeated.',
+            help='Completion model; may be repeated.',
         ),
     ] = None,
     method: Annotated[
@@ -45,12 +45,12 @@ def odometry(
         typer.Option(show_default='intensity', help='intensity, hybrid or point_to_plane.'),
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(show_default='60', help='Farther depth is not used, m.')
+        float | None, typer.Option(show_default='60', help='Ignore depth beyond this, m.')
     ] = None,
     max_residual: Annotated[
         float | None,
         typer.Option(
-            show_default='0.3', help='Pixels whose depths differ by more do not count, m.'
+            show_default='0.3', help='Ignore pixels whose depths differ by more than this, m.'
         ),
     ] = None,
     weights: Weights = None,

@@ -46,27 +46,25 @@ Model = _option(
     _COMPLETION,
     str,
     'Network (light, bpnet, ...) or classical method (nearest, interpolation, ip_basic).',
-    default="the weights' own; light",
+    default='that of the weights; light',
 )
 Weights = _option(
     _COMPLETION,
     str,
-    'Checkpoint file, or the name of one of `weights list`.',
-    default="the model's own",
+    'Checkpoint file, or a name from `weights list`.',
+    default='default of the model',
 )
 Device = _option(_COMPLETION, str, 'auto, cpu, cuda or cuda:N.', default='auto')
 Precision = _option(_COMPLETION, str, 'auto, float32, bfloat16 or float16.', default='auto')
 Backend = _option(_COMPLETION, str, 'auto, openvino, eager, compile or onnx.', default='auto')
-Threads = _option(
-    _COMPLETION, int, 'CPU threads of the network.', default='one for each core', min=0
-)
+Threads = _option(_COMPLETION, int, 'CPU threads for the network.', default='one per core', min=0)
 Resume = Annotated[bool, typer.Option('--resume', help='Skip frames whose output exists.')]
 DepthScale = Annotated[
     float | None,
     typer.Option(
         '--depth-scale',
         min=1.0,
-        help='Output units a metre: 256 for KITTI, 5000 for TUM, 1000 for mm.',
+        help='Output units per metre: 256 for KITTI, 5000 for TUM, 1000 for mm.',
         show_default='256',
     ),
 ]
@@ -74,16 +72,16 @@ AllPoints = Annotated[
     bool,
     typer.Option(
         '--all-points',
-        help='Keep in the cloud what is unsure (below --min-confidence; 0.3 where that is not '
-        'given) or hangs on an edge of depth.',
+        help='Keep points of low confidence (below --min-confidence, by default 0.3) '
+        'and flying points at depth edges in the cloud.',
     ),
 ]
-JsonFile = option(Path, 'Also write the numbers here.', default='none')
+JsonFile = option(Path, 'Also write the numbers to this file.', default='none')
 # A simulated or a recorded drive, for `open_drive`.
 Kitti = option(Path, 'A KITTI raw drive instead of a simulated one.', default='a simulated drive')
-DriveFrames = option(int, 'Frames to use, at most.', default='40; all of a recorded drive', min=3)
+DriveFrames = option(int, 'Maximum number of frames.', default='40; all if recorded', min=3)
 Scene = option(str, 'street or indoor.', default='street')
-SceneSeed = option(int, 'Seed of the simulated scene.', default='7', min=0)
+SceneSeed = option(int, 'Random seed of the simulated scene.', default='7', min=0)
 
 CAMERA_FILES = (
     'Camera calibration: ROS YAML, K or P as text, KITTI (calib_cam_to_cam.txt, calib.txt) or '
@@ -94,12 +92,12 @@ _EXTRINSICS_FILES = (
     'KITTI (calib_velo_to_cam.txt, calib.txt) or calib.json of direct_visual_lidar_calibration'
 )
 EXTRINSICS = f'T_camera_lidar: {_EXTRINSICS_FILES}.'
-_KITTI_CAMERA = 'Which camera of a KITTI calibration file.'
+_KITTI_CAMERA = 'Camera in a KITTI calibration file.'
 CalibrationCamera = Annotated[str, typer.Option(help=_KITTI_CAMERA)]
 
 _THRIFTY = {
-    'inference_scale': '--inference-scale 0.5 takes a quarter of it',
-    'device': '--device cpu takes none of a GPU',
+    'inference_scale': '--inference-scale 0.5 needs a quarter of it',
+    'device': '--device cpu needs no GPU memory',
 }
 
 # Groups of options, name -> type, for `with_options`. All but the topics are named like fields of
@@ -117,13 +115,13 @@ COMPLETION = {
     'inference_scale': _option(
         _COMPLETION,
         float,
-        'Run the model at this fraction of the size, 0.1 to 1; depth has the full size.',
+        'Run the model at this image scale, 0.1 to 1; depth still has the full size.',
         default='1',
     ),
     'adapt_scale': _option(
         _COMPLETION,
         bool,
-        'Reduce images whose points lie farther apart than the model was trained for.',
+        'Reduce images whose points are farther apart than the model was trained for.',
         '--adapt-scale/--keep-scale',
         default='adapt-scale',
     ),
@@ -151,7 +149,7 @@ def preset_option(default: str) -> Any:
     return _option(
         _COMPLETION,
         str,
-        'all, or slam: depth that is unsure or hangs on an edge is written as unknown.',
+        'all, or slam to write depth of low confidence and at depth edges as unknown.',
         default=default,
     )
 
@@ -170,7 +168,7 @@ SELECTION = {
     'min_confidence': _option(
         _COMPLETION,
         float,
-        'Depth less sure than this, 0 to 1, is written as unknown.',
+        'Write depth with a lower confidence, 0 to 1, as unknown.',
         default='0',
     ),
     'preset': preset_option('all'),
@@ -179,7 +177,7 @@ SELECTION = {
 FRAMES = {**HIDDEN_POINTS, **SELECTION, **COMPLETION}
 TOPICS = {
     'image': _option(_INPUTS, str, 'Image topic.', default='by type'),
-    'info': _option(_INPUTS, str, 'CameraInfo topic.', default='beside the image'),
+    'info': _option(_INPUTS, str, 'CameraInfo topic.', default="in the image's namespace"),
     'points': _option(_INPUTS, str, 'PointCloud2 topic.', default='by type'),
 }
 # What `complete bag` takes from and does with a bag.
@@ -208,34 +206,34 @@ BAG = {
     'rectify': _option(
         _INPUTS,
         bool,
-        'Images are raw: undo the distortion that CameraInfo, or the calibration file, describes.',
+        'Rectify raw images with the distortion from CameraInfo or the calibration file.',
         '--rectify/--rectified',
         default='rectified',
     ),
     'sync_slop': _option(
         _PAIRING,
         float,
-        'Stamps of an image and its sweep differ by less than this, s.',
+        'Maximum difference between the stamps of an image and its sweep, s.',
         default='0.05',
     ),
     'sync_queue_size': _option(
-        _PAIRING, int, 'Messages of each topic that wait for their partners.', default='10'
+        _PAIRING, int, 'Messages queued per topic while waiting to be paired.', default='10'
     ),
     'fixed_frame': _option(
         _MOTION,
         str,
-        "Frame of TF that stands still, such as odom: sweeps are moved to the image's time.",
-        default='sweeps are not moved',
+        "World-fixed TF frame, such as odom: motion-compensate sweeps to the image's time.",
+        default='no motion compensation',
     ),
     'deskew': _option(
         _MOTION,
         bool,
-        'Move every point from its own time, where the sweeps tell it (with --fixed-frame).',
+        'Compensate every point from its own time, if the sweeps have it (with --fixed-frame).',
         '--deskew/--keep-skew',
         default='deskew',
     ),
     'point_time_field': _option(
-        _MOTION, str, 'Field with the time of each point.', default='by the usual names'
+        _MOTION, str, 'Field with the time of each point.', default='the usual names'
     ),
     'point_time_unit': _option(
         _MOTION, str, 'auto (by the values), s, ms, us or ns.', default='auto'
@@ -243,11 +241,11 @@ BAG = {
     'lidar_clock_offset': _option(
         _MOTION,
         float,
-        "What is added to the LiDAR's stamps to get the camera's time, s.",
+        "Offset added to the LiDAR's stamps to get the camera's time, s.",
         default='0',
     ),
     'accumulate_sweeps': _option(
-        _MOTION, int, 'Sweeps to lay over each other (with --fixed-frame).', default='1'
+        _MOTION, int, 'Number of sweeps to merge (with --fixed-frame).', default='1'
     ),
     **FRAMES,
 }
@@ -270,7 +268,7 @@ def with_out(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 raise typer.BadParameter(f'given twice: {out} and --out {out_option}')
             chosen = out or out_option or default
             if chosen is inspect.Parameter.empty:
-                raise typer.BadParameter('expected where to write: OUT or --out OUT')
+                raise typer.BadParameter('expected an output: OUT or --out OUT')
             command(out=chosen, **values)
 
         required = default is inspect.Parameter.empty

@@ -30,19 +30,19 @@ _KINDS = (
 )
 
 
-@with_out('Folder for sequences, runs, table and plot; work that is there is resumed.')
+@with_out('Folder for sequences, runs, table and plot; existing work is resumed.')
 @memory_explained()
 def benchmark_slam(
     out: Path = Path('slam_out'),
     environment: Annotated[
         Path,
-        typer.Option(help='Virtual environment of ORB-SLAM3 (GPL-3); made where it is missing.'),
+        typer.Option(help='Virtual environment of ORB-SLAM3 (GPL-3); created if missing.'),
     ] = Path('orbslam3_env'),
     vocabulary: Annotated[
         Path | None,
         typer.Option(
             show_default='trained on simulated images',
-            help="DBoW2's text file, such as ORBvoc.txt.",
+            help='DBoW2 vocabulary as text, such as ORBvoc.txt.',
         ),
     ] = None,
     kitti: Kitti = None,
@@ -50,9 +50,11 @@ def benchmark_slam(
     scene: Scene = None,
     seed: SceneSeed = None,
     depth: depth_kinds(_KINDS) = None,
-    runs: Annotated[int, typer.Option(min=1, help='Runs of each; ORB-SLAM3 is random.')] = 5,
+    runs: Annotated[
+        int, typer.Option(min=1, help='Runs per depth; ORB-SLAM3 is not deterministic.')
+    ] = 5,
     pause: Annotated[
-        float, typer.Option(min=0, help='Time after each frame for the threads that map, s.')
+        float, typer.Option(min=0, help='Time for the mapping threads after each frame, s.')
     ] = 0.05,
     device: Device = None,
     precision: Precision = None,

@@ -11,7 +11,7 @@ from .options import JsonFile, given
 def soak(
     frames: Annotated[int | None, typer.Option(show_default='20000', help='Good frames.')] = None,
     seed: Annotated[
-        int | None, typer.Option(show_default='0', help='Of the order of faults.')
+        int | None, typer.Option(show_default='0', help='Random seed of the faults.')
     ] = None,
     model: Annotated[
         str | None, typer.Option(show_default='nearest', help='What completes.')
@@ -49,4 +49,4 @@ def soak(
     except (OSError, ValueError, DemoError) as error:
         raise fail(error) from error
     if report.answered < report.frames:
-        raise fail(f'{report.frames - report.answered} frames had no right answer')
+        raise fail(f'{report.frames - report.answered} frames were not answered correctly')

@@ -30,7 +30,7 @@ def view(
         Path | None,
         typer.Option(
             show_default='opens the viewer',
-            help='Write this file (.rrd) instead of opening the viewer.',
+            help='Write an .rrd file instead of opening the viewer.',
         ),
     ] = None,
     web: Annotated[
@@ -39,24 +39,29 @@ def view(
     ] = False,
     port: Annotated[
         int,
-        typer.Option(min=1, max=65534, help='Of --web; the recording takes the next one.'),
+        typer.Option(min=1, max=65534, help='Port for --web; the recording uses the next one.'),
     ] = 9090,
     drive: Annotated[
         Path | None,
         typer.Option(
             show_default='none',
-            help='KITTI raw drive that complete kitti completed, for its images.',
+            help='KITTI raw drive from which complete kitti made the depth, for its images.',
         ),
     ] = None,
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default='all; 40 of a simulated drive', help='Frames to show, at most.'
+            min=1,
+            show_default='all; 40 for a simulated drive',
+            help='Maximum number of frames to show.',
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of a simulated drive.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of a simulated drive.')] = 0,
     min_confidence: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help='Points less sure are left out of the cloud.')
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help='Leave points with a lower confidence out of the cloud.'
+        ),
     ] = 0.0,
     *,
     options: dict,
@@ -72,7 +77,7 @@ def view(
     from .console import fail, progress_bar, say
 
     if web and save is not None:
-        raise fail('--save writes a file, --web serves a viewer: choose one')
+        raise fail('expected either --save or --web, got both')
     web_port = port if web else None
     try:
         if source not in SCENES and not Path(source).exists():

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from dmd3c_ros.core.weights.checkpoint import Checkpoint
 
-app = typer.Typer(help='Checkpoints of the networks.', no_args_is_help=True)
+app = typer.Typer(help='Download and inspect checkpoints.', no_args_is_help=True)
 
 Folder = Annotated[
     Path | None,
     typer.Option(
         show_default='~/.cache/dmd3c_ros/weights',
-        help='Folder to keep them in.',
+        help='Folder to store them in.',
     ),
 ]
 
@@ -45,7 +45,7 @@ def list_(folder: Folder = None) -> None:
 
 @app.command()
 def get(
-    name: Annotated[str, typer.Argument(help='Name in `dmd3c weights list`.')],
+    name: Annotated[str, typer.Argument(help='Name from `dmd3c weights list`.')],
     folder: Folder = None,
 ) -> None:
     """Download a checkpoint to the cache, check it, and print its path."""
@@ -73,7 +73,7 @@ def get(
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help='Checkpoint file; nothing in it is run.')],
+    file: Annotated[Path, typer.Argument(help='Checkpoint file; no code in it is run.')],
 ) -> None:
     """Tell what a checkpoint file holds: its network, its conventions, what else is in it."""
     from rich.table import Table

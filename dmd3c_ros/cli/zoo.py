@@ -8,11 +8,11 @@ import typer
 from .options import with_out
 
 
-@with_out('Folder to write to; made if missing.')
+@with_out('Output folder; created if missing.')
 def zoo(
     out: Path,
-    frames: Annotated[int, typer.Option(min=1, help='Frames of each set.')] = 2,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of scenes, views and noise.')] = 0,
+    frames: Annotated[int, typer.Option(min=1, help='Frames per set.')] = 2,
+    seed: Annotated[int, typer.Option(min=0, help='Random seed of scenes, views and noise.')] = 0,
 ) -> None:
     """Simulate every sensor in every kind of scene, for `evaluate --dataset folder`."""
     from dmd3c_ros.datasets.zoo import write_zoo

@@ -112,7 +112,7 @@ class DepthCompleter:
         if count < FEWEST_POINTS and self._runner is not None and not self._warned:
             self._warned = True
             _log.warning(
-                '%d measurements in an image: %s was trained for %d or more, and what lies '
+                '%d measurements in an image: %s was trained for %d or more, so depth '
                 'between them is a guess',
                 count,
                 self.name,

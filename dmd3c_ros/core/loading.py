@@ -70,15 +70,17 @@ def _openvino_if_it_can(
 ) -> OpenVinoRunner | None:
     """What runs the network in OpenVINO; None, and a line in the log, where PyTorch has to."""
     if not openvino_runner.is_installed():
-        _log.info('PyTorch runs %s: OpenVINO, quicker on a CPU, is not installed', name)
+        _log.info(
+            'running %s in PyTorch: OpenVINO, which is faster on a CPU, is not installed', name
+        )
         return None
     if name not in CONVERTIBLE:
-        _log.info('PyTorch runs %s: OpenVINO has only %s', name, ', '.join(CONVERTIBLE))
+        _log.info('running %s in PyTorch: OpenVINO supports only %s', name, ', '.join(CONVERTIBLE))
         return None
     try:
         return _openvino(config, name, network)
     except (ValueError, ImportError, RuntimeError) as error:
-        _log.warning('PyTorch runs %s: %s', name, str(error).partition('\n')[0])
+        _log.warning('running %s in PyTorch: %s', name, str(error).partition('\n')[0])
         return None
 
 
@@ -124,7 +126,7 @@ def load_network(config: CompleterConfig) -> tuple[str, CompletionNetwork]:
         if name is None:
             raise CheckpointError(
                 f'{checkpoint.path}: its parameters are those of no known network '
-                f'({", ".join(networks.names())}); `dmd3c weights inspect` tells more'
+                f'({", ".join(networks.names())}); see `dmd3c weights inspect`'
             )
     network = networks.build(name)
     load_weights(network, checkpoint)
@@ -175,7 +177,9 @@ def _device(name: str) -> torch.device:
     if device.type not in ('cpu', 'cuda'):
         raise ValueError(f'device: expected auto, cpu, cuda or cuda:N; got {name!r}')
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'device: {name} is not there; {torch.cuda.device_count()} GPUs found')
+        raise ValueError(
+            f'device: {name} is not available; {torch.cuda.device_count()} GPUs found'
+        )
     return device
 
 

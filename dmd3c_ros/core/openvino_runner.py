@@ -76,7 +76,7 @@ class OpenVinoRunner:
             BFLOAT16_TOLERANCE
         ):
             _log.warning(
-                '%s is run in float32: in bfloat16 depth differs by %.2g of it', name, found
+                'running %s in float32: bfloat16 changes depth by %.2g of its value', name, found
             )
             self._begin(torch.float32)
 
@@ -95,7 +95,11 @@ class OpenVinoRunner:
             try:
                 return self._openvino.Core().read_model(path)
             except RuntimeError as error:
-                _log.warning('%s does not load and is made anew (%s)', path, _first_line(error))
+                _log.warning(
+                    '%s cannot be loaded and will be converted again (%s)',
+                    path,
+                    _first_line(error),
+                )
         _log.info('converting %s to OpenVINO, once', name)
         self._model = _converted(self._openvino, network, name)
         self._begin(torch.float32)
@@ -108,7 +112,7 @@ class OpenVinoRunner:
         try:
             _save(self._openvino, self._model, path)
         except (OSError, RuntimeError) as error:
-            _log.warning('%s is not kept (%s)', path, _first_line(error))
+            _log.warning('%s is not cached (%s)', path, _first_line(error))
         return self._model
 
     def _begin(self, dtype: torch.dtype) -> None:

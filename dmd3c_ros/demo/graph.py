@@ -95,7 +95,7 @@ def _fastdds_profile() -> Path:
     for folder in folders:
         if (folder / 'config' / 'fastdds.xml').is_file():
             return folder / 'config' / 'fastdds.xml'
-    raise DemoError(f'config/fastdds.xml is in none of {", ".join(map(str, folders))}')
+    raise DemoError(f'expected config/fastdds.xml in one of {", ".join(map(str, folders))}')
 
 
 @contextlib.contextmanager

@@ -85,7 +85,7 @@ class Child:
         """Raise DemoError, with the end of the log, if the process has failed."""
         if self.exit_code not in (None, 0):
             raise DemoError(
-                f'{self.name} ended with exit code {self.exit_code}; {self._log} ends with:\n'
+                f'{self.name} exited with code {self.exit_code}; {self._log} ends with:\n'
                 f'{self.log_tail()}'
             )
 
@@ -105,6 +105,6 @@ class Child:
                 self._process.wait(patience)
             except subprocess.TimeoutExpired:
                 _log.warning(
-                    '%s did not end on %s within %.0f s', self.name, number.name, patience
+                    '%s did not exit on %s within %.0f s', self.name, number.name, patience
                 )
         return self._process.poll()

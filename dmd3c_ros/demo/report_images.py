@@ -47,7 +47,7 @@ def write_report(
     y = grid(page, _report_panels(scene, confidence), 2, cell, heading, _GAP)
     view = Panel(
         _cloud_image(scene, camera, page_width - 2 * _GAP, view_height),
-        'The same frame as a coloured cloud, seen from beside',
+        'The same frame as a coloured cloud, seen from the side',
         note='one point per pixel',
     )
     _wide_panel(page, y, view, cell[0])

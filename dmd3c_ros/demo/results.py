@@ -105,7 +105,7 @@ def _write_cloud(path: Path, recording: Recording) -> None:
     """The last cloud as it was published."""
     stamps = recording.bodies['cloud'].keys()
     if not stamps:
-        _log.warning('no cloud came out, %s is not written', path)
+        _log.warning('no cloud was published, %s is not written', path)
         return
     cloud: PointCloud2 = recording.message('cloud', max(stamps))
     points = read_points(cloud, ('x', 'y', 'z', 'rgb'), skip_nans=True).ravel()

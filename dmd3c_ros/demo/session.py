@@ -23,7 +23,7 @@ def run(config: DemoConfig, progress: Progress) -> Summary:
     with own_graph(), terminable():
         recording, completion = _record(config, source, progress)
     if not recording.times['depth']:
-        raise DemoError(f'no depth came out; see {config.out / "logs"}')
+        raise DemoError(f'no depth was published; see {config.out / "logs"}')
     return write_results(config, source, recording, completion, progress)
 
 
@@ -55,7 +55,7 @@ def _record(
             _wait_until_ready(config, node, recorder, progress)
             with player:
                 _watch(config, source, (node, player), recorder, progress)
-        _log.debug('node ended with exit code %s', node.exit_code)
+        _log.debug('node exited with code %s', node.exit_code)
     model, _, device = recorder.hardware.partition(' on ')
     return recorder.recording, Completion(model, device)
 
@@ -92,7 +92,7 @@ def _watch(
         _check_alive(player)
         if monotonic() > deadline:
             raise DemoError(
-                f'the player sent nothing within {config.render_timeout_s:.0f} s:\n'
+                f'the player published nothing within {config.render_timeout_s:.0f} s:\n'
                 f'{player.log_tail()}'
             )
         sleep(_POLL_S)
@@ -109,4 +109,4 @@ def _watch(
 def _check_alive(child: Child) -> None:
     child.check()
     if child.exit_code is not None:
-        raise DemoError(f'{child.name} ended too early:\n{child.log_tail()}')
+        raise DemoError(f'{child.name} exited too early:\n{child.log_tail()}')

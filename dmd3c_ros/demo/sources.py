@@ -63,7 +63,7 @@ def _simulator(config: DemoConfig) -> Source:
         n_frames=config.n_frames,
         truth=simulator_truth,
         title=f'simulated {config.scene}, {config.lidar}',
-        ground_truth=f'exact depth up to {MAX_SCORED_M:.0f} m, all pixels that the LiDAR covers',
+        ground_truth=f'exact depth up to {MAX_SCORED_M:.0f} m, all pixels covered by the LiDAR',
     )
 
 
@@ -85,7 +85,7 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
         n_frames=min(config.n_frames, len(drive)),
         truth=lambda recording: held_out_truth(drive),
         title=f'KITTI {path.resolve().name}, every other laser ring',
-        ground_truth='points of the laser rings that were not played',
+        ground_truth='points of the held-out laser rings',
     )
 
 

@@ -103,7 +103,7 @@ def set_table(
         table.add_column(evaluation.label, justify='right')
     sure = {label: found.by_set() for label, found in reliability.items()}
     for label in sure:
-        table.add_column(f'{label}: sure, of those within 5 %', justify='right')
+        table.add_column(f'{label}: confident, of those within 5 %', justify='right')
     by_model = [means(evaluation) for evaluation in evaluations]
     relative = [ratios(evaluation, classical, 'mae_mm') for evaluation in evaluations]
     for name in dict.fromkeys(name for found in by_model for name in found):

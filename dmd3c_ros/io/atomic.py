@@ -55,7 +55,7 @@ def check_folder(path: str | Path) -> None:
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise NotADirectoryError(f'{path}: expected a folder, it is a file')
+        raise NotADirectoryError(f'{path}: expected a folder, got a file')
     path.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryFile(dir=path):
@@ -69,7 +69,7 @@ def check_file(path: str | Path) -> None:
     """As `check_folder` for a file that is to be written, whose folder is made."""
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f'{path}: expected the name of a file, it is a folder')
+        raise IsADirectoryError(f'{path}: expected a file name, got a folder')
     check_folder(path.parent)
 
 

@@ -37,7 +37,7 @@ def read_cloud(path: str | Path, fields: Sequence[str] | None = None) -> np.ndar
     if path.suffix.lower() not in readers:
         raise ValueError(f'{path}: expected a cloud of {", ".join(SUFFIXES)}')
     if fields and path.suffix.lower() != '.bin':
-        raise ValueError(f'{path}: names its fields itself; those of a point are for .bin files')
+        raise ValueError(f'{path}: already names its fields; field names are for .bin files only')
     points = readers[path.suffix.lower()](path)
     if points.dtype.names:
         points = _xyz(points, path)

@@ -51,7 +51,7 @@ def depth_png_bytes(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
     too_far = values > _LARGEST
     if too_far.any():
         _log.warning(
-            '%s: %d pixels lie past %.1f m, which the format cannot hold; written as unknown',
+            '%s: %d pixels are beyond %.1f m, the limit of the format; written as unknown',
             path,
             np.count_nonzero(too_far),
             _LARGEST / scale,

@@ -50,5 +50,5 @@ def encoded(path: str | Path, image: np.ndarray) -> bytes:
     except cv2.error as error:
         raise ValueError(f'{path}: expected the suffix of an image, such as .png') from error
     if not done:
-        raise ValueError(f'{path}: {image.shape} {image.dtype} does not encode as {path.suffix}')
+        raise ValueError(f'{path}: {image.shape} {image.dtype} cannot be encoded as {path.suffix}')
     return data.tobytes()

@@ -62,7 +62,8 @@ def read_extrinsics(path: Path, camera: str) -> np.ndarray:
         cameras = path.with_name(CAM_TO_CAM)
         if not cameras.is_file():
             raise FileNotFoundError(
-                f'{cameras}: expected beside {path.name}, which ends in camera 0 before rectifying'
+                f'{cameras}: expected next to {path.name}, which only transforms to the '
+                'unrectified camera 0'
             )
         return _camera_of_rig(cameras, camera).T_rectified @ read_rigid_transform(path)
     for key in _SWEEPS:
@@ -70,7 +71,7 @@ def read_extrinsics(path: Path, camera: str) -> np.ndarray:
             T_camera0_lidar = np.vstack([entry(entries, key, (3, 4), path), [0, 0, 0, 1]])
             return _camera_of_rig(path, camera).T_rectified @ T_camera0_lidar
     raise ValueError(
-        f'{path}: has no transform of the LiDAR; expected {VELO_TO_CAM} or a calib.txt with one '
+        f'{path}: has no LiDAR extrinsics; expected {VELO_TO_CAM} or a calib.txt with one '
         f'of {", ".join(_SWEEPS)}'
     )
 

@@ -147,7 +147,7 @@ def misreading(points: np.ndarray) -> str:
         far &= ~np.isnan(points[:, :3]).any(axis=1)
         negative = points[:, 3] < 0
     if far.mean() > _MAY_BE_WRONG:
-        return f'{far.mean():.0%} of the points lie farther than {_FARTHEST:g} m'
+        return f'{far.mean():.0%} of the points are more than {_FARTHEST:g} m away'
     if negative.mean() > _MAY_BE_WRONG:
         return f'{negative.mean():.0%} of the reflectances are negative'
     return ''
@@ -180,7 +180,7 @@ def _unpaired(drive: Path, camera: str, images: dict, sweeps: dict) -> tuple[str
     if missing:
         named = ', '.join(missing[:_NAMED_AT_MOST])
         more = f' and {len(missing) - _NAMED_AT_MOST} more' * (len(missing) > _NAMED_AT_MOST)
-        _log.warning('%s: %d frames left out, without %s%s', drive.name, len(missing), named, more)
+        _log.warning('%s: %d frames skipped, without %s%s', drive.name, len(missing), named, more)
     return tuple(missing)
 
 

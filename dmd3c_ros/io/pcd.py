@@ -124,7 +124,7 @@ def _expand_lzf(packed: bytes, size: int, path: str | Path) -> bytes:
             position += 1
             _copy_back(plain, start, length + 2)
     except IndexError as error:
-        raise ValueError(f'{path}: the compressed block ends too early') from error
+        raise ValueError(f'{path}: the compressed block is truncated') from error
     if len(plain) != size:
         raise ValueError(f'{path}: expected {size} bytes after expansion, got {len(plain)}')
     return bytes(plain)

@@ -79,7 +79,7 @@ class TumWriter:
     def __init__(self, path: str | Path, depth_scale: float = TUM_SCALE) -> None:
         self.path, self.depth_scale = Path(path), depth_scale
         if self.path.exists():
-            raise FileExistsError(f'{self.path} exists already; name a new folder')
+            raise FileExistsError(f'{self.path} already exists; choose a new folder')
         self._scratch = self.path.with_name(f'.{self.path.name}.{os.getpid()}.tmp')
         self._camera: Camera | None = None
         self._names: list[str] = []
@@ -138,7 +138,7 @@ class TumWriter:
             self._camera.width,
         ):
             raise ValueError(
-                'frame: the camera changes on the way; a sequence has one calibration'
+                'frame: expected the camera of the frames before; a sequence has one calibration'
             )
         name = _name(stamp_ns)
         if self._stamps and stamp_ns <= self._stamps[-1]:

@@ -42,7 +42,7 @@ def read_extrinsics(path: Path) -> np.ndarray:
     results = _part(_read(path), 'results', path)
     if 'T_lidar_camera' not in results:
         guesses = [key for key in _GUESSES if key in results]
-        has = f'has the first guess {guesses[0]} alone' if guesses else 'has none'
+        has = f'only has the initial guess {guesses[0]}' if guesses else 'has none'
         raise ValueError(f'{path}: expected results/T_lidar_camera, {has}: run calibrate')
     numbers = _numbers(results, 'T_lidar_camera', path, 7)
     try:

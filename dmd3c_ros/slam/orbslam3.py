@@ -130,4 +130,4 @@ def read_track(lines: Iterable[str]) -> Track:
         if found['pose'] is not None:
             frames.append(found['frame'])
             poses.append(np.linalg.inv(np.array(found['pose']).reshape(4, 4)))
-    raise OrbSlam3Error('ORB-SLAM3 ended before the sequence')
+    raise OrbSlam3Error('ORB-SLAM3 exited before the end of the sequence')

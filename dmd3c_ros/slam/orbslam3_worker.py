@@ -55,7 +55,7 @@ def main() -> None:
     system = System(vocabulary, str(sequence / 'orbslam3.yaml'), Sensor.RGBD)
     system.set_use_viewer(False)
     if not system.initialize():
-        raise SystemExit(f'ORB-SLAM3 does not start with {vocabulary} and {sequence}')
+        raise SystemExit(f'ORB-SLAM3 failed to start with {vocabulary} and {sequence}')
     for line in track(
         system,
         associations(sequence),

@@ -141,13 +141,13 @@ class RerunLog:
         if program is None:
             raise OSError(
                 f'no viewer: expected the program rerun in {beside} or in PATH; pip install '
-                "'dmd3c_ros[view]' brings it, --web does without"
+                "'dmd3c_ros[view]' installs it, --web works without it"
             )
         try:
             self._rerun.spawn(executable_path=program, connect=False, recording=self._recording)
             self._recording.connect_grpc(default_blueprint=self._layout())
         except RuntimeError as error:
-            raise OSError(f'{program} does not start: {error}') from error
+            raise OSError(f'{program} failed to start: {error}') from error
 
     def _serve(self, port: int) -> None:
         for needed in (port, port + 1):

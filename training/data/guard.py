@@ -45,7 +45,7 @@ class Guarded(Dataset):
             except (OSError, ValueError) as error:
                 reason = str(error)
                 if self._skip:
-                    log.warning('sample %d left out: %s', number, reason)
+                    log.warning('sample %d skipped: %s', number, reason)
         return Unreadable(reason)
 
 

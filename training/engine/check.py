@@ -49,9 +49,9 @@ def check(config: TrainConfig) -> Estimate:
         read, seconds, seconds * config.iterations / 86400, _COPIES * numbers / 1e9
     )
     free = shutil.disk_usage(_existing(Path(config.out))).free / 1e9
-    log.info('%d samples read, all of them whole', estimate.samples)
+    log.info('%d samples read without errors', estimate.samples)
     log.info(
-        '%.2f s an iteration on this machine in one process: %.1f days for %d iterations',
+        '%.2f s per iteration on this machine in one process: %.1f days for %d iterations',
         estimate.seconds,
         estimate.days,
         config.iterations,
@@ -73,7 +73,7 @@ def _read_all(stored: Dataset, workers: int) -> int:
     if faults:
         more = ', ...' if len(faults) > _NAMED_AT_MOST else ''
         raise ValueError(
-            f'{len(faults)} of {len(stored)} samples do not read: '
+            f'{len(faults)} of {len(stored)} samples could not be read: '
             + '; '.join(faults[:_NAMED_AT_MOST])
             + more
         )

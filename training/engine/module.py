@@ -181,8 +181,8 @@ class Training(pl.LightningModule):
         self._backward_passes += 1
         if self._unreached and self._backward_passes == _PATIENCE:
             raise ValueError(
-                f'loss: expected it to reach every parameter of {self.config.network}, got no '
-                f'gradient at {len(self._unreached)} of them, such as {self._unreached[0]}; where '
+                f'loss: expected gradients for every parameter of {self.config.network}, got '
+                f'none for {len(self._unreached)} of them, such as {self._unreached[0]}; where '
                 'they make earlier predictions, loss.earlier supervises these'
             )
 
@@ -235,7 +235,7 @@ class Training(pl.LightningModule):
         if differing:
             raise ValueError(
                 f'{self.config.out} holds a run with other settings of {", ".join(differing)}; '
-                'use another folder, or initial_weights to begin from its result'
+                'use another folder, or initial_weights to start from its result'
             )
 
 

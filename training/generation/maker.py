@@ -117,7 +117,7 @@ class Maker:
         rng = np.random.default_rng([self.config.seed, index, 0])
         view = draw_view(image, prediction, self.config.simulation, rng)
         if (view.depth > 0).mean() < _LEAST_KNOWN:
-            return Rejected('expected depth somewhere, got an image of sky alone')
+            return Rejected('expected some depth, got only sky')
         return view
 
     def sample(

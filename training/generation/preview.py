@@ -39,11 +39,11 @@ def write_previews(config: GenerateConfig, folder: str | Path, count: int) -> li
     for index in range(min(count, len(maker.source))):
         image = maker.read(index)
         if isinstance(image, Rejected):
-            log.warning('left out: %s', image.reason)
+            log.warning('skipped: %s', image.reason)
             continue
         view = maker.view(index, image, teacher.predict([image])[0])
         if isinstance(view, Rejected):
-            log.warning('%s: left out: %s', image.name, view.reason)
+            log.warning('%s: skipped: %s', image.name, view.reason)
             continue
         sweep = scan_view(view, config.simulation, np.random.default_rng([config.seed, index, 1]))
         path = Path(folder) / f'{index:09d}.png'
@@ -61,8 +61,8 @@ def preview(view: View, sweep: SensorSweep, config: GenerateConfig) -> np.ndarra
     points = f'{np.count_nonzero(sparse)} points'
     panels = (
         Panel(view.rgb, 'Image'),
-        Panel(scale.colors(view.depth, view.depth > 0), 'Depth of the teacher', scale),
-        Panel(mesh_view(view, config), 'Surface, from beside the camera'),
+        Panel(scale.colors(view.depth, view.depth > 0), 'Teacher depth', scale),
+        Panel(mesh_view(view, config), 'Surface, seen from the side'),
         Panel(sweep_view(view, sweep, scale), f'Sweep: {sweep.pattern}{lines}', scale),
         Panel(points_on_image(view.rgb, sparse, scale), f'Sparse depth: {points}', scale),
     )

@@ -223,4 +223,4 @@ class ShardReader:
                             raise ValueError(f'the file ends within its .{suffix}')
             return decode_sample(members)
         except (ValueError, KeyError, cv2.error) as error:
-            raise ValueError(f'{path}: sample {key} does not read: {error}') from error
+            raise ValueError(f'{path}: cannot read sample {key}: {error}') from error

@@ -101,7 +101,9 @@ def compare(drive: str | Path, count: int, figure: str | Path | None = None) -> 
         'sweeps': lambda g: f'{len(g)}',
         'points in the image': lambda g: _spread([s.points for s in g], '.0f'),
         'pixels with depth, %': lambda g: _spread([100 * s.density for s in g], '.2f'),
-        'of them past a nearer surface, %': lambda g: _spread([100 * s.hidden for s in g], '.2f'),
+        'of these, behind a nearer surface, %': lambda g: _spread(
+            [100 * s.hidden for s in g], '.2f'
+        ),
         'line spacing, upper block, deg': lambda g: _spread([s.spacing_deg[0] for s in g], '.3f'),
         'line spacing, lower block, deg': lambda g: _spread([s.spacing_deg[1] for s in g], '.3f'),
         'median range, m': lambda g: _spread([_median_range(s.ranges) for s in g], '.1f'),

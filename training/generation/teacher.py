@@ -296,7 +296,7 @@ def _load(path: Path) -> Prediction | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning('%s: not readable, made anew (%s)', path, error)
+        log.warning('%s: not readable, generated again (%s)', path, error)
         return None
 
 

@@ -231,7 +231,7 @@ class ObjectiveConfig:
         if self.recipe and self.recipe not in RECIPES:
             raise ValueError(f'recipe: expected one of {", ".join(RECIPES)}, got {self.recipe!r}')
         if self.earlier and not self.recipe:
-            raise ValueError('earlier: expected beside a recipe; terms have their own')
+            raise ValueError('earlier: expected with a recipe only; terms have their own')
 
     def build(self) -> Objective:
         """The function to minimize: (output in m, batch) -> LossTerms."""

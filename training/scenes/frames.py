@@ -276,9 +276,9 @@ def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) ->
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog='python -m training.scenes', description=__doc__)
-    parser.add_argument('--out', type=Path, required=True, help='folder of the frames')
+    parser.add_argument('--out', type=Path, required=True, help='output folder for the frames')
     parser.add_argument('--frames', type=int, default=3000, help='number of frames')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the whole set')
+    parser.add_argument('--seed', type=int, default=0, help='random seed of the set')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes')
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')

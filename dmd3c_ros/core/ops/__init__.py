@@ -29,9 +29,9 @@ def gpu_kernels() -> ModuleType | None:
             torch.zeros(1, 1, 4, 4, device='cuda'), torch.zeros(1, 9, 4, 4, device='cuda')
         )
     except ImportError as error:
-        _log.info('no Triton (%s): PyTorch operations are used instead', error)
+        _log.info('Triton is not installed (%s): using PyTorch operations instead', error)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        _log.warning('Triton does not work (%s): PyTorch operations are used instead', error)
+        _log.warning('Triton does not work (%s): using PyTorch operations instead', error)
     else:
         return module
     return None

@@ -143,7 +143,7 @@ def _receive(response: HTTPResponse, file: BinaryIO, version: Path, on_progress:
     if response.headers.get_content_type() == 'text/html':
         raise DownloadError(
             f'{response.url}: expected a file, got a web page; the host may limit downloads, try '
-            f'again later or fetch it with a browser'
+            'again later or use a browser'
         )
     if response.status != 206:
         file.truncate(0)
@@ -160,8 +160,8 @@ def _receive(response: HTTPResponse, file: BinaryIO, version: Path, on_progress:
             on_progress(done, total)
     if total is not None and done < total:
         raise DownloadError(
-            f'{response.url}: the connection ended after {done} of {total} bytes; run it again '
-            f'to go on from there'
+            f'{response.url}: the connection ended after {done} of {total} bytes; run the '
+            'command again to resume'
         )
 
 
@@ -185,7 +185,7 @@ def _unpack(path: Path) -> None:
                 shutil.copyfileobj(source, target)
     else:
         return
-    _log.info('took %s out of the archive', member)
+    _log.info('extracted %s from the archive', member)
     unpacked.replace(path)
 
 
