@@ -2,7 +2,7 @@
 
     from dmd3c_ros import CompleterConfig, DepthCompleter
 
-Both come when they are asked for: importing PyTorch takes seconds.
+Both are imported lazily, because importing PyTorch takes seconds.
 """
 
 from __future__ import annotations

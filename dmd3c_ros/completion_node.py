@@ -50,7 +50,7 @@ PARAMETER_GROUPS = (
     ('', MotionSettings),
     ('hidden_points.', HiddenPointFilter),
 )
-# Read anew for every frame; all others are read when the node is configured.
+# Read for every frame; all others are read when the node is configured.
 _LIVE = {
     'T_camera_lidar',
     'filter_hidden_points',
@@ -106,7 +106,7 @@ class CompletionNode(LifecycleNode):
         return self.trigger_configure() == _SUCCESS and self.trigger_activate() == _SUCCESS
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, listen to TF where it is needed, prepare outputs."""
+        """Load the model, listen to TF if needed, prepare outputs."""
         settings, motion = self._settings.get(NodeSettings), self._settings.get(MotionSettings)
         size = settings.warm_up_height, settings.warm_up_width
         with ExitStack() as begun:
@@ -147,7 +147,7 @@ class CompletionNode(LifecycleNode):
                 self, settings, self._on_frame_set, self._on_cloud, self._group, self._needs_inputs
             )
             begun.callback(self._inputs.close)
-            # Wall time, so that a stopped simulation is still reported on.
+            # Wall time, so that reports continue while a simulation is paused.
             clock = Clock(clock_type=ClockType.STEADY_TIME)
             timer = self.create_timer(settings.report_period, self._report, self._group, clock)
             begun.callback(self.destroy_timer, timer)
@@ -172,12 +172,12 @@ class CompletionNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release whatever is held, in reverse order."""
+        """Release everything, in reverse order."""
         self.close()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release whatever is held; rclpy keeps the error of the transition to itself."""
+        """Release everything; rclpy does not report the error of the transition."""
         self.get_logger().error(f'a transition from the state {state.label} failed')
         self.close()
         return super().on_error(state)
@@ -191,7 +191,7 @@ class CompletionNode(LifecycleNode):
         self._model = self._tf = self._aligner = self._outputs = None
 
     def _plan(self, parameters: Sequence[Parameter]) -> Callable[[], None] | None:
-        """What loads the model that these parameters ask for, if they ask for another one."""
+        """Work that loads the model given by these parameters, if it is a different one."""
         try:
             names, values = self._settings.preview(parameters)
         except (ValueError, TypeError):
@@ -201,9 +201,9 @@ class CompletionNode(LifecycleNode):
         return partial(self._model.prepare, values[CompleterConfig])
 
     def _change(self, names: set[str], values: Values) -> str | None:
-        """Exchange the model where these parameters ask for it; why they may not change, or None.
+        """Exchange the model if these parameters require it; returns why they cannot, or None.
 
-        Where a service sets them, `_plan` has had the model loaded while frames went on.
+        If a service sets them, `_plan` has loaded the model while frames were still processed.
         """
         if self._model is None:
             return None
@@ -216,7 +216,7 @@ class CompletionNode(LifecycleNode):
             return f'{error}; {self._model.completer.name} stays in use'
         return None
 
-    # ---------------------------------------------------------------- the way of one frame
+    # ---------------------------------------------------------------- processing a frame
 
     def _needs_inputs(self) -> bool:
         """Whether anything has to be subscribed to."""
@@ -233,7 +233,7 @@ class CompletionNode(LifecycleNode):
         self._counts.dropped += self._worker.put(found)
 
     def _complete(self, found: FrameSet) -> None:
-        """Runs in the worker's thread: a set that cannot be used is named, counted and left."""
+        """Runs in the worker's thread: an unusable set is logged, counted and dropped."""
         try:
             subscribed = self._outputs.subscribed()
             if not subscribed:
@@ -246,7 +246,7 @@ class CompletionNode(LifecycleNode):
         except MessageError as error:
             self._fail(str(error))
         except _FRAME_ERRORS as error:
-            # A signal ends the context at any moment, which is no fault of the frame.
+            # A signal may end the context at any moment, which is not the frame's fault.
             if self.context.ok():
                 self._fail(f'completion failed: {error}')
         else:
@@ -323,7 +323,7 @@ class CompletionNode(LifecycleNode):
         self._diagnostics.publish(message)
 
     def _slowness(self) -> str | None:
-        """Says that frames are completed at a smaller scale to be in time."""
+        """A message if frames are completed at a smaller scale to be in time."""
         if self._pace.limit == 1:
             return None
         return (
@@ -333,7 +333,7 @@ class CompletionNode(LifecycleNode):
 
 
 def _fixed(names: set[str]) -> list[str]:
-    """Those of the parameters that a configured node does not change."""
+    """The parameters that cannot be changed once the node is configured."""
     fixed = names - _LIVE - _OF_THE_MODEL
     return sorted(name for name in fixed if not name.startswith('hidden_points.'))
 

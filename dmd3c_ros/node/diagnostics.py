@@ -1,4 +1,4 @@
-"""What the node tells about itself: counts, latencies, and each trouble once in a while."""
+"""What the node reports: counts, latencies, and each problem once in a while."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Counts:
     frames_in: synchronized sets. frames_out: completed and published. dropped: replaced by a
     newer set before their turn. failed: could not be used; `causes` counts them by reason and
     `last_cause` is the newest. no_transform: those of them for which TF had no transform.
-    unwanted: nobody subscribed. steps: durations of what is done for a frame.
+    unwanted: without a subscriber. steps: durations of the processing steps of a frame.
     Latency runs from the arrival of the later input to the publication of the last output, s.
     """
 
@@ -96,14 +96,14 @@ class Steps:
 class Reporter:
     """Turns counts into a diagnostic status and a line for the log, each covering one period.
 
-    line: the last period's counts and latency; reasons are logged when they arise. news: does it
-    tell, but for the numbers, of what no period has told since the start or the last trouble?
+    line: the last period's counts and latency; reasons are logged when they arise. news: whether
+    this differs, apart from the numbers, from all reports since the start or the last trouble.
     """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         self.line, self.news = '', False
-        self._told: set[tuple[bool, ...]] = set()
+        self._reported: set[tuple[bool, ...]] = set()
         self._before = counts.as_dict()
         self._last = time.monotonic()
 
@@ -129,10 +129,10 @@ class Reporter:
             trouble = trouble or f'no frame completed: {counts.last_cause}'
         self.line = _sentence(fresh, now)
         if trouble:
-            self._told.clear()
+            self._reported.clear()
         happens = (bool(trouble), *(number > 0 for number in fresh.values()))
-        self.news = happens not in self._told
-        self._told.add(happens)
+        self.news = happens not in self._reported
+        self._reported.add(happens)
         status.message = trouble or self.line
         values = {
             **now,
@@ -146,7 +146,7 @@ class Reporter:
 
 
 def details_of(inputs: InputReport, completer: DepthCompleter) -> dict[str, object]:
-    """Values of the status: what came in, how far apart, and what completes it."""
+    """Values of the status: inputs, their time differences, and the model in use."""
     details: dict[str, object] = {
         'inputs': 'not subscribed: no output has a subscriber' if inputs.idle else 'subscribed'
     }

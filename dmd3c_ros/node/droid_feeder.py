@@ -84,7 +84,7 @@ PARAMETER_GROUPS = (('', DroidCheckout), ('', FeederSettings), ('', DroidSetting
 class DroidFeederNode(Node):
     """Hands the newest pair of image and depth to DROID-SLAM, in a thread of its own.
 
-    `done` is True once the frames that were asked for are tracked, `failed` when DROID-SLAM gave
+    `done` is True once the requested frames are tracked, `failed` when DROID-SLAM gave
     up. Raises ParameterError, FileNotFoundError and ImportError for what it cannot start with.
     """
 

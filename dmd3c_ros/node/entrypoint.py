@@ -22,9 +22,9 @@ NodeT = TypeVar('NodeT', bound=Node)
 # A thread inside a network cannot be interrupted; launch kills a node that takes 5 s to end.
 _CLOSING_S = 3.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# What a node cannot start with, and says in one line.
+# Errors at start that are logged in one line.
 _START_ERRORS = (ValueError, OSError, ImportError, NameValidationException)
-# What rcl says of arguments and parameter files -> how to write them.
+# Messages of rcl about arguments and parameter files -> remedies.
 _REMEDIES = {
     'Sequence should be of same type': 'ROS does not accept lists that mix integers and floats: '
     'write [0.0, 0.5] instead of [0, 0.5]',
@@ -49,11 +49,11 @@ def run(
 ) -> int:
     """Make a node, spin it until it is done or interrupted, close it; returns the exit status.
 
-    What it cannot start with (an argument, a parameter, a missing file or package) is logged in
-    one line.
+    Errors at start (an argument, a parameter, a missing file or package) are logged in one
+    line.
     Both signals interrupt it in every state, and are ignored from then on: the process must end
-    after this. Where closing takes longer than `closing_s`, because a frame or a model is still in
-    the works, it ends without it; None waits.
+    after this. If closing takes longer than `closing_s`, because a frame or a model is still being
+    processed, the process exits without it; None waits.
     """
     with _interruptible(closing_s) as closing:
         node = None
@@ -90,7 +90,7 @@ def _interruptible(
 
     Launch and the terminal both send a signal, and the second one would break off the closing.
     """
-    # No Event: its lock would stop a handler that interrupts another one, or `closing`, at it.
+    # Not an Event: a handler that interrupts another one, or `closing`, would block at its lock.
     ending = False
 
     def interrupt(number: int, frame: object) -> None:
@@ -118,7 +118,7 @@ def _interruptible(
     try:
         yield closing
     finally:
-        # Python gives up handlers of its own before the process is gone, but not this one.
+        # Python drops its own handlers before the process is gone, but not this one.
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -129,8 +129,8 @@ def _refuse(name: str, reason: str) -> int:
 
 
 def _explained(error: RuntimeError) -> str:
-    """Why rcl does not initialize, in the words of rcl without its source lines, and a remedy."""
-    # The exception for arguments that ROS does not know is private, and holds but their list.
+    """The message of rcl without its source lines, and a remedy."""
+    # The exception for unknown ROS arguments is private, and only holds their list.
     if type(error).__name__ == 'UnknownROSArgsError':
         return f'unknown ROS arguments: {error}; put your own arguments before --ros-args'
     text = re.sub(r', at \S+:\d+', '', str(error))

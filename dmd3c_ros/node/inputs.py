@@ -36,11 +36,11 @@ class FrameSet(NamedTuple):
 
 
 class InputReport(NamedTuple):
-    """What came in since the last report.
+    """What arrived since the last report.
 
-    trouble: why nothing could be paired, None where something was. rates_hz: messages of each
-    topic. residuals_s: stamp of the sweep less that of the image, for each set. idle: nobody
-    needed the inputs, all or part of the time, and they were not subscribed.
+    trouble: why nothing could be paired, None if something was. rates_hz: message rate of each
+    topic. residuals_s: stamp of the sweep minus that of the image, for each set. idle: the
+    inputs were not subscribed, all or part of the time, because no output had a subscriber.
     """
 
     trouble: str | None
@@ -52,11 +52,11 @@ class InputReport(NamedTuple):
 class Inputs:
     """Subscribes to image_rect, camera_info and points; calls back with each synchronized set.
 
-    A CameraInfo whose publishers keep it for late subscribers (transient local) may come once for
-    all images; otherwise one with the image's stamp must come with each.
+    A latched CameraInfo (transient local) may be published once for all images; otherwise each
+    image needs one with its stamp.
     on_cloud: called with every sweep first; it may correct its stamp. group: of all callbacks,
-    apart from those of services, which may take long. needed: whether anything is to be made of
-    the inputs; they are subscribed only while it is.
+    apart from those of services, which may take long. needed: whether the inputs are
+    needed; they are subscribed only while they are.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Inputs:
             self._connect()
 
     def _connect(self) -> None:
-        """Synchronize anew, with or without CameraInfo."""
+        """Restart synchronization, with or without CameraInfo."""
         self._filters = image, info, cloud = SimpleFilter(), SimpleFilter(), SimpleFilter()
         synchronizer = Synchronizer(
             [image, cloud] if self._latched else [image, info, cloud],
@@ -145,7 +145,7 @@ class Inputs:
         self._filters[2].signalMessage(cloud)
 
     def _paired(self, image: Image | CompressedImage, cloud: PointCloud2) -> None:
-        """With CameraInfo that came before: the one of the image's stamp, or the newest."""
+        """Uses an earlier CameraInfo: the one with the image's stamp, or the newest."""
         if self._infos:
             same = (info for info in self._infos if info.header.stamp == image.header.stamp)
             self._synchronized(image, next(same, self._infos[-1]), cloud)
@@ -183,7 +183,7 @@ class Inputs:
         return []
 
     def _other_transport(self, source: TopicInput) -> str:
-        """A hint where the images come the other way, raw or compressed."""
+        """A hint if the images are published with the other transport, raw or compressed."""
         if source is not self._image:
             return ''
         name = source.name
@@ -197,7 +197,7 @@ class Inputs:
 
 
 def compressed_topic(image: str) -> str:
-    """Where image_transport publishes an image topic compressed; such a name stays as it is."""
+    """The compressed topic that image_transport publishes for an image topic."""
     return image if image.endswith('/compressed') else f'{image}/compressed'
 
 

@@ -13,7 +13,7 @@ class RosLogHandler(logging.Handler):
         self._logger = logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log at the same severity; rclpy wants each severity at a call of its own."""
+        """Log at the same severity; rclpy needs a separate call site for each severity."""
         text = record.getMessage()
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
@@ -26,7 +26,7 @@ class RosLogHandler(logging.Handler):
 
 
 def show_package_log(logger) -> None:
-    """Send what the package logs, from INFO on, to a node's logger (instead of another node's)."""
+    """Send the package's log, from INFO on, to a node's logger (instead of another node's)."""
     package = logging.getLogger('dmd3c_ros')
     for handler in [h for h in package.handlers if isinstance(h, RosLogHandler)]:
         package.removeHandler(handler)

@@ -13,16 +13,16 @@ from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.memory import MEMORY_ERRORS, is_out_of_memory
 
-# What loading a model raises; all of it is told to whoever asked for the model.
+# Errors of loading a model; all are reported to whoever requested the model.
 LOAD_ERRORS = (ValueError, OSError, ImportError, *MEMORY_ERRORS)
 _FALLBACK_SCALE = 0.5
 
 
 class Model:
-    """Completes frames for one thread while another one prepares the next model beside it.
+    """Completes frames for one thread while another one prepares the next model.
 
     size: (height, width) that each model is run at when it is loaded, until frames come. warn:
-    told when memory ran out. make: loads a model. Raises what `make` raises: LOAD_ERRORS.
+    called when memory runs out. make: loads a model. Raises what `make` raises: LOAD_ERRORS.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Model:
         self._prepared: tuple[CompleterConfig, DepthCompleter | Exception] | None = None
         self._size = size
         self._ways = _cheaper_ways(config)
-        # Why no model is left, after one had to make room for another that did not load.
+        # Why no model is left, after one was released for another that could not be loaded.
         self._lost = ''
         self._completer = self._what_fits(config, lambda c: self._load(c, self._size))
 
@@ -49,8 +49,8 @@ class Model:
     def complete(
         self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float = 1.0
     ) -> Completion:
-        """As `DepthCompleter.complete`; where memory runs out, this frame and all after it are
-        completed in a cheaper way. MemoryError where there is none left.
+        """As `DepthCompleter.complete`; if memory runs out, this frame and all after it are
+        completed with a cheaper configuration. MemoryError if there is none left.
         """
         with self._lock:
             self._size = sparse.shape
@@ -63,11 +63,11 @@ class Model:
                     if not is_out_of_memory(error):
                         raise
                     reason = _first_line(error)
-                # Out of the handler: the traceback held what the frame had allocated.
+                # Outside the handler: the traceback kept the memory of the frame alive.
                 self._fall_back(reason)
 
     def prepare(self, config: CompleterConfig) -> None:
-        """Load another model beside this one; what goes wrong is kept for `exchange`."""
+        """Load another model next to this one; errors are kept for `exchange`."""
         with self._preparing:
             self._discard_prepared()
             try:
@@ -78,9 +78,9 @@ class Model:
             self._prepared = config, found
 
     def exchange(self, config: CompleterConfig) -> None:
-        """Put another model, prepared or not, in place between two frames.
+        """Switch to another model, prepared or not, between two frames.
 
-        Raises LOAD_ERRORS; then everything stays as it was.
+        Raises LOAD_ERRORS; then nothing changes.
         """
         if self._prepared is None or self._prepared[0] != config:
             self.prepare(config)
@@ -105,14 +105,14 @@ class Model:
         self._prepared = None
 
     def _load(self, config: CompleterConfig, size: tuple[int, int]) -> DepthCompleter:
-        """A model that has run once: a first run of a size prepares kernels, for seconds on a GPU
-        and a minute where they are compiled, and frames would be dropped meanwhile.
+        """A warmed-up model: the first run at a size prepares kernels, which takes seconds on a
+        GPU and a minute if they are compiled, and frames would be dropped meanwhile.
         """
         completer = self._make(config)
         try:
             sparse = np.zeros(size, np.float32)
             sparse[::8, ::8] = 10.0
-            # From the second image of a size on OpenVINO runs what it compiled for that size.
+            # From the second image of a size on, OpenVINO runs a network compiled for that size.
             for _ in range(2):
                 completer.complete(np.zeros((*size, 3), np.uint8), sparse, np.eye(3))
         except LOAD_ERRORS:
@@ -123,7 +123,7 @@ class Model:
     def _what_fits(
         self, config: CompleterConfig, load: Callable[[CompleterConfig], DepthCompleter]
     ) -> DepthCompleter:
-        """Without a model that could go on, a cheaper one is better than none."""
+        """Without a working model, a cheaper one is better than none."""
         while True:
             try:
                 return load(config)
@@ -135,7 +135,7 @@ class Model:
 
     def _fall_back(self, reason: str) -> None:
         config = self._next_way(reason)
-        # First, for it holds the memory that the other one needs.
+        # First, because it holds the memory that the other one needs.
         self._completer.close()
         try:
             self._completer = self._what_fits(config, self._make)

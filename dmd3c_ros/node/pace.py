@@ -11,11 +11,11 @@ import numpy as np
 # work by its square at most.
 _LEVEL = 2.0**-0.25
 _MOST_LEVELS = 8
-# Frames that decide: few to get quicker, more to get better again.
+# Number of frames that decide: few to reduce the scale, more to raise it again.
 _FEW, _MANY, _MOST = 5, 20, 320
 # A new size takes preparations.
 _IGNORED = 2
-# What a larger scale must leave of the time.
+# Fraction of the time that must be left for a larger scale.
 _RESERVE = 0.85
 
 

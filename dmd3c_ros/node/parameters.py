@@ -32,7 +32,7 @@ T = TypeVar('T')
 Groups = Sequence[tuple[str, type]]
 Values = Mapping[type, Any]
 
-# Every node has these; they reach it the same way as its own.
+# Every node has these; they are set in the same way as its own.
 _OF_EVERY_NODE = re.compile(r'use_sim_time|start_type_description_service|qos_overrides\..*')
 _MEANING = re.compile(r'^(\w+(?:, \w+)*): (.+(?:\n    .+)*)', re.MULTILINE)
 
@@ -48,7 +48,7 @@ class _Entry(NamedTuple):
 
 
 def meanings(settings: type) -> dict[str, str]:
-    """What the docstring of a dataclass says of each field, in one line each."""
+    """The description of each field from the docstring of a dataclass, in one line each."""
     found = {}
     for names, text in _MEANING.findall(inspect.getdoc(settings) or ''):
         for name in names.split(', '):
@@ -81,10 +81,10 @@ def descriptor(entry: _Entry) -> ParameterDescriptor:
 class Parameters:
     """The parameters of a node, checked as a whole by the dataclasses that they fill.
 
-    groups: (prefix of the names, dataclass) pairs. change: given the names whose values are about
-    to change and all values as they would be, by dataclass, prepares for it, or says why they may
-    not. Names that nobody knows are an error where a file gives them to this very node; else they
-    may be meant for others, and are left out with a warning. Raises ParameterError.
+    groups: (prefix of the names, dataclass) pairs. change: called with the names that are about
+    to change and all new values by dataclass; prepares for the change or returns why it is not
+    allowed. Unknown names are an error if a file sets them for this node; otherwise they may be
+    meant for other nodes and are ignored with a warning. Raises ParameterError.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Parameters:
         node.add_on_set_parameters_callback(self._on_set)
 
     def get(self, group: type[T]) -> T:
-        """The present values; a change makes a new object, so one object never changes."""
+        """The current values; a change creates a new object, so objects never change."""
         return self._values[group]
 
     def _check_names(self, node: Node) -> None:
@@ -135,7 +135,7 @@ class Parameters:
     def preview(self, parameters: Sequence[Parameter]) -> tuple[set[str], Values]:
         """Names whose values the parameters would change, and all values then, by dataclass.
 
-        Raises ValueError for values that are refused.
+        Raises ValueError for rejected values.
         """
         values = self._build(self._candidate(parameters))
         names = {p.name for p in parameters if p.name in self._entries}
@@ -162,7 +162,7 @@ class Parameters:
 
 
 def _declare(node: Node, name: str, entry: _Entry) -> Any:
-    """The parameter's value, as given or by default; ParameterError for one of another type."""
+    """The parameter's value, as given or by default; ParameterError for a wrong type."""
     default = entry.item.default
     try:
         value = node.declare_parameter(name, _to_ros(default), descriptor(entry)).value
@@ -186,7 +186,7 @@ def _names_in_own_sections(node: str, arguments: Sequence[str]) -> set[str]:
         try:
             content = yaml.safe_load(Path(path).read_text())
         except (OSError, ValueError, yaml.YAMLError):
-            continue  # rcl has read it, by another parser.
+            continue  # rcl has already read it, with another parser.
         for section, values in _sections(content, ''):
             if section.rpartition('/')[2] == node:
                 names.update(_flat(values))
@@ -214,7 +214,7 @@ def _to_ros(value: Any) -> Any:
 
 
 def _from_ros(name: str, value: Any, default: Any) -> Any:
-    """A parameter's value as its dataclass wants it: sequences become tuples of floats."""
+    """A parameter's value as its dataclass expects it: sequences become tuples of floats."""
     if not isinstance(default, tuple):
         return value
     try:

@@ -17,11 +17,11 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20
 
 
 def keep_freed_memory(limit_bytes: int = 1 << 30) -> bool:
-    """Have glibc keep up to `limit_bytes` of freed memory in the process; False elsewhere.
+    """Make glibc keep up to `limit_bytes` of freed memory in the process; False if not glibc.
 
-    By default each array of some megabytes goes back to the kernel when it is freed, and the next
-    frame pays for faulting its pages in anew: a coloured cloud takes 13 ms to make instead of 5,
-    hidden points 6 ms instead of 2. One arena, so that every thread finds what another one freed.
+    By default each array of several megabytes is returned to the kernel when it is freed, and the
+    next frame has to fault its pages in again: a coloured cloud takes 13 ms instead of 5, hidden
+    points 6 ms instead of 2. One arena, so that every thread can reuse what another one freed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -37,7 +37,7 @@ def keep_freed_memory(limit_bytes: int = 1 << 30) -> bool:
 
 
 def memory_in_use(device: str) -> dict[str, float]:
-    """memory_mb, where the system tells, and gpu_memory_mb on a GPU: what the process holds."""
+    """Memory of the process: memory_mb, if the system reports it, and gpu_memory_mb on a GPU."""
     found = {}
     try:
         pages = int(Path('/proc/self/statm').read_text().split()[1])

@@ -1,4 +1,4 @@
-"""The outputs: which of them somebody wants, and their publication."""
+"""The outputs: which of them have subscribers, and their publication."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Outputs:
         )
 
     def refusal(self) -> str | None:
-        """Names a subscriber that hears nothing because it asks for more than is offered."""
+        """A message about a subscriber that requests an incompatible QoS, or None."""
         for topic, publisher in self._publishers.items():
             for info in self._node.get_subscriptions_info_by_topic(publisher.topic_name):
                 reason = incompatibility(self._qos[topic], info.qos_profile)
@@ -62,7 +62,7 @@ class Outputs:
     def publish(
         self, topics: frozenset[str], frame: Frame, settings: NodeSettings, *, dense: bool
     ) -> None:
-        """Publish those of the topics that need a completion, or those that need none."""
+        """Publish the topics that need a completion, or those that do not."""
         for topic, output in OUTPUTS.items():
             if topic not in topics or output.dense is not dense:
                 continue

@@ -1,4 +1,4 @@
-"""QoS that the user's parameters override, and why a subscription hears nothing of a publisher."""
+"""QoS overrides from parameters, and why a subscription receives nothing from a publisher."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NAMED = {
 }
 _NUMBERS = ('depth', 'deadline', 'lifespan', 'liveliness_lease_duration')
 
-# A middleware reports "for ever" as the largest number that it has, or leaves it at 0.
+# A middleware reports "forever" as its largest number, or leaves it at 0.
 _FOREVER_NS = 10**9 * 3600 * 24 * 365
 
 
 def incompatibility(offer: QoSProfile, request: QoSProfile) -> str:
-    """What the request wants beyond the offer, '' where they are compatible.
+    """What the request demands beyond the offer, '' if they are compatible.
 
-    rclpy's own check takes a deadline that was left open for a short one.
+    rclpy's own check mistakes an unset deadline for a short one.
     """
     if (
         request.reliability == ReliabilityPolicy.RELIABLE
@@ -44,21 +44,21 @@ def incompatibility(offer: QoSProfile, request: QoSProfile) -> str:
         and offer.durability == DurabilityPolicy.VOLATILE
     ):
         return 'DURABILITY transient local is requested, volatile is offered'
-    asked, offered = request.deadline.nanoseconds, offer.deadline.nanoseconds
-    if 0 < asked < _FOREVER_NS and not 0 < offered <= asked:
-        return f'DEADLINE {asked * 1e-9:g} s is requested, but not offered'
+    requested, offered = request.deadline.nanoseconds, offer.deadline.nanoseconds
+    if 0 < requested < _FOREVER_NS and not 0 < offered <= requested:
+        return f'DEADLINE {requested * 1e-9:g} s is requested, but not offered'
     return ''
 
 
 def overrides_of(node: Node) -> Mapping[str, Parameter]:
-    """What files and the command line set, under whatever name; rclpy keeps it to itself."""
+    """All parameter overrides from files and the command line, private in rclpy."""
     return getattr(node, '_parameter_overrides', {})
 
 
 def overriding(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
-    """Options for a publisher or subscription (`entity`) of a topic: what parameters override.
+    """QoS overriding options for a publisher or subscription (`entity`) of a topic.
 
-    Those are `qos_overrides.TOPIC.ENTITY.POLICY`. Only the policies that are given are declared:
+    The parameters are `qos_overrides.TOPIC.ENTITY.POLICY`. Only the given policies are declared:
     the others follow the publishers' offers.
     """
     given = overrides_of(node)
@@ -68,7 +68,7 @@ def overriding(node: Node, topic: str, entity: str) -> QoSOverridingOptions | No
 
 
 def check_overrides(node: Node) -> None:
-    """Raise ValueError for an override of a policy or with a value that there is not."""
+    """Raise ValueError for an override of an unknown policy or with an invalid value."""
     for name, parameter in overrides_of(node).items():
         policy, value = name.rpartition('.')[2], parameter.value
         if not name.startswith(_PREFIX):

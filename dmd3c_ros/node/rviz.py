@@ -1,7 +1,7 @@
 """completion_rviz: RViz with the package's layout, for the topics and the frame in use.
 
-Names are remapped as those of completion_node are. The frame is that of the images, known with the
-first CameraInfo, for which it waits.
+Takes the same remappings as completion_node. The frame is that of the images; it waits for the
+first CameraInfo to find it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .inputs import compressed_topic
 
 NAME = 'completion_rviz'
 _REMINDER_S = 10.0
-# Whatever offers CameraInfo: with every image, or once for all who come later.
+# Compatible with CameraInfo published with every image, or once and latched.
 _QOS = (
     QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
     QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
@@ -64,7 +64,7 @@ class FrameFinder(Node):
         """Nothing is held beside the node."""
 
     def topic_of(self, name: str) -> str:
-        """A topic of completion_node in full; compressed images where there are no others."""
+        """Full name of a topic of completion_node; compressed images if there are no others."""
         topic = self.resolve_topic_name(name)
         compressed = compressed_topic(topic)
         if self.count_publishers(compressed) and not self.count_publishers(topic):

@@ -38,10 +38,10 @@ def _answering(change: Callable, node: LifecycleNode) -> Callable:
 
 
 def prepare_in_thread(node: Node, plan: Plan) -> None:
-    """Before parameters are set by a service, do what takes long for them in a thread.
+    """Before a service sets parameters, do the slow part of the change in a thread.
 
-    plan: given the parameters, returns that work, which raises nothing, or None. Callbacks of
-    other groups than the services' own go on meanwhile.
+    plan: given the parameters, returns that work, which raises nothing, or None. Callbacks in
+    groups other than that of the services keep running meanwhile.
     """
     for service in node.services:
         if service.srv_type is SetParameters:
@@ -82,11 +82,11 @@ async def _prepared(node: Node, plan: Plan, messages: Sequence) -> None:
         try:
             work()
         except BaseException as error:
-            # Raised where it is awaited: without an end, no service would be answered any more.
+            # Raised where it is awaited: otherwise no service would ever be answered again.
             done.set_exception(error)
         else:
             done.set_result(None)
-        # A waiting coroutine goes on when the executor looks at it.
+        # A waiting coroutine continues when the executor checks it.
         executor.wake()
 
     threading.Thread(target=run, name='loading', daemon=True).start()

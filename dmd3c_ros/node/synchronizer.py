@@ -12,17 +12,17 @@ _REPEAT_S = 5.0
 
 
 class Synchronizer(ApproximateTimeSynchronizer):
-    """ApproximateTimeSynchronizer whose full queues give up what came first.
+    """ApproximateTimeSynchronizer whose full queues drop what arrived first.
 
-    The original gives up what is stamped first. When the clock jumps back (a bag starts anew), or
-    after some stamps of the far future, that is each newcomer: a queue that holds messages
-    without partners, such as every third image of a quick camera, would take none any more.
+    The original drops the oldest stamp. When the clock jumps back (a bag is restarted), or after
+    stamps in the far future, that is always the new message: a queue full of messages without
+    partners, such as every third image of a fast camera, would accept no more.
     """
 
     def add(self, msg: Any, my_queue: dict[int, Any], my_queue_index: int | None = None) -> None:
-        """Take a message of one input; its callbacks get the set that it completes.
+        """Take a message of one input; the callbacks get the set that it completes.
 
-        One stamped before 1970, which no clock of ROS shows, is left out with a warning.
+        A message stamped before 1970, which no ROS clock shows, is dropped with a warning.
         """
         if msg.header.stamp.sec < 0:
             get_logger('synchronizer').warning(

@@ -30,10 +30,10 @@ _QOS = {
 
 
 class TfListener:
-    """Hears TF from now on, into the buffer that bags fill too; by tf2_ros where it is installed.
+    """Fills the buffer that bags use too from TF; through tf2_ros if it is installed.
 
-    topics: those that it subscribes to itself, whose QoS parameters may override. Raises
-    ValueError where not even the message package is there.
+    topics: those that it subscribes to itself, whose QoS can be overridden. Raises ValueError
+    if not even the message package is installed.
     """
 
     def __init__(self, node: Node) -> None:
@@ -61,7 +61,7 @@ class TfListener:
 
 
 class _Sink:
-    """What tf2_ros's listener takes for a buffer of its own kind."""
+    """Looks like tf2_ros's own buffer to its listener."""
 
     def __init__(self, buffer: TransformBuffer) -> None:
         self._buffer = buffer
@@ -74,10 +74,10 @@ class _Sink:
 
 
 class _Subscriptions:
-    """Listens where tf2_ros is not installed.
+    """Listens to TF without tf2_ros.
 
-    Messages are taken as bytes and read here: rclpy would make a dozen objects of every
-    transform, with a check of every number.
+    Messages are received as bytes and decoded here: rclpy would create a dozen objects for every
+    transform and check every number.
     """
 
     def __init__(self, node: Node, buffer: TransformBuffer) -> None:
@@ -89,7 +89,7 @@ class _Subscriptions:
                 f'set the parameter, or install tf2_msgs ({error})'
             ) from error
         self._node, self._buffer = node, buffer
-        # One of its own: that of the node's services is held up while they change the model.
+        # A separate group: that of the node's services is blocked while they change the model.
         group = MutuallyExclusiveCallbackGroup()
         self._subscriptions = [
             node.create_subscription(

@@ -21,11 +21,11 @@ _LISTED_TOPICS = 4
 
 
 class TopicInput:
-    """One topic, subscribed once somebody publishes it, as reliably as all its publishers offer.
+    """One topic, subscribed once it has a publisher, as reliably as all its publishers offer.
 
-    A reliable subscription hears no best-effort publisher, and a best-effort one loses large
-    messages of reliable publishers on a poor network. The same holds for messages from before the
-    subscription (transient local), which are asked for with `with_history`.
+    A reliable subscription receives nothing from a best-effort publisher, and a best-effort one
+    loses large messages of reliable publishers on a poor network. The same holds for messages from
+    before the subscription (transient local), which are requested with `with_history`.
     receive: takes the messages. group: of the callbacks.
     """
 
@@ -51,11 +51,11 @@ class TopicInput:
 
     @property
     def latched(self) -> bool:
-        """Do its publishers keep what they sent for those who come later?"""
+        """Do its publishers keep messages for late subscribers?"""
         return self._offer is not None and self._offer[1] == DurabilityPolicy.TRANSIENT_LOCAL
 
     def match(self) -> None:
-        """Subscribe, or subscribe anew where the publishers' offers have changed."""
+        """Subscribe, or resubscribe if the publishers' offers have changed."""
         offers = [info.qos_profile for info in self._publishers() if info.topic_type == self._type]
         if not offers:
             return
@@ -92,11 +92,11 @@ class TopicInput:
         return count
 
     def absence(self) -> str:
-        """Says that nothing comes, and why as far as the graph tells."""
+        """A message that nothing arrives, with the reason as far as the graph shows it."""
         return f'no message on {self.name} ({self._reason()})'
 
     def gap_to(self, other: TopicInput) -> float:
-        """By how much the nearest pair of both topics' last stamps differ, s; > 0: the other's is
+        """Difference of the closest pair of both topics' latest stamps, s; > 0: the other's is
         later.
         """
         return min((b - a for a in self.stamps for b in other.stamps), key=abs)
@@ -121,7 +121,7 @@ class TopicInput:
         return f'{len(fitting)} publisher{"s" if len(fitting) > 1 else ""}'
 
     def _topics_elsewhere(self) -> list[str]:
-        """Topics of this type that others publish, sensors' before what nodes like this make."""
+        """Topics of this type from other nodes, those of sensors before those of nodes like this."""
         node = self._node
         own = {
             name

@@ -15,7 +15,7 @@ class NewestWins(Generic[T]):
     """A thread that handles items one at a time; while it is busy only the newest one waits.
 
     Putting an item in, which one thread does, never blocks on the handler. A signal may interrupt
-    it at any moment: there is no lock to be left behind, as that of a Condition would be.
+    it at any moment: there is no lock that could stay locked, as with a Condition.
     """
 
     def __init__(self, handle: Callable[[T], None], name: str = 'worker') -> None:

@@ -1,1 +1,1 @@
-"""The way of a frame from messages to dense depth, for nodes, bags and commands; no rclpy."""
+"""Processing of a frame from messages to dense depth, for nodes, bags and commands; no rclpy."""

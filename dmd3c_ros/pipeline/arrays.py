@@ -55,7 +55,7 @@ def complete_sparse(
 
 
 def selected_depth(completion: Completion, settings: NodeSettings) -> np.ndarray:
-    """Depth (H, W) float32, m, 0 = unknown or left out by `min_confidence` or the `preset`."""
+    """Depth (H, W) float32, m, 0 = unknown or removed by `min_confidence` or the `preset`."""
     depth = PRESETS[settings.preset].select(*completion)
     if settings.min_confidence <= 0:
         return depth

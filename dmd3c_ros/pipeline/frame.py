@@ -1,10 +1,10 @@
-"""The way of one frame: image, CameraInfo and sweep in, dense depth out. Nodes and bags share it.
+"""Processing of one frame: image, CameraInfo and sweep in, dense depth out, for nodes and bags.
 
 image, info -> decoded, rectified                        `ImageRectifier`
 cloud       -> points where the camera sees them         `SweepAligner`
             -> sparse depth, without hidden points       `project_points`, `filter_hidden`
             -> dense depth and confidence                `DepthCompleter`
-            -> what was asked for                        `outputs`
+            -> requested outputs                         `outputs`
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Complete = Callable[[np.ndarray, np.ndarray, np.ndarray], Completion]
 
 
 class Frame(NamedTuple):
-    """One image with what the LiDAR knows of it and, once it is completed, all of its depth.
+    """One image with the sparse depth from the LiDAR and, once completed, its dense depth.
 
-    sparse, depth: (H, W) float32, m, 0 = unknown. depth: without what the settings leave out.
+    sparse, depth: (H, W) float32, m, 0 = unknown. depth: without what the settings remove.
     """
 
     image: RectifiedImage
@@ -46,9 +46,9 @@ class Frame(NamedTuple):
 
 
 class FramePipeline:
-    """Turns synchronized messages into frames; each set stands for itself.
+    """Turns synchronized messages into frames; sets are independent of each other.
 
-    on_step: hears the name of each step when it is done.
+    on_step: called with the name of each step when it is done.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What can be asked for of a frame: the topics of the node, and of completed bags."""
+"""Available outputs of a frame: the topics of the node and of completed bags."""
 
 from __future__ import annotations
 

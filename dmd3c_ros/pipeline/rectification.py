@@ -19,7 +19,7 @@ from dmd3c_ros.messages.errors import MessageError
 from dmd3c_ros.messages.types import Header
 
 _log = logging.getLogger(__name__)
-# Nearer than this to each other, two frames of a camera are one.
+# Two camera frames closer to each other than this are considered the same.
 _SAME_PLACE_M, _SAME_DIRECTION_RAD = 1e-3, 1e-3
 
 
@@ -44,10 +44,10 @@ class RectifiedImage(NamedTuple):
 
 
 class ImageRectifier:
-    """Knows the camera of each image, and rectifies it where that is asked for.
+    """Finds the camera of each image, and rectifies the image if requested.
 
-    rectify: images are raw, with the distortion that CameraInfo describes. topic: their name,
-    for a warning where it contradicts that.
+    rectify: images are raw, with the distortion that CameraInfo describes. topic: the image
+    topic, for a warning if its name contradicts that.
     """
 
     def __init__(self, rectify: bool, topic: str) -> None:
@@ -58,7 +58,7 @@ class ImageRectifier:
         self._rectifier: Rectifier | None = None
 
     def read(self, rgb: np.ndarray, info: Any, header: Header) -> RectifiedImage:
-        """The image (H, W, 3) uint8 under its header, with the camera that its CameraInfo means.
+        """The image (H, W, 3) uint8 under its header, with the camera described by its CameraInfo.
 
         Raises MessageError for an uncalibrated camera, or one of another size.
         """
@@ -78,7 +78,7 @@ class ImageRectifier:
         )
 
     def _camera_of(self, info: Any) -> Camera:
-        """The camera; it and the maps are made anew only when the calibration changes."""
+        """The camera; it and the maps are only recomputed when the calibration changes."""
         calibration = _key(info)
         if self._camera is None or calibration != self._calibration:
             camera, rectifier = camera_from_info(info, rectify=self._rectify), None
@@ -86,7 +86,7 @@ class ImageRectifier:
                 rectifier = _rectifier(info, camera)
             self._warn(info)
             if self._camera is None:
-                _tell_of_two_frames(camera)
+                _warn_of_two_frames(camera)
             self._calibration, self._camera, self._rectifier = calibration, camera, rectifier
         return self._camera
 
@@ -116,8 +116,8 @@ def _rectifier(info: Any, camera: Camera) -> Rectifier:
         raise MessageError(f'camera_info: {error}') from error
 
 
-def _tell_of_two_frames(camera: Camera) -> None:
-    """Extrinsics lead into the optical frame, depth comes out in the rectified one."""
+def _warn_of_two_frames(camera: Camera) -> None:
+    """Warn if the optical frame of the extrinsics and the rectified frame of depth differ."""
     T = camera.T_rectified
     metres = np.linalg.norm(T[:3, 3])
     radians = np.arccos(np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1))

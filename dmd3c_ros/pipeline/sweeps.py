@@ -43,10 +43,10 @@ class _Remembered:
 
 
 class SweepAligner:
-    """Says where the points of a sweep lie for the camera, by the rules of `MotionSettings`.
+    """Transforms the points of a sweep to the camera, according to `MotionSettings`.
 
-    transforms: None where T_camera_lidar is given and no fixed_frame is. Stamps of clouds are
-    those of the camera's clock (see `shift_stamp`). `remember` may be called by another thread.
+    transforms: None if T_camera_lidar is given without fixed_frame. Stamps of clouds are
+    in the camera's clock (see `shift_stamp`). `remember` may be called by another thread.
     """
 
     def __init__(self, settings: MotionSettings, transforms: TransformBuffer | None) -> None:
@@ -57,9 +57,9 @@ class SweepAligner:
         self._recent: list[_Remembered] = []
 
     def remember(self, cloud: Any, kept: int) -> None:
-        """Take note of a sweep as it comes in, for those that are accumulated.
+        """Store an arriving sweep for accumulation.
 
-        kept: sweeps that may come in before the one that is asked for.
+        kept: sweeps that may arrive before the requested one.
         """
         if self._settings.accumulate_sweeps == 1:
             return

@@ -1,1 +1,1 @@
-"""What the launch files share; imported only where the ROS package `launch` is installed."""
+"""Shared code of the launch files; imported only if the ROS package `launch` is installed."""

@@ -1,7 +1,7 @@
-"""What the launch files share. Imported only where the ROS package `launch` is installed.
+"""Shared code of the launch files. Imported only if the ROS package `launch` is installed.
 
-An argument that is left empty is not passed on, so that every default stays where it belongs: in
-the dataclasses behind the nodes' parameters.
+Empty arguments are not passed on, so that all defaults stay in the dataclasses behind the nodes'
+parameters.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ _RESPAWN_DELAY_S = 2.0
 
 
 def declare(arguments: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> list:
-    """Launch arguments with their descriptions, empty where `defaults` says nothing."""
+    """Launch arguments with their descriptions, empty without an entry in `defaults`."""
     defaults = defaults or {}
     return [
         DeclareLaunchArgument(name, default_value=defaults.get(name, ''), description=text)
@@ -89,7 +89,7 @@ def declare(arguments: Mapping[str, str], defaults: Mapping[str, str] | None = N
 
 
 def given(context, names: Sequence[str]) -> dict[str, str]:
-    """Those of the arguments that are not empty."""
+    """The arguments that are not empty."""
     values = {name: LaunchConfiguration(name).perform(context) for name in names}
     return {name: value for name, value in values.items() if value}
 
@@ -108,10 +108,10 @@ def is_true(context, name: str) -> bool:
 
 
 def middleware_environment(context, share: Path) -> dict[str, str]:
-    """What the processes of a launch need for messages of megabytes.
+    """Environment of the launched processes for messages of several megabytes.
 
-    For the nodes of this package and those that get its images alone: another launch file may
-    include this one, and its nodes are none of ours.
+    Only for the nodes of this package and those that receive its images: another launch file may
+    include this one, and its nodes must not be affected.
     """
     profile = LaunchConfiguration('fastdds_profile').perform(context)
     return middleware.environment(profile, share / 'config' / 'fastdds.xml')
@@ -129,10 +129,10 @@ def completion_node(
     remappings: Sequence[tuple[str, str]] = (),
     namespace: str = '',
 ) -> Node:
-    """completion_node with the arguments that were given.
+    """completion_node with the given arguments.
 
-    environment: variables of its process. namespace: instead of the one that was given. Raises
-    ValueError where params_file names no file, which launch would leave out.
+    environment: variables of its process. namespace: overrides the given one. Raises ValueError
+    if params_file does not exist, which launch would ignore.
     """
     options = given(context, ('params_file', 'node_name', 'log_level'))
     parameters = [_file(options.get('params_file')), typed(given(context, _PARAMETERS))]
@@ -162,9 +162,9 @@ def _file(name: str | None) -> str | None:
 
 
 def topic_remappings(context) -> list[tuple[str, str]]:
-    """The node's own topics and those that were given instead.
+    """The node's own topics and those given instead.
 
-    CameraInfo lies beside the image, as image_transport has it, unless it is given too.
+    CameraInfo is in the image's namespace, as in image_transport, unless it is given too.
     """
     topics = given(context, TOPIC_ARGUMENTS)
     if 'image' in topics:
@@ -175,7 +175,7 @@ def topic_remappings(context) -> list[tuple[str, str]]:
 
 
 def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
-    """completion_node, or one for each of the cameras, in namespaces of their own.
+    """completion_node, or one for each of the cameras in its own namespace.
 
     Raises ValueError for arguments that would give all cameras the same images or pose.
     """
@@ -192,7 +192,7 @@ def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
         raise ValueError('T_camera_lidar: expected one for each camera, in params_file or from TF')
     topics['points'] = _shared_points(context)
     if 'OMP_NUM_THREADS' not in os.environ:
-        # All of a machine's cores for each node would be too many threads for its cores.
+        # If each node used all cores, there would be more threads than cores.
         share = max(1, (os.cpu_count() or 1) // len(cameras))
         environment = {**environment, 'OMP_NUM_THREADS': str(share)}
     return [
@@ -202,13 +202,13 @@ def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
 
 
 def _shared_points(context) -> str:
-    """The LiDAR's topic, relative to what the cameras share, not to each of them."""
+    """The LiDAR's topic, relative to the common namespace, not to that of each camera."""
     topic = given(context, ['points']).get('points', 'points')
     return posixpath.join(namespace_of(context), topic)
 
 
 def camera_namespaces(context) -> list[str]:
-    """Namespaces of the cameras, none where the argument is empty; ValueError for bad names."""
+    """Namespaces of the cameras, none if the argument is empty; ValueError for bad names."""
     text = LaunchConfiguration('cameras').perform(context)
     names = [name.strip(' \'"/') for name in text.strip().strip('[]').split(',') if name.strip()]
     bad = [name for name in names if not _NAMESPACE.fullmatch(name)]
@@ -220,10 +220,10 @@ def camera_namespaces(context) -> list[str]:
 def rviz(
     context, environment: Mapping[str, str], remappings: Sequence[tuple[str, str]] = ()
 ) -> list[Node]:
-    """RViz with the package's layout for the topics and the frame in use, if it is asked for.
+    """RViz with the package's layout for the topics and the frame in use, if requested.
 
-    Of several cameras it shows the first. Raises RuntimeError where RViz is not installed: launch
-    would find out when other nodes are running, and leave them behind.
+    Shows the first of several cameras. Raises RuntimeError if RViz is not installed: launch
+    would only notice when other nodes are running, and leave them behind.
     """
     if not is_true(context, 'rviz'):
         return []

@@ -33,12 +33,12 @@ def environment(profile: str, own: Path) -> dict[str, str]:
 
 
 def _fitting(own: Path) -> Path | None:
-    """The profile with segments that shared memory has room for."""
+    """The profile with segments that fit into shared memory."""
     text = own.read_text()
-    wanted = int(_SIZE.search(text).group())
+    requested = int(_SIZE.search(text).group())
     room = _room()
     size = room // _PROCESSES
-    if size >= wanted:
+    if size >= requested:
         return own
     _log.warning(
         '%s has room for %d MB, %d MB per process: messages of several megabytes may be lost '
@@ -58,7 +58,7 @@ def _fitting(own: Path) -> Path | None:
 
 
 def _room() -> int:
-    """Free bytes of shared memory; 0 where there is none."""
+    """Free bytes of shared memory; 0 if there is none."""
     try:
         state = os.statvfs(_SHARED_MEMORY)
     except OSError:

@@ -67,7 +67,7 @@ def _odometry(context) -> dict[str, object]:
         'publish_tf': True,
         'Vis/MaxDepth': _text(context, 'max_depth'),
         'Vis/MinInliers': _text(context, 'min_inliers'),
-        # A lost track starts anew at the next frame instead of waiting for the lost place.
+        # Lost odometry restarts at the next frame instead of waiting to relocalize.
         'Odom/ResetCountdown': '1',
     }
 

@@ -132,7 +132,7 @@ class BagPlayer(Playback):
         return output is not None
 
     def _inputs(self) -> InputTopics | None:
-        """The camera's and the LiDAR's topics, where it is clear which they are."""
+        """The camera's and the LiDAR's topics, if they are unambiguous."""
         try:
             inputs = find_inputs(self._bag)
         except BagError as error:

@@ -31,11 +31,11 @@ PlaybackT = TypeVar('PlaybackT', bound='Playback')
 
 
 class Playback(Node, ABC):
-    """A node that publishes something recorded, from a thread of its own.
+    """A node that plays something back from its own thread.
 
     groups: dataclasses of its parameters; settings: the one of them with `rate` (1 is the speed
-    of the recording), `publish_clock` and `wait_for_subscribers`. Who inherits makes its
-    publishers, and then lets the thread begin. `failed` is True where playback broke off.
+    of the recording), `publish_clock` and `wait_for_subscribers`. Subclasses create the
+    publishers and then start the thread. `failed` is True if playback was aborted.
     """
 
     def __init__(self, name: str, groups: Groups, settings: type) -> None:
@@ -80,7 +80,7 @@ class Playback(Node, ABC):
             self.failed = True
             self.get_logger().error(f'playback stopped: {error}')
         except BaseException:
-            # A signal ends the context under the hands of whoever publishes.
+            # A signal may end the context while a message is being published.
             if self.context.ok():
                 self.failed = True
                 raise
@@ -122,7 +122,7 @@ class Playback(Node, ABC):
 
 
 def play(name: str, make: Callable[[], PlaybackT], args: Sequence[str] | None) -> int:
-    """Run a player to the end of what it plays, or until it is interrupted; 1 where it cannot."""
+    """Run a player to the end, or until it is interrupted; returns 1 if it fails."""
 
     def spin(player: PlaybackT) -> int:
         while player.playing:

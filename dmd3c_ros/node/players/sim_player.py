@@ -67,7 +67,7 @@ def _open(parameters: Parameters) -> Drive:
         settings.width,
         settings.height,
         settings.field_of_view,
-        # The present as the origin, so that stamps look like those of a live sensor.
+        # The current time as the origin, so that stamps look like those of a live sensor.
         start_ns=time.time_ns(),
     ).render()
 
