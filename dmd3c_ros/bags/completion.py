@@ -36,13 +36,12 @@ def complete_bag(
     only_new: bool = False,
     advance: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Complete every set of a bag into the bag folder `out`, which appears when it is whole.
+    """Complete every set of a bag into the bag folder `out`, which appears once it is complete.
 
-    sources: one, or several cameras, of the same bag, by the namespace of their outputs; the bag
-    is read once. only_new: write the new topics alone; otherwise everything else is copied byte by
-    byte. advance: told the number of records read. What became of the frames is in each source's
-    report. Raises BagError where `out` exists, a topic would be there twice, or no frame was
-    completed.
+    sources: one or several cameras of the same bag, by the namespace of their outputs; the bag is
+    read once. only_new: write only the new topics; otherwise everything else is copied byte for
+    byte. advance: called with the number of records read. Each source's report has the results.
+    Raises BagError if `out` exists, a topic would be duplicated, or no frame was completed.
     """
     bag = next(iter(sources.values())).bag
     names = {prefix: output_names(prefix, outputs) for prefix in sources}

@@ -34,8 +34,8 @@ from .selection import InputTopics
 from .transforms import RecordedTransforms
 
 _REMEMBERED_INFOS = 20
-# What differs from frame to frame where the reason is one: how far a transform lies away, and how
-# many points the sweep has.
+# What differs between frames with the same reason: the time gap to a transform, and the number of
+# points in the sweep.
 _PERIOD, _COUNT = re.compile(r'\d+\.\d+ s'), re.compile(r'none of \d+')
 
 
@@ -58,9 +58,9 @@ class Rig:
 class FrameSource:
     """Pairs the messages of a bag and completes the sets.
 
-    Frames that cannot be used are counted in `report` under their reason, and left out. What
-    the completer raises where memory runs out at the first frame already is passed on.
-    transforms: those of the bag, where several sources share them.
+    Unusable frames are counted in `report` by reason, and skipped. If memory already runs out at
+    the first frame, the completer's exception is passed on.
+    transforms: those of the bag, if several sources share them.
     """
 
     bag: Bag
@@ -90,7 +90,7 @@ class FrameSource:
             len(topics), self.settings.sync_queue_size, self.settings.sync_slop
         )
         self._info: CameraInfo | None = None
-        # All transforms are there already: none is worth waiting for.
+        # All transforms are already known: there is none to wait for.
         self.motion = replace(self.motion, transform_timeout=0.0)
         self._aligner = _RecordedSweeps(
             self.motion, self.transforms or RecordedTransforms(self.bag)
@@ -105,7 +105,7 @@ class FrameSource:
 
     @property
     def T_camera_lidar(self) -> np.ndarray | None:
-        """The extrinsics (4, 4) of the file; None where they come from the bag's transforms."""
+        """The extrinsics (4, 4) of the file; None if they come from the bag's transforms."""
         return self._T_camera_lidar
 
     def take(
@@ -135,9 +135,9 @@ class FrameSource:
         return frame
 
     def frames(self, wanted: Callable[[int], bool] = lambda number: True) -> Iterator[Frame]:
-        """The frames of the bag, of those sets whose number, from 0, is wanted.
+        """The frames of the bag, for the sets whose number, from 0, is selected.
 
-        While a frame is being looked at, its set is the last one of `report`.
+        While a frame is being processed, its set is the last one of `report`.
         """
         topics = [topic for topic in self.inputs if topic is not None]
         for record in self.bag.records(topics):
@@ -145,7 +145,7 @@ class FrameSource:
             if frame is not None:
                 yield frame
 
-    # ---------------------------------------------------------------- the way of one frame
+    # ---------------------------------------------------------------- processing a frame
 
     def _paired(self, record: Record) -> tuple[Record, ...] | None:
         """The set that this record completes, or None."""

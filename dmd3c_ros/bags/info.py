@@ -1,4 +1,4 @@
-"""`dmd3c bag info`: what a bag holds and what would be completed."""
+"""`dmd3c bag info`: what a bag contains and what would be completed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(bag: Bag) -> str:
 
 
 def _first_words(bag: Bag, topic: Topic) -> str:
-    """What the first message of a camera's or a LiDAR's topic says."""
+    """Summary of the first message of a camera or LiDAR topic."""
     if topic.type not in _STAMPED:
         return ''
     record = next(bag.records([topic]), None)

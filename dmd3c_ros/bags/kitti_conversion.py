@@ -1,8 +1,7 @@
 """`dmd3c bag from-kitti`: a KITTI raw drive as a ROS 2 bag.
 
-Topics are the node's own, so that it takes the played bag without remapping. Frames are those of
-the players: `lidar` with the children `camera` (optical, not rectified: CameraInfo.r turns it)
-and `imu`.
+Topics are the node's own, so that the bag needs no remapping. Frames are those of the players:
+`lidar` with the children `camera` (optical, not rectified: CameraInfo.r rotates it) and `imu`.
 """
 
 from __future__ import annotations
@@ -138,7 +137,7 @@ def point_times(points: np.ndarray, revolution: Revolution) -> np.ndarray:
 
 
 def _revolutions(drive: KittiDrive, point_time: str) -> list[Revolution] | None:
-    """The revolution of each sweep, None where the bag shall have no point times."""
+    """The revolution of each sweep, None if the bag shall have no point times."""
     if point_time == 'never':
         return None
     if point_time == 'auto' and drive.path.resolve().name.endswith('_sync'):
@@ -152,7 +151,7 @@ def _revolutions(drive: KittiDrive, point_time: str) -> list[Revolution] | None:
     if all((folder / name).is_file() for name in _TURN_FILES):
         starts, ends = (_stamps(drive, name) for name in _TURN_FILES)
         return [Revolution(*stamps) for stamps in zip(starts, forward, ends, strict=True)]
-    # The laser triggers the camera once a revolution: the stamps tell how long one takes.
+    # The laser triggers the camera once per revolution: the stamps give its duration.
     if len(forward) > 1:
         half_ns = int(np.median(np.diff(forward))) // 2
         return [Revolution(stamp - half_ns, stamp, stamp + half_ns) for stamp in forward]
@@ -162,7 +161,7 @@ def _revolutions(drive: KittiDrive, point_time: str) -> list[Revolution] | None:
 
 
 def _stamps(drive: KittiDrive, file: str) -> list[int]:
-    """Times of the frames' sweeps by a file beside them, ns."""
+    """Times of the frames' sweeps from a file in their folder, ns."""
     stamps = read_stamps(drive.path / 'velodyne_points' / file, drive.sweep_names)
     return [stamps[name] for name in drive.names]
 
@@ -195,7 +194,7 @@ def _transform(stamp_ns: int, parent: str, child: str, T_parent_child: np.ndarra
 
 
 def _oxts_files(drive: KittiDrive) -> list[tuple[int, Path]]:
-    """Stamp and file of each measurement, in order; none where the drive has no oxts folder."""
+    """Stamp and file of each measurement, in order; none if the drive has no oxts folder."""
     folder = drive.path / 'oxts'
     files = {path.stem: path for path in sorted((folder / 'data').glob('*.txt'))}
     if not files:
@@ -205,9 +204,9 @@ def _oxts_files(drive: KittiDrive) -> list[tuple[int, Path]]:
 
 
 def _oxts_messages(stamp_ns: int, path: Path) -> list[_Message]:
-    """IMU, position and velocity of one file; the unit's axes: x forward, y left, z up.
+    """IMU, position and velocity from one file; axes of the unit: x forward, y left, z up.
 
-    Yaw is 0 to the east and grows to the left, as REP 103 wants it.
+    Yaw is 0 to the east and increases to the left, as in REP 103.
     """
     try:
         values = np.array(path.read_text(encoding='ascii').split(), np.float64)

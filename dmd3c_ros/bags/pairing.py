@@ -20,10 +20,10 @@ _BAR = 40
 
 
 class Synchronizer(Generic[T]):
-    """Takes messages of several inputs one by one and gives sets with one of each.
+    """Takes messages of several inputs one by one and returns sets with one of each.
 
-    slop_s: stamps of a set lie less than this apart, s. queue_size: messages of each input that
-    wait for their partners; of more, the one that came first goes.
+    slop_s: maximum difference of stamps within a set, s. queue_size: messages of each input that
+    wait for their partners; if there are more, the earliest is dropped.
     """
 
     def __init__(self, inputs: int, queue_size: int, slop_s: float) -> None:
@@ -54,13 +54,13 @@ class Synchronizer(Generic[T]):
 
 @dataclass
 class PairingReport:
-    """What became of the messages of each input.
+    """What happened to the messages of each input.
 
     names: the inputs' topics, that of the images first. stamps: header stamps of each input, ns.
-    gaps_s: stamp of sweep minus stamp of image, for each set. lidar_clock_offset_s: what the
-    stamps of the sweeps have had added. completed: frames written.
-    bad: messages that do not parse, by reason. drops: frames that paired and were not written, by
-    reason.
+    gaps_s: stamp of sweep minus stamp of image, for each set. lidar_clock_offset_s: offset
+    already added to the stamps of the sweeps. completed: frames written.
+    bad: messages that cannot be parsed, by reason. drops: frames that were paired but not written,
+    by reason.
     """
 
     names: tuple[str, ...]
@@ -148,13 +148,13 @@ class PairingReport:
         return '\n'.join(lines)
 
     def nearest_s(self) -> list[float]:
-        """Stamp of the nearest sweep less that of the image, for each image left unpaired, s."""
+        """Stamp of the closest sweep minus that of the image, for each unpaired image, s."""
         sweeps = sorted(self.stamps[-1])
         unpaired = [stamp for stamp in self.stamps[0] if stamp not in self.paired[0]]
         return [_nearest_gap_s(stamp, sweeps) for stamp in unpaired] if sweeps else []
 
     def _advice(self, nearest: list[float]) -> str:
-        """What may help where images stay alone."""
+        """Advice for unpaired images."""
         images, sweeps, offset = self.stamps[0], self.stamps[-1], self.lidar_clock_offset_s
         if min(images) > max(sweeps) or min(sweeps) > max(images):
             between = (min(sweeps) - min(images)) * 1e-9

@@ -66,9 +66,9 @@ class _Source(NamedTuple):
 class Bag:
     """A ROS 2 bag (folder, .mcap or .db3 file) or a ROS 1 bag (.bag file), open for reading.
 
-    topics: in the order of their names. damage: what is wrong with it, or ''. format: 'mcap',
-    'sqlite3' or 'ros1'. Use it in a `with` block. Raises FileNotFoundError, or BagError naming
-    the file for what is no bag at all.
+    topics: sorted by name. damage: what is wrong with the bag, or ''. format: 'mcap', 'sqlite3' or
+    'ros1'. Use it in a `with` block. Raises FileNotFoundError, or BagError naming the file if it
+    is not a bag.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -114,9 +114,9 @@ class Bag:
         raise BagError(f'{self.path}: expected a topic {name}, has {names}')
 
     def records(self, topics: Collection[Topic] | None = None) -> Iterator[Record]:
-        """Messages of the given topics, or all, by time of recording.
+        """Messages of the given topics, or all, in order of recording time.
 
-        Where reading fails on the way, the messages end and `damage` says so.
+        If reading fails, the messages end early and `damage` says so.
         """
         wanted = {topic.key for topic in (self.topics if topics is None else topics)}
         if not wanted:
@@ -185,7 +185,7 @@ class Bag:
     def _open_whole(self) -> Ros1Reader | Ros2Reader:
         if self.path.is_dir() and not (self.path / 'metadata.yaml').is_file():
             raise Ros2ReaderError('metadata.yaml is missing')
-        # Others are packed (.zstd): unpacking finds out.
+        # Others are compressed (.zstd): decompression will show.
         if any(recovery.is_cut_sqlite(path) for path in self._files if path.suffix == '.db3'):
             raise Ros2ReaderError('the file is truncated')
         reader = Ros1Reader(self.path) if self._ros1 else Ros2Reader(self.path)
@@ -292,7 +292,7 @@ def _qos(connection) -> tuple:
 
 
 def _register(definitions: dict[str, str], path: Path) -> Typestore:
-    """Message types of a bag's own definitions; those that do not parse are left out."""
+    """Message types from a bag's own definitions; those that cannot be parsed are skipped."""
     store = get_typestore(Stores.EMPTY)
     for kind, text in definitions.items():
         try:
@@ -307,7 +307,7 @@ def _register(definitions: dict[str, str], path: Path) -> Typestore:
 
 
 def _as_ros2(ros1: Typestore) -> tuple[Typestore, Callable[[str], tuple[str, Callable]]]:
-    """Types of ROS 2 for those of a ROS 1 bag, and what gives a type's new name and converter."""
+    """ROS 2 types for a ROS 1 bag, and a function from a type to its new name and converter."""
     ros2, cache = get_typestore(Stores.ROS2_HUMBLE), {}
 
     def renamed(kind: str) -> tuple[str, Callable]:

@@ -1,4 +1,4 @@
-"""What a bag holds: topics and serialized messages."""
+"""Contents of a bag: topics and serialized messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Topic(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells topics apart: a name may carry two types."""
+        """Identifies a topic: a name may have two types."""
         return self.name, self.type
 
 

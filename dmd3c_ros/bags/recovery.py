@@ -1,9 +1,9 @@
-"""Reading what is left of bags whose end is missing: a recorder died, a disk was full.
+"""Reads bags whose end is missing because the recorder crashed or the disk was full.
 
 MCAP and ROS 1: such files have no index. They are read from the start, record by record, up to the
-first one that is cut off. Of a chunk that is cut off, what is there counts: from 24 cut recordings
-with a camera and a LiDAR that gave 2099 messages, where the readers of the library mcap 1.6 gave
-1851. sqlite3: SQLite itself reads, see `scan_sqlite`; its command .recover gave nothing of such
+first truncated one. The readable part of a truncated chunk is used as well: 24 truncated
+recordings with a camera and a LiDAR yielded 2099 messages, where the readers of the library mcap
+1.6 yielded 1851. sqlite3: read by SQLite itself, see `scan_sqlite`; its command .recover yielded nothing from such
 files. Formats: the MCAP specification, "Bag format 2.0" of ROS 1.
 """
 
@@ -46,7 +46,7 @@ Scan = Callable[[Path], Iterator[Message]]
 
 
 def scanner(path: Path) -> Scan:
-    """What reads a damaged file of this kind; BagError for other kinds."""
+    """The reader for damaged files of this kind; BagError for other kinds."""
     with path.open('rb') as file:
         magic = file.read(16)
     if magic.startswith(_MCAP_MAGIC):
@@ -67,7 +67,7 @@ def count(scan: Scan, path: Path) -> Counter[Channel]:
 
 
 def scan_mcap(path: Path) -> Iterator[Message]:
-    """Messages of an MCAP file in the order of the file, within a chunk in that of their times."""
+    """Messages of an MCAP file in file order, within a chunk in order of their times."""
     schemas: dict[int, tuple[str, str]] = {}
     channels: dict[int, Channel] = {}
     with path.open('rb') as file:
@@ -88,7 +88,7 @@ def scan_mcap(path: Path) -> Iterator[Message]:
 
 
 def _mcap_records(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Kind and body of each whole record; of a chunk that is cut off, the part that is there."""
+    """Kind and body of each complete record; of a truncated chunk, the part that exists."""
     while len(head := stream.read(9)) == 9:
         kind, size = head[0], int.from_bytes(head[1:], 'little')
         body = stream.read(size)
@@ -230,9 +230,9 @@ def is_cut_sqlite(path: Path) -> bool:
 
 
 class _WholeReads(apsw.VFS):
-    """Files of which nothing is read that lies beyond their end.
+    """Files that are not read beyond their end.
 
-    SQLite takes what is missing for zeros, so that a message would end in zeros unnoticed.
+    SQLite reads missing data as zeros, so a message could end in zeros unnoticed.
     """
 
     vfs_name = 'dmd3c_ros_whole_reads'
@@ -257,7 +257,7 @@ _whole_reads = functools.cache(_WholeReads)
 
 
 def scan_sqlite(path: Path) -> Iterator[Message]:
-    """Messages of a sqlite3 bag whose pages are all there, in the order of recording."""
+    """Messages of a sqlite3 bag whose pages are complete, in order of recording."""
     uri, vfs = f'{path.resolve().as_uri()}?immutable=1', _whole_reads().vfs_name
     try:
         connection = apsw.Connection(uri, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs)
@@ -283,7 +283,7 @@ def scan_sqlite(path: Path) -> Iterator[Message]:
 
 
 def _sqlite_rows(connection: apsw.Connection) -> Iterator[int]:
-    """Numbers of the messages as far as their table goes on; an index may end before it."""
+    """Row numbers of the messages as far as the table exists; an index may end earlier."""
     with suppress(apsw.Error):
         for (number,) in connection.execute('SELECT rowid FROM messages NOT INDEXED'):
             yield number
@@ -293,7 +293,7 @@ def _sqlite_channels(connection: apsw.Connection) -> dict[int, Channel]:
     columns = {row[1] for row in connection.execute('PRAGMA table_info(topics)')}
     qos = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"
     definitions = {}
-    # Older recordings have no such table; where it is cut off, the types of ROS 2 itself serve.
+    # Older recordings have no such table; if it is truncated, the types of ROS 2 itself are used.
     with suppress(apsw.Error):
         query = 'SELECT topic_type, encoded_message_definition FROM message_definitions'
         for kind, text in connection.execute(query):

@@ -1,4 +1,4 @@
-"""RGB-D frames of a bag: with the depth that it holds, or completed on the way."""
+"""RGB-D frames of a bag: with its recorded depth, or completed while reading."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def completed_frames(source: FrameSource) -> Iterator[RgbdFrame]:
 
 
 class RecordedFrames:
-    """Frames of a bag that has depth images already: `complete bag` wrote it, or an RGB-D camera.
+    """Frames of a bag with depth images, from `complete bag` or an RGB-D camera.
 
-    Image, CameraInfo and depth are paired as the node pairs its inputs, with the confidence beside
-    the depth where `settings.min_confidence` or `settings.preset` ask for it. What became of them
-    is in `report`. Raises BagError where a topic is missing; the preset alone does without the
-    confidence then, and the log says so.
+    Image, CameraInfo and depth are paired as the node pairs its inputs, together with the
+    confidence if `settings.min_confidence` or `settings.preset` need it. `report` has the results.
+    Raises BagError if a topic is missing; the preset alone works without the confidence, and logs
+    it.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class RecordedFrames:
 
 
 def confidence_name(depth: str) -> str:
-    """Topic of the confidence that `complete bag` writes beside the topic `depth`."""
+    """Topic of the confidence that `complete bag` writes with the topic `depth`."""
     return f'{depth.removesuffix(DEPTH_TOPIC[1:])}confidence'
 
 
@@ -133,7 +133,7 @@ def _confidence_if_there(bag: Bag, depth: str, preset: str) -> tuple[Topic, ...]
 
 
 def depth_topic(bag: Bag, name: str) -> Topic | None:
-    """The depth topic to take: the one named, else what `complete bag` writes, else None."""
+    """The depth topic to use: the given one, or that of `complete bag`, or None."""
     if name:
         return bag.topic(name)
     found = [topic for topic in bag.of_type(IMAGE) if topic.name == DEPTH_TOPIC]

@@ -26,7 +26,7 @@ _NOT_COLOR = ('32F', '64F', '16UC1', '16SC')
 
 
 class InputTopics(NamedTuple):
-    """The topics to complete; info is None where the camera comes from a file."""
+    """The topics to complete; info is None if the camera comes from a file."""
 
     image: Topic
     info: Topic | None
@@ -42,10 +42,10 @@ def find_inputs(
     info_from_file: bool = False,
     leave: Collection[str] = (),
 ) -> InputTopics:
-    """Topics by the names given, the others by their types.
+    """Topics by the given names, the others by their types.
 
-    leave: names that are no inputs (outputs of an earlier run). Raises BagError where a topic is
-    missing, or where several could be meant: the text names them and the option to choose.
+    leave: names that are not inputs (outputs of an earlier run). Raises BagError if a topic is
+    missing or ambiguous: the message lists the candidates and the option to choose one.
     """
     points_topic = bag.topic(points) if points else _only(bag, (CLOUD,), '--points', leave)
     _expect(points_topic, CLOUD)
@@ -72,10 +72,10 @@ def find_cameras(
 ) -> tuple[dict[str, InputTopics], list[str]]:
     """Every camera with its CameraInfo and the LiDAR that they share, by namespace, in order.
 
-    A camera is an image topic with a CameraInfo beside it; of several images in a namespace the
-    best counts. Its namespace is that of the image, or, where two cameras share it, the image's
-    own name. Also returns the image topics of the namespaces that have no CameraInfo. Raises
-    BagError as `find_inputs`, and where there is no camera.
+    A camera is an image topic with a CameraInfo in its namespace; of several image topics in a
+    namespace the best is used. The key is that namespace or, if two cameras share it, the image's
+    own name. Also returns the image topics of the namespaces without CameraInfo. Raises BagError
+    as `find_inputs`, and if there is no camera.
     """
     points_topic = bag.topic(points) if points else _only(bag, (CLOUD,), '--points', leave)
     _expect(points_topic, CLOUD)
@@ -105,7 +105,7 @@ def find_cameras(
 
 
 def info_name(image: str) -> str:
-    """Name of the CameraInfo that belongs to an image, by image_transport's convention."""
+    """Name of the CameraInfo topic of an image, by image_transport's convention."""
     return str(_base(image).parent / 'camera_info')
 
 
@@ -126,7 +126,7 @@ def _shows_color(bag: Bag, topic: Topic) -> bool:
 
 def _find_image(bag: Bag, leave: Collection[str]) -> Topic:
     topics = [t for t in bag.of_type(IMAGE) if t.name not in leave]
-    # Only where there is a choice: it costs a look at the first message of each.
+    # Only if there is a choice: it means reading the first message of each.
     if len(topics) > 1:
         topics = [t for t in topics if _is_color(bag, t)]
     if not topics:
@@ -174,7 +174,7 @@ def _choose(bag: Bag, topics: list[Topic], option: str, what: str) -> Topic:
 
 
 def _listed(bag: Bag) -> str:
-    """What the bag has instead of what was expected."""
+    """The topics that the bag has instead of the expected ones."""
     found = ', '.join(f'{topic.name} ({topic.type}, {topic.count})' for topic in bag.topics)
     return f'It has {found or "no topics"}'
 

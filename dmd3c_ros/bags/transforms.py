@@ -32,7 +32,7 @@ class RecordedTransforms(TransformBuffer):
             self._read(fixed=False)
 
     def _read(self, *, fixed: bool) -> None:
-        """Add what topics named tf_static (`fixed`), or all others of the type, recorded."""
+        """Add the messages of topics named tf_static (`fixed`), or of all others of the type."""
         topics = [
             topic
             for topic in self._bag.of_type(TF_TYPE)

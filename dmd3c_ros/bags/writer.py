@@ -22,8 +22,8 @@ _METADATA_VERSION = 8
 class BagWriter:
     """Writes the bag folder `path`; it takes that name at the end of the `with` block.
 
-    When the block raises, nothing is left behind. Raises BagError if `path` already exists; if
-    something takes the name on the way, the error says where the bag is.
+    If the block raises, nothing is left behind. Raises BagError if `path` already exists; if
+    something takes the name meanwhile, the error says where the bag is.
     """
 
     def __init__(self, path: str | Path, storage: str = 'mcap') -> None:
@@ -32,7 +32,7 @@ class BagWriter:
         self.path = Path(path)
         if self.path.exists():
             raise BagError(f'{self.path} already exists; choose a new folder for the bag')
-        # A folder of its own, because the files inside a bag are named after the bag.
+        # A separate folder, because the files inside a bag are named after the bag.
         self._scratch = self.path.with_name(f'.{self.path.name}.{os.getpid()}.tmp')
         self._writer = Writer(
             self._scratch / self.path.name,
@@ -101,12 +101,12 @@ def _types_of(topic: Topic, typestore: Typestore) -> dict[str, object]:
             digest = topic.digest or store.hash_rihs01(topic.type)
             return {'msgdef': topic.definition, 'rihs01': digest}
         try:
-            # Typestore keeps a type whose parts the bag does not define: hashing finds out.
+            # Typestore keeps a type whose parts the bag does not define: hashing will show it.
             store.hash_rihs01(topic.type)
         except (KeyError, TypesysError):
             continue
         return {'typestore': store}
-    # Bags of Humble carry no definitions. Players do without; readers that check see an empty one.
+    # Bags of Humble have no definitions. Players need none; strict readers get an empty one.
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg('', topic.type))
     return {'typestore': store}

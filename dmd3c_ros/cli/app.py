@@ -72,7 +72,7 @@ app.add_typer(bench, name='bench')
 
 def main() -> None:
     """Run the command line."""
-    # As Ctrl-C: what is half done is taken back on the way out.
+    # Like Ctrl-C: unfinished output is cleaned up on exit.
     signal.signal(signal.SIGTERM, _end)
     app()
 
@@ -102,7 +102,7 @@ def configure(
 
     from .console import console
 
-    # What libraries tell, exporting a network for one, fills screens.
+    # Messages of libraries, for example when exporting a network, fill screens.
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,
         format='%(message)s',

@@ -14,7 +14,7 @@ from .console import fail, progress_bar, say
 from .frame_files import CloudCount, FrameCompleter, Paths
 
 _READ_AHEAD = 2
-# What a bad file raises. Anything else is a fault of the program and ends the run.
+# Exceptions for bad files. Anything else is a bug and ends the run.
 _BAD_FILE = (OSError, ValueError)
 
 
@@ -28,7 +28,7 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether all of its files are there."""
+        """Whether all of its files exist."""
         return all(path.exists() for path in self.paths.wanted())
 
 
@@ -51,7 +51,7 @@ def complete_all(
 ) -> None:
     """Complete every job and report; ends the command with code 1 if anything failed.
 
-    `failures` are those found before, name -> reason. With `resume`, a job whose files all exist
+    `failures` are those already found, name -> reason. With `resume`, a job whose files all exist
     is skipped.
     """
     outcome = Outcome(failures=dict(failures or {}))

@@ -1,4 +1,4 @@
-"""`dmd3c calib`: calibrations of other programs as the node and the commands take them."""
+"""`dmd3c calib`: converts calibrations from other programs for the node and the commands."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,7 +79,7 @@ def convert(
 
 
 def _locate(source: Path) -> tuple[Path, Path | None]:
-    """The file with the camera, and the one with the LiDAR where there is one."""
+    """The file with the camera, and the one with the LiDAR if there is one."""
     from dmd3c_ros.io.kitti_calibration import CAM_TO_CAM, VELO_TO_CAM, has_extrinsics, is_kitti
 
     if source.is_dir():

@@ -48,7 +48,7 @@ class _Report:
 
 @dataclass
 class _Recording:
-    """What is checked. runs: of images that follow each other, each with its points."""
+    """The recording to check. runs: sequences of consecutive images, each with its points."""
 
     runs: 'list[list[View]]'
     camera: 'Camera | None'
@@ -65,11 +65,11 @@ def check(
     *,
     options: dict,
 ) -> None:
-    """Tell whether a recording is fit: topics, rates, pairing, TF, distortion, extrinsics, clocks.
+    """Check a recording: topics, rates, pairing, TF, distortion, extrinsics, clocks.
 
-    OUT/overlay.png shows points on images, with the edges of depth marked. Whether extrinsics and
-    clocks are right is estimated by how well those edges fall on edges of the image. Ends with
-    code 1 where something is wrong that no model mends.
+    OUT/overlay.png shows points over images, with depth edges marked. Extrinsics and clocks are
+    judged by how well those edges line up with image edges. Exits with code 1 if there is a
+    problem that no model can compensate for.
     """
     from dmd3c_ros.io.atomic import check_folder, write_json
     from dmd3c_ros.io.images import write_rgb
@@ -167,7 +167,7 @@ def _bag(path: Path, options: dict, report: _Report) -> _Recording | None:
 
 
 def _sampled(source: 'FrameSource') -> 'tuple[list[list[View]], list[Any]]':
-    """Runs of frames, spread over the bag; of the others the stamps alone are read."""
+    """Runs of frames, spread over the bag; only the stamps of the others are read."""
     from dmd3c_ros.evaluation.alignment import View
 
     count = min(topic.count for topic in source.inputs if topic is not None)
@@ -232,7 +232,7 @@ def _add_pairing(report: _Report, source: 'FrameSource') -> None:
     details = pairing.to_text().partition('\n')[2]
     mark = _FAULT if not pairing.sets else _WARNING if pairing.sets < 0.9 * images else _OK
     if mark == _WARNING and pairing.sets >= 0.9 * len(pairing.stamps[-1]):
-        # A camera quicker than the LiDAR: every sweep has its image.
+        # A camera faster than the LiDAR: every sweep has its image.
         mark = _OK
     report.add(mark, f'{pairing.sets} of {images} images find a sweep\n{details}')
     for reason, number in pairing.drops.most_common():
@@ -240,7 +240,7 @@ def _add_pairing(report: _Report, source: 'FrameSource') -> None:
 
 
 def _add_delays(report: _Report, bag: 'Bag', inputs: Sequence[Any]) -> None:
-    """How long after their stamps messages were recorded: who stamps by another clock shows."""
+    """How long after their stamps messages were recorded, which reveals different clocks."""
     import numpy as np
 
     from dmd3c_ros.bags.records import BagError

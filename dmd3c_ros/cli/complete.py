@@ -384,7 +384,7 @@ def _load_one(
 
 
 def _check_distances(path: Path, cloud, T_camera_lidar) -> None:
-    """Raise ValueError for points that no LiDAR beside this camera can have measured."""
+    """Raise ValueError for points that a LiDAR near this camera cannot have measured."""
     import numpy as np
 
     if not len(cloud):

@@ -1,4 +1,4 @@
-"""`dmd3c bench confidence`: what `min_confidence` keeps and what it costs."""
+"""`dmd3c bench confidence`: the effect of `min_confidence`."""
 
 from typing import Annotated
 

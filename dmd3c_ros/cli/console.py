@@ -20,12 +20,12 @@ _PIPE_WIDTH = 200
 
 @lru_cache(maxsize=1)
 def console() -> Console:
-    """The one console that log and progress bars share."""
+    """The console shared by the log and progress bars."""
     return Console(stderr=True)
 
 
 def result_console() -> Console:
-    """The console of results: standard output, as wide as they need where it is no terminal."""
+    """The console for results: standard output, as wide as needed if it is not a terminal."""
     found = Console()
     return found if found.is_terminal else Console(width=_PIPE_WIDTH)
 
@@ -47,7 +47,7 @@ def progress_bar(*counts: ProgressColumn) -> Progress:
 def fail(message: object) -> typer.Exit:
     """Say what went wrong; the caller raises the returned exit with code 1."""
     if isinstance(message, OSError) and message.filename and message.strerror:
-        # Python's own text begins with a number that tells nobody anything.
+        # Python's own text starts with an errno, which means nothing to users.
         message = f'{message.filename}: {message.strerror}'
     console().print(f'[bold red]error:[/] {_escape(message)}', highlight=False, soft_wrap=True)
     return typer.Exit(1)

@@ -36,7 +36,7 @@ def demo(
     *,
     options: dict,
 ) -> None:
-    """Play a drive to the completion node over DDS and report what comes out."""
+    """Play a drive to the completion node over DDS and report the results."""
     from .console import fail, progress_bar, say
 
     try:

@@ -172,7 +172,7 @@ def evaluate(
     except (OSError, ValueError, ImportError) as error:
         raise fail(error) from error
     specs = [spec.partition('=')[::2] for spec in compare or []]
-    # Others stand beside the model, but where there is nothing except folders to score.
+    # Others are in addition to the model, unless there are only folders to score.
     if model or weights or specs or not folders:
         specs.insert(0, (model, weights))
     predictors = [_completer(*spec, device, precision) for spec in specs] + folders
@@ -218,7 +218,7 @@ def _test_set(dataset: str) -> str:
 
 
 def _scorings(dataset: str, lines: str | None, limits: dict[str, object]) -> 'list[Scoring]':
-    """Scoring of each number of lines that was asked for."""
+    """Scoring for each requested number of lines."""
     from dmd3c_ros.evaluation.protocols import protocol
 
     scoring = replace(protocol(dataset), **limits)
@@ -273,7 +273,7 @@ def _is_network(predictor: 'Predictor') -> bool:
 
 
 def _reliability(settings: _Run, predictor: 'Predictor', label: str) -> 'Reliability | None':
-    """Of a network's confidence, where sets are told apart; classical methods have none."""
+    """Reliability of a network's confidence, by set; classical methods have none."""
     from dmd3c_ros.evaluation.sets import Reliability
 
     if settings.dataset != _SETS or not _is_network(predictor):
@@ -282,7 +282,7 @@ def _reliability(settings: _Run, predictor: 'Predictor', label: str) -> 'Reliabi
 
 
 def _run(settings: _Run, predictor: 'Predictor', scoring: 'Scoring') -> 'Evaluation':
-    """Evaluate one model with one scoring, and write what belongs to it."""
+    """Evaluate one model with one scoring, and write its results."""
     from dmd3c_ros.evaluation.protocols import Evaluation, evaluate
     from dmd3c_ros.evaluation.report import Gallery, write_results
 

@@ -1,4 +1,4 @@
-"""`dmd3c export`: frames, or a network, in the forms that other programs read."""
+"""`dmd3c export`: frames or networks in formats that other programs read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +93,7 @@ def tum(
     *,
     options: dict,
 ) -> None:
-    """Write a sequence like those of the TUM RGB-D benchmark, for ORB-SLAM3 and DROID-SLAM.
+    """Write a sequence in the format of the TUM RGB-D benchmark, for ORB-SLAM3 and DROID-SLAM.
 
     OUT has rgb/, depth/ (16-bit), associations.txt, calibration.txt and orbslam3.yaml.
     """

@@ -35,7 +35,7 @@ _PREVIEW_WIDTH, _GAP = 960, 8
 
 
 class Paths(NamedTuple):
-    """Where the files of a frame go; None for those that are not wanted."""
+    """Paths of the output files of a frame; None for those not requested."""
 
     depth: Path
     confidence: Path | None = None
@@ -43,20 +43,20 @@ class Paths(NamedTuple):
     cloud: Path | None = None
 
     def wanted(self) -> list[Path]:
-        """Those that are wanted."""
+        """The requested ones."""
         return [path for path in self if path is not None]
 
 
 @dataclass
 class CloudCount:
-    """Pixels with depth, and why those were left out that are not in the cloud."""
+    """Pixels with depth, and why some of them are not in the cloud."""
 
     known: int = 0
     unsure: int = 0
     at_edges: int = 0
 
     def add(self, other: 'CloudCount') -> None:
-        """Count another cloud in."""
+        """Add the counts of another cloud."""
         self.known += other.known
         self.unsure += other.unsure
         self.at_edges += other.at_edges
@@ -91,10 +91,9 @@ class FrameCompleter:
         self._surely = options.get('min_confidence', CLOUD_CONFIDENCE if guesses else 0.0)
 
     def complete(self, inputs: CompletionInputs, visible: np.ndarray | None = None) -> Completion:
-        """Complete one frame; ValueError where nothing was measured, or nothing comes out.
+        """Complete one frame; ValueError without any measurement or any depth.
 
-        visible: (H, W) bool, False where the image shows nothing; None where there is no such
-        pixel.
+        visible: (H, W) bool, False where the image has no content; None if all of it has.
         """
         if not inputs.sparse.any():
             raise ValueError('expected measured depth in the image, got none')
@@ -116,9 +115,9 @@ class FrameCompleter:
     def files(
         self, paths: Paths, inputs: CompletionInputs, completion: Completion
     ) -> tuple[dict[Path, bytes], CloudCount]:
-        """What the files hold, and what is in the cloud.
+        """Contents of the files and of the cloud.
 
-        Raises ValueError where the cloud would be empty.
+        Raises ValueError if the cloud would be empty.
         """
         files = {paths.depth: depth_png_bytes(paths.depth, completion.depth, self._scale)}
         if paths.confidence is not None:

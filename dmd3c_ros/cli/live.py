@@ -1,4 +1,4 @@
-"""`dmd3c bench node`: the node at a given rate, beside other work."""
+"""`dmd3c bench node`: the node at a given rate, under other load."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

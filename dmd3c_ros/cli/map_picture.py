@@ -1,4 +1,4 @@
-"""A map as a person judges depth by: seen from above, the points' beside the mesh's."""
+"""A picture for judging a map: points and mesh side by side, seen from above."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _PAPER = (250, 250, 250)
 def draw_maps(points: PointMap, mesh: Mesh, size: float) -> np.ndarray:
     """Both maps, (H, W, 3) uint8 RGB, from behind and above the first camera.
 
-    size: side of what a point or a vertex is drawn as, m.
+    size: size at which a point or a vertex is drawn, m.
     """
     width, height = _CELL
     camera, T_view_first = view_from_beside(mesh.vertices[:, 2], width, height)
@@ -24,7 +24,7 @@ def draw_maps(points: PointMap, mesh: Mesh, size: float) -> np.ndarray:
         return render_cloud(where, colors, sizes, camera, T_view_first, _PAPER)
 
     images = draw(cloud, cloud_colors), draw(mesh.vertices, mesh.colors)
-    # The sky above the map is left out.
+    # Without the sky above the map.
     drawn = np.flatnonzero(np.any([image != _PAPER for image in images], axis=(0, 2, 3)))
     top, bottom = (drawn[0], drawn[-1] + 1) if len(drawn) else (0, height)
     cell = width, int(bottom - top)

@@ -54,8 +54,8 @@ def mesh(
 ) -> None:
     """Fuse the dense depth of a drive into one coloured mesh.
 
-    Poses are the simulator's, or KISS-ICP's on the sweeps. Depth that a bag has is taken, unless
-    --model or its like ask for another. Needs `pip install 'dmd3c_ros[simulation,slam]'`.
+    Poses are the simulator's, or KISS-ICP's on the sweeps. Depth in a bag is used unless --model
+    or similar options are given. Needs `pip install 'dmd3c_ros[simulation,slam]'`.
     """
     from itertools import islice
 

@@ -31,10 +31,10 @@ def benchmark_motion(
     sweeps: Annotated[int, typer.Option(help='Sweeps per motion; at least 5.')] = 6,
     json: JsonFile = None,
 ) -> None:
-    """How many pixels points of a moving rig miss, with and without each correction.
+    """Measure the pixel error of points on a moving rig, with and without each correction.
 
-    A simulated street with exact truth; messages go the way of the node's. Then the time that a
-    sweep of 114,000 points takes, without and with deskewing.
+    Uses a simulated street with exact ground truth and the node's own code. Also measures the time
+    for a sweep of 114,000 points, without and with deskewing.
     """
     import numpy as np
 

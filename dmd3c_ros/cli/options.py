@@ -1,7 +1,7 @@
 """Options that several commands share.
 
-An option that is not given stays None and the core's own default counts. What help shows as its
-default is a text beside it, because importing the core would make help slow; a test compares them.
+An option that is not given stays None, and the core's default applies. The default in the help
+is a separate text, because importing the core would make help slow; a test compares them.
 """
 
 import inspect
@@ -24,9 +24,9 @@ _MOTION, _COMPLETION = 'Motion, as in the node', 'Completion'
 
 
 def option(kind: type, help: str, *names: str, default: str = '', **more: Any) -> Any:
-    """Type of an option, None where it is not given; by default under its parameter's name.
+    """Type of an option, None if it is not given; by default named after its parameter.
 
-    default: what help shows; flags name the one of their two names that counts.
+    default: the text shown by help; for flags, which of their two names applies.
     """
     more |= {'show_default': default or False}
     return Annotated[kind | None, typer.Option(*names, help=help, **more)]
@@ -38,7 +38,7 @@ def _option(panel: str, kind: type, help: str, *names: str, **more: Any) -> Any:
 
 
 def _filtering(drop: bool | None) -> str | None:
-    """The setting that a flag of the command line means; None where it was not given."""
+    """The setting for a flag on the command line; None if it was not given."""
     return None if drop is None else 'always' if drop else 'never'
 
 
@@ -252,10 +252,10 @@ BAG = {
 
 
 def with_out(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take its output either way, `COMMAND ... OUT` or `COMMAND ... --out OUT`.
+    """Let a command accept its output as `COMMAND ... OUT` or `COMMAND ... --out OUT`.
 
-    The command gets one of them as its parameter `out`, whose default counts where neither is
-    given; where it has none, one of them must be.
+    The command gets it as its parameter `out`, whose default applies if neither is given; without
+    a default, one of them is required.
     """
 
     def extend(command: Callable[..., None]) -> Callable[..., None]:
@@ -322,10 +322,10 @@ def with_options(group: Mapping[str, Any]) -> Callable[[Callable[..., None]], Ca
 
 @contextmanager
 def memory_explained(options: Collection[str] = ('device',)) -> Iterator[None]:
-    """End the command with those of its options that help, where memory runs out.
+    """If memory runs out, end the command and list the options that help.
 
-    The node goes on in a cheaper way by itself, as a robot that drives needs depth. Here nobody
-    waits: how good the depth of a recording shall be is for its owner to say.
+    The node switches to a cheaper configuration automatically, because a moving robot needs depth.
+    For a recording, the quality of depth is the user's decision.
     """
     try:
         yield
@@ -347,18 +347,18 @@ def given(**options: object) -> dict[str, Any]:
 
 
 def completion_options(options: Mapping[str, Any]) -> list[str]:
-    """Those of the options given, as on the command line, that say how to complete."""
+    """The given options that concern the completion, as on the command line."""
     completing = COMPLETION.keys() | HIDDEN_POINTS.keys()
     return [f'--{name.replace("_", "-")}' for name in options if name in completing]
 
 
 def part(options: Mapping[str, Any], settings: type) -> dict[str, Any]:
-    """Those of the options that are fields of the dataclass `settings`."""
+    """The options that are fields of the dataclass `settings`."""
     return {item.name: options[item.name] for item in fields(settings) if item.name in options}
 
 
 def make_completer(options: Mapping[str, Any]) -> 'DepthCompleter':
-    """Completer of those of the options that concern it; a bad one ends the command."""
+    """Completer from the options that concern it; a bad one ends the command."""
     from dmd3c_ros.core.completer import DepthCompleter
     from dmd3c_ros.core.config import CompleterConfig
 

@@ -98,7 +98,7 @@ def benchmark_slam(
 
 
 def _vocabulary(path: Path, progress) -> Path:
-    """The vocabulary at path, trained on simulated images where it is missing."""
+    """The vocabulary at path, trained on simulated images if it is missing."""
     from dmd3c_ros.datasets.drives import SimulatedDrive
     from dmd3c_ros.slam import vocabulary
 

@@ -66,9 +66,9 @@ def view(
     *,
     options: dict,
 ) -> None:
-    """Show image, sparse and dense depth, confidence, cloud and trajectory on one time line.
+    """Show image, sparse and dense depth, confidence, cloud and trajectory on one timeline.
 
-    Depth that a bag or a folder has is taken, unless --model or its like ask for another; else
+    Depth in a bag or a folder is used unless --model or similar options are given; otherwise
     frames are completed. Needs
     `pip install 'dmd3c_ros[view]'`, and for the trajectory of a recorded drive `[slam]`.
     """
@@ -105,9 +105,9 @@ def view(
 def open_frames(
     stack: ExitStack, source: str, drive: Path | None, frames: int | None, seed: int, options: dict
 ) -> 'Iterator[ViewFrame]':
-    """Frames of a drive, a bag, a folder of results or a scene's name, as `view` takes them.
+    """Frames of a drive, a bag, a folder of results or a scene name.
 
-    stack: closes what is opened. options: of the group NETWORK.
+    stack: closes opened files. options: of the group NETWORK.
     """
     from dmd3c_ros.datasets.drives import RecordedDrive, SimulatedDrive
     from dmd3c_ros.viewing import frames as viewing
@@ -140,7 +140,7 @@ def _bag_frames(stack: ExitStack, path: Path, options: dict) -> 'Iterator[ViewFr
 
 
 def _add_files(log, folder: Path) -> int:
-    """Show what demo leaves beside the depth images; the number of files."""
+    """Show the other results of the demo; returns the number of files."""
     cloud, report = folder / 'cloud.ply', folder / 'report.png'
     if cloud.is_file():
         log.add_cloud(cloud)

@@ -1,4 +1,4 @@
-"""`dmd3c weights`: the released checkpoints, and what a checkpoint file holds."""
+"""`dmd3c weights`: the released checkpoints, and the contents of a checkpoint file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ Folder = Annotated[
 
 @app.command(name='list')
 def list_(folder: Folder = None) -> None:
-    """List the known checkpoints: network, training data, licence, size, and what is here."""
+    """List the known checkpoints: network, training data, licence, size, and local files."""
     from rich.table import Table
 
     from dmd3c_ros.core.weights.releases import RELEASES, weights_path
@@ -75,7 +75,7 @@ def get(
 def inspect(
     file: Annotated[Path, typer.Argument(help='Checkpoint file; no code in it is run.')],
 ) -> None:
-    """Tell what a checkpoint file holds: its network, its conventions, what else is in it."""
+    """Show the contents of a checkpoint file: network, conventions, other entries."""
     from rich.table import Table
 
     from dmd3c_ros.core.weights.checkpoint import read_checkpoint

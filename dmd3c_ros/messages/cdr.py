@@ -22,7 +22,7 @@ def encode(typename: str, source: Any) -> memoryview:
     """CDR bytes of a message of type 'package/msg/Name'.
 
     source: any object with the fields as attributes (a message of ROS, of rosbags, a stand-in),
-    or a mapping. What a mapping lacks is zero or empty.
+    or a mapping, whose missing fields are zero or empty.
     """
     return ros2_types().serialize_cdr(_build(typename, source), typename)
 
@@ -40,7 +40,7 @@ def _field(source: Any, name: str) -> Any:
 
 
 def _value(kind: tuple, value: Any) -> Any:
-    """A field's value as rosbags wants it; None stands for the default."""
+    """A field's value as rosbags expects it; None means the default."""
     node, detail = kind
     if node == Nodetype.NAME:
         return _build(detail, {} if value is None else value)

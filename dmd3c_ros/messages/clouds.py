@@ -21,11 +21,11 @@ _TYPE_NAMES = ('?', 'INT8', 'UINT8', 'INT16', 'UINT16', 'INT32', 'UINT32', 'FLOA
 
 
 def cloud_to_points(cloud: PointCloud2) -> np.ndarray:
-    """Points (N, 3) float32, m, in the cloud's frame, of any layout with float x, y and z.
+    """Points (N, 3) float32, m, in the cloud's frame, from any layout with float x, y and z.
 
     Points that are not finite, and those at the origin (how several drivers report "no return"),
-    are left out. Raises MessageError for a cloud that lacks a coordinate, is not laid out as it
-    says, or holds no valid point.
+    are removed. Raises MessageError for a cloud that lacks a coordinate, has an inconsistent
+    layout, or contains no valid point.
     """
     points, valid = points_and_validity(cloud)
     return points if valid.all() else points[valid]
@@ -52,7 +52,7 @@ def points_and_validity(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cloud_field(cloud: PointCloud2, name: str) -> np.ndarray | None:
-    """A field of every point (N,), in its own type, or None where the cloud lacks it."""
+    """A field of every point (N,), in its own type, or None if the cloud lacks it."""
     field = next((field for field in cloud.fields if field.name == name), None)
     if field is None:
         return None

@@ -55,8 +55,8 @@ _PIXEL_BYTES = {
 # Half-resolution chroma follows the luma rows; neither library handles that by the message alone.
 _CHROMA_ROWS = {'nv12': cv2.COLOR_YUV2RGB_NV12, 'nv21': cv2.COLOR_YUV2RGB_NV21}
 
-# Run apart, because a cv_bridge compiled for another NumPy can take the process down. A change of
-# colours is asked for: the compiled part of cv_bridge is loaded only then.
+# Run in a separate process, which a cv_bridge compiled for another NumPy can crash. It converts
+# colours, because the compiled part of cv_bridge is only loaded then.
 _CV_BRIDGE_TRIAL = """
 from cv_bridge import CvBridge
 from sensor_msgs.msg import Image
@@ -190,7 +190,7 @@ def image_decoder() -> tuple[str, Callable[[Image], np.ndarray]]:
 
 @functools.cache
 def cv_bridge_fault() -> str | None:
-    """Why cv_bridge cannot be used here, None where it can."""
+    """Why cv_bridge cannot be used here, None if it can."""
     if importlib.util.find_spec('cv_bridge') is None:
         return 'cv_bridge is not installed'
     trial = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is raised for messages that cannot be used."""
+"""The exception for messages that cannot be used."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def float_to_image(values: np.ndarray, header: Header) -> Image:
 def depth_to_image(depth: np.ndarray, header: Header, encoding: str = '32FC1') -> Image:
     """Depth image of REP 118: 32FC1 in m with NaN, or 16UC1 in mm with 0, for unknown.
 
-    depth: (H, W) float32, m, 0 = unknown. In 16UC1 everything past 65.535 m is unknown.
+    depth: (H, W) float32, m, 0 = unknown. In 16UC1 everything beyond 65.535 m is unknown.
     """
     if encoding == '32FC1':
         image = _image(depth, header, encoding)
@@ -45,7 +45,7 @@ def depth_to_image(depth: np.ndarray, header: Header, encoding: str = '32FC1') -
 
 
 def millimetres(depth: np.ndarray) -> np.ndarray:
-    """Depth (H, W) in m as uint16 mm; 0 for what is unknown or past 65.535 m."""
+    """Depth (H, W) in m as uint16 mm; 0 for unknown and beyond 65.535 m."""
     values = np.rint(depth * np.float32(1000))
     # A comparison with NaN is false, so it becomes 0 too.
     values[~((values > 0) & (values <= 65535))] = 0

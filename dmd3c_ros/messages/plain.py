@@ -1,7 +1,7 @@
-"""Stand-ins for the message classes of ROS 2, where ROS 2 is not installed.
+"""Stand-ins for the message classes of ROS 2, for use without ROS 2.
 
 Fields and defaults are those of builtin_interfaces, std_msgs and sensor_msgs; nothing is checked.
-The classes of rosbags do not serve: they have no defaults, and NumPy arrays for sequences.
+The classes of rosbags are not suitable: they have no defaults, and NumPy arrays for sequences.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""When each point of a cloud was measured, as the drivers of LiDARs tell it.
+"""When each point of a cloud was measured, from the fields of LiDAR drivers.
 
 Drivers differ in name, type, unit and origin: `t` (uint32, ns from the stamp: Ouster), `time`
-(float32, s from the stamp, negative where it is the end's: Velodyne, KITTI bags), `timestamp`
+(float32, s from the stamp, negative if that is the end: Velodyne, KITTI bags), `timestamp`
 (float64, absolute, in s: Hesai, Robosense; in ns: Livox), `time_stamp` (uint32 ns or float64 s:
-Autoware), `offset_time` (uint32 ns: Livox converted). Name and values tell them apart.
+Autoware), `offset_time` (uint32 ns: Livox converted). They are distinguished by name and values.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _SAME_CLOCK_S = 5.0
 def point_times(
     cloud: PointCloud2, valid: np.ndarray, stamp_ns: int, field: str = '', unit: str = 'auto'
 ) -> np.ndarray | None:
-    """Times (M,) float32 of the points that are valid, s from stamp_ns, the cloud's own stamp.
+    """Times (M,) float32 of the valid points, s from stamp_ns, the cloud's own stamp.
 
     valid: (N,) bool. field: its name, else the first of `FIELDS` that the cloud has. unit: 's',
     'ms', 'us' or 'ns'; 'auto' takes the coarsest in which the sweep lasts less than a second.
-    Times that reach further than that are absolute. None where there are none, or all are the
-    same. Raises MessageError where the field asked for is missing, or the times make no sense.
+    Times farther from the stamp than that are absolute. None if there are none or all are equal.
+    Raises MessageError if the requested field is missing or the times make no sense.
     """
     raw = _raw_times(cloud, field)
     if raw is None:
@@ -72,7 +72,7 @@ def _unit_of(spread: float) -> float:
 
 
 def _start(first: float, second: float, stamp_ns: int) -> float:
-    """Where the first time lies, s from the stamp."""
+    """Offset of the first time from the stamp, s."""
     if abs(first) * second < _LONGEST_SWEEP_S:
         return first * second
     gap = first * second - stamp_ns * 1e-9

@@ -29,7 +29,7 @@ def stamp_ns_of(message: Any) -> int:
 def stamp_ns_in(data: bytes | memoryview) -> int:
     """header.stamp, ns, of the CDR bytes of a message that starts with a std_msgs/Header.
 
-    Four bytes of encapsulation, whose second tells the byte order, come before the header's stamp:
+    Four bytes of encapsulation, the second of which is the byte order, precede the header's stamp:
     int32 seconds and uint32 nanoseconds. Raises ValueError for fewer bytes.
     """
     if len(data) < 12:

@@ -1,7 +1,7 @@
 """Storage of large messages.
 
-`data` of the messages made here is an `array.array('B')`: rclpy takes any other sequence byte by
-byte where it checks fields (Humble), and copies this one in bulk everywhere.
+`data` of the messages made here is an `array.array('B')`: rclpy reads any other sequence byte by
+byte if it checks fields (Humble), and always copies this one in bulk.
 """
 
 from __future__ import annotations

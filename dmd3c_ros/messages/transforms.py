@@ -1,6 +1,6 @@
 """Rigid transforms as numbers in a parameter; (4, 4) float64 matrices named T_target_source.
 
-tf_transformations is imported where it is used: settings can be read without ROS.
+tf_transformations is imported lazily, so that settings can be read without ROS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 def matrix_from_numbers(numbers: Sequence[float]) -> np.ndarray:
     """Transform from x y z qx qy qz qw (m; a quaternion of any length but 0) or a 4x4 by rows.
 
-    Raises ValueError for what is not a rigid transform.
+    Raises ValueError if it is not a rigid transform.
     """
     values = np.asarray(numbers, np.float64)
     if values.size not in (7, 16):

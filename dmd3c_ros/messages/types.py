@@ -1,6 +1,6 @@
-"""The message classes that conversions make: ROS 2's own, or stand-ins where it is missing.
+"""The message classes used by conversions: those of ROS 2, or stand-ins without ROS 2.
 
-So the same conversions serve the nodes and the commands that work on bags without ROS.
+So nodes and bag commands without ROS can use the same conversions.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class TopicInput:
         return f'{len(fitting)} publisher{"s" if len(fitting) > 1 else ""}'
 
     def _topics_elsewhere(self) -> list[str]:
-        """Topics of this type from other nodes, those of sensors before those of nodes like this."""
+        """Topics of this type from other nodes, sensors first, nodes like this one last."""
         node = self._node
         own = {
             name
