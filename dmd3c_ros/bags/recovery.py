@@ -3,8 +3,8 @@
 MCAP and ROS 1: such files have no index. They are read from the start, record by record, up to the
 first truncated one. The readable part of a truncated chunk is used as well: 24 truncated
 recordings with a camera and a LiDAR yielded 2099 messages, where the readers of the library mcap
-1.6 yielded 1851. sqlite3: read by SQLite itself, see `scan_sqlite`; its command .recover yielded nothing from such
-files. Formats: the MCAP specification, "Bag format 2.0" of ROS 1.
+1.6 yielded 1851. sqlite3: read by SQLite itself, see `scan_sqlite`; its command .recover yielded
+nothing from such files. Formats: the MCAP specification, "Bag format 2.0" of ROS 1.
 """
 
 from __future__ import annotations
