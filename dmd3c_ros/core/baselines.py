@@ -43,7 +43,7 @@ def fill_linear(sparse: np.ndarray) -> np.ndarray:
 def fill_ip_basic(sparse: np.ndarray) -> np.ndarray:
     """IP-Basic, the image processing that outdoor benchmarks compare with; see ops.ip_basic.
 
-    sparse: (H, W) float32, m, 0 = unknown; depths past 100 m do not count.
+    sparse: (H, W) float32, m, 0 = unknown; depths beyond 100 m are ignored.
     """
     import torch
 

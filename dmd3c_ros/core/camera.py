@@ -19,9 +19,9 @@ class Camera:
     """Projection of a rectified image: pixel ~ P [R X; 1].
 
     X is a point in the camera's optical frame (REP 103: x right, y down, z forward; metres).
-    Integer pixel coordinates are pixel centres. Depth, and the points that `backproject` makes of
-    it, are those of the rectified frame, in which pixel ~ K X: the two frames differ in the second
-    camera of a stereo pair, and in one that rectifying turns.
+    Integer pixel coordinates are pixel centres. Depth, and the points that `backproject` computes
+    from it, are in the rectified frame, in which pixel ~ K X: the two frames differ for the second
+    camera of a stereo pair, and for one that rectification rotates.
 
     P: (3, 4) projection matrix, pixels. The fourth column places the optical centre of a camera
         that shares its frame with another one (a stereo pair).

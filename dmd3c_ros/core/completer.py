@@ -1,4 +1,4 @@
-"""Dense metric depth from arrays: the one entry to the networks, without ROS."""
+"""Dense metric depth from arrays: the single entry point to the networks, without ROS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .threads import torch_threads
 
 _log = logging.getLogger(__name__)
 
-# Measurements in an image, below which networks were hardly trained.
+# Networks were hardly trained with fewer measurements per image than this.
 FEWEST_POINTS = 20
 
 
@@ -35,16 +35,16 @@ class Completion(NamedTuple):
 class DepthCompleter:
     """Completes sparse depth with one model; holds no state between calls.
 
-    name: the model's, never 'auto'. device, precision, backend: what it runs on and with.
+    name: that of the model, never 'auto'. device, precision, backend: those in use.
 
-    Raises ValueError for a device or a back end that is not there, FileNotFoundError or
-    CheckpointError for weights that are missing or do not fit, ImportError without ONNX Runtime.
+    Raises ValueError for an unavailable device or back end, FileNotFoundError or CheckpointError
+    for weights that are missing or do not fit, ImportError without ONNX Runtime.
     """
 
     def __init__(
         self, config: CompleterConfig | None = None, network: CompletionNetwork | None = None
     ) -> None:
-        """Load what ``config`` names; ``network``, of ``config.model``, stands in for its weights.
+        """Load the model of ``config``; ``network``, of ``config.model``, replaces its weights.
 
         Such a network is rewritten for inference and moved to the device.
         """
@@ -55,14 +55,14 @@ class DepthCompleter:
         self.device, self.precision = 'cpu', 'float32'
         self._torch_threads = self.config.threads
         if self.name in BASELINES:
-            # They need neither, but a network that takes their place at run time will.
+            # Baselines need neither, but a network that replaces them at run time will.
             check_config(self.config)
             return
         self.name, self._runner = load_runner(self.config, network)
         self.device, self.backend = str(self._runner.device), self._runner.backend
         self.precision = str(self._runner.dtype).removeprefix('torch.')
         if self.backend in ('openvino', 'onnx'):
-            # These have threads of their own; what PyTorch does beside is not worth waking its.
+            # These have their own threads; the rest is not worth waking up PyTorch's.
             self._torch_threads = 1
         _log.info(
             'model %s on %s in %s (%s)', self.name, self.device, self.precision, self.backend
@@ -74,9 +74,9 @@ class DepthCompleter:
         """Complete one image.
 
         rgb: (H, W, 3) uint8. sparse: (H, W) float32, m, 0 = unknown. K: (3, 3), pixels.
-        scale_limit: of the scale of this image, beside what the settings say of it.
-        Any size. With no known depth at all the result is unknown everywhere, as no model can give
-        a metric scale then. Raises ValueError for other shapes and types.
+        scale_limit: limit of the scale of this image, in addition to the settings.
+        Any size. Without any known depth the result is unknown everywhere, because no model can
+        find a metric scale then. Raises ValueError for other shapes and types.
         """
         _check(rgb, sparse, K)
         known = (sparse > 0) & (sparse < np.inf)
@@ -152,7 +152,7 @@ class DepthCompleter:
 
         filtering: of ``FILTERING``, whether points are dropped that a nearer surface hides from
         the camera. 'auto': for the classical baselines. Networks are trained on whole sweeps and
-        tell such points by the image; what the filter drops beside edges they would miss.
+        recognize such points from the image; they need those that the filter drops near edges.
         """
         wanted = needs_filtering(self.name) if filtering == 'auto' else filtering == 'always'
         return remove_hidden_points(sparse, settings) if wanted else sparse

@@ -1,4 +1,4 @@
-"""What completes, and on what: the settings of a completer."""
+"""Settings of a completer: model, device and precision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRECISIONS = {
 
 @dataclass(frozen=True)
 class CompleterConfig:
-    """What completes, and on what.
+    """Settings of a completer: model, device and precision.
 
     model: a network ('light', ...), a classical baseline ('nearest', 'interpolation', ...), or
         'auto': the network that the weights belong to, or light without weights.

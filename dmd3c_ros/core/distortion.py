@@ -19,7 +19,7 @@ _LARGEST_SIDE = 32766  # cv2.remap holds coordinates in 16 bits
 
 @dataclass(frozen=True, eq=False)
 class Distortion:
-    """How a raw image comes about: pixel ~ K distort(X / Z).
+    """Projection of a raw image: pixel ~ K distort(X / Z).
 
     model: 'plumb_bob', 'rational_polynomial', or 'equidistant' (also called 'fisheye').
     K: (3, 3) intrinsics of the raw image, pixels. D: coefficients in OpenCV's order.
@@ -58,7 +58,7 @@ class Distortion:
         return any(self.D) or self.model in _FISHEYE
 
     def maps(self, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-        """Where each pixel of the rectified image lies in the raw one, as cv2.remap takes it."""
+        """Position of each pixel of the rectified image in the raw one, for cv2.remap."""
         size = camera.width, camera.height
         if max(size) > _LARGEST_SIDE:
             raise ValueError(f'raw image: expected sides up to {_LARGEST_SIDE}, got {size}')
@@ -71,10 +71,10 @@ class Distortion:
 
 
 class Rectifier:
-    """Turns raw images into those of a rectified camera, with maps that are made once.
+    """Rectifies raw images with maps that are computed once.
 
     camera: the rectified one; raw images have its size. visible: (H, W) bool, False where the
-    rectified image shows what the raw one does not; None where there is no such pixel.
+    rectified image lies outside the raw one; None if there is no such pixel.
     """
 
     def __init__(self, distortion: Distortion, camera: Camera) -> None:

@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 def load_runner(
     config: CompleterConfig, network: CompletionNetwork | None = None
 ) -> tuple[str, Runner]:
-    """Name of the network that ``config`` asks for, and what runs it.
+    """Name of the network given by ``config``, and its runner.
 
-    network: stands in for the weights, where given. Errors as of ``DepthCompleter``.
+    network: replaces the weights, if given. Errors as in ``DepthCompleter``.
     """
     if config.backend == 'onnx' or Path(config.weights).suffix == '.onnx':
         return _onnx(config, network)

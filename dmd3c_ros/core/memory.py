@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-# What an allocation that fails raises, among other things.
+# Messages of errors that a failed allocation raises.
 MEMORY_ERRORS = (MemoryError, RuntimeError)
 _WORDS = (
     "can't allocate memory",  # PyTorch on the CPU

@@ -1,9 +1,9 @@
 """Rigid motion between known poses: translations (N, 3), m, and unit quaternions (N, 4).
 
-Between two poses a body is taken to move with one constant velocity and turn rate, as seen from
-itself: a screw motion, the geodesic of SE(3). A vehicle on a circle stays on the circle, and what
-is found does not depend on which point of the rig the poses are of. (A straight line with a
-spherical interpolation of the rotation, as tf2 has it, cuts the corner: by 9 mm at 15 m/s and
+Between two poses a body is assumed to move with constant velocity and turn rate in its own frame:
+a screw motion, the geodesic of SE(3). A vehicle on a circle stays on the circle, and the result
+does not depend on which point of the rig the poses refer to. (A straight line with a
+spherical interpolation of the rotation, as in tf2, cuts the corner: by 9 mm at 15 m/s and
 0.5 rad/s between poses 0.1 s apart.)
 Formulas: Lynch and Park, "Modern Robotics", 2017, section 3.3.
 """
@@ -88,7 +88,7 @@ def _quaternions(vectors: np.ndarray) -> np.ndarray:
 
 
 def _left_jacobian(turn: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """V(turn) x: the way (N, 3) of a body that moves by x in its own frame while it turns."""
+    """V(turn) x: displacement (N, 3) of a body that moves by x in its own frame while it turns."""
     angle = np.linalg.norm(turn, axis=1, keepdims=True)
     small = angle < _SMALL
     a = np.where(small, 1.0, angle)
@@ -99,7 +99,7 @@ def _left_jacobian(turn: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _solve_left_jacobian(turn: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """The inverse of `_left_jacobian`; defined up to half a turn."""
+    """The inverse of `_left_jacobian`; defined up to half a revolution."""
     angle = np.linalg.norm(turn, axis=1, keepdims=True)
     small = angle < _SMALL
     a = np.where(small, 1.0, angle)

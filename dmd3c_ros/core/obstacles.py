@@ -43,8 +43,8 @@ class ObstacleSettings:
 def obstacle_points(depth: np.ndarray, camera: Camera, settings: ObstacleSettings) -> np.ndarray:
     """Means (N, 3) float32 of the points in each voxel, m, in the camera's rectified frame.
 
-    depth: (H, W) float32, m, 0 = unknown. Pixels are left out as long as every voxel within the
-    range can still hold `min_points` of a surface that faces the camera.
+    depth: (H, W) float32, m, 0 = unknown. Pixels are subsampled as long as every voxel within the
+    range can still contain `min_points` of a surface that faces the camera.
     """
     step = _stride(camera, settings)
     depth = depth[::step, ::step]

@@ -1,4 +1,4 @@
-"""OpenVINO runs a network on the CPU: the default there, where it is installed."""
+"""Runs a network with OpenVINO on the CPU: the default there if it is installed."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ CONVERTIBLE = ('light',)
 BFLOAT16_TOLERANCE = 0.03
 _INPUTS = ('rgb', 'sparse', 'K')
 _HINTS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
-# Sizes of images whose own compilation is kept; each holds its buffers, some 100 MB.
+# Number of image sizes whose compiled networks are kept; each holds some 100 MB of buffers.
 _SIZES_KEPT = 3
 
 
 class OpenVinoRunner:
     """Runs a network in OpenVINO, on the CPU.
 
-    Its threads take work from each other instead of waiting for each other at the end of every
-    loop, as PyTorch's do: other programs on the same cores delay it by their part of the time and
-    no more. It differs from PyTorch by ``EXPORT_TOLERANCE``.
+    Its threads steal work from each other instead of waiting for each other at the end of every
+    loop, as PyTorch's do: other programs on the same cores slow it down only by their share of the
+    time. It differs from PyTorch by at most ``EXPORT_TOLERANCE``.
     """
 
     backend = 'openvino'
@@ -121,7 +121,7 @@ class OpenVinoRunner:
             'INFERENCE_NUM_THREADS': self._threads,
             'INFERENCE_PRECISION_HINT': _HINTS[dtype],
             'PERFORMANCE_HINT': 'LATENCY',
-            # A thread that is bound to a core waits for it while another core is idle.
+            # A thread pinned to a core waits for it even while another core is idle.
             'ENABLE_CPU_PINNING': False,
         }
         compiled = self._openvino.Core().compile_model(self._model, 'CPU', hints)
@@ -144,7 +144,7 @@ class OpenVinoRunner:
             if not repeated:
                 return self._any_size
             if len(self._of_size) == _SIZES_KEPT:
-                del self._of_size[next(iter(self._of_size))]  # the one used longest ago
+                del self._of_size[next(iter(self._of_size))]  # the least recently used one
             model = self._model.clone()
             shapes = {'rgb': [1, *size, 3], 'sparse': [1, 1, *size], 'K': [1, 3, 3]}
             model.reshape({name: shapes[name] for name in self._inputs})
@@ -155,7 +155,7 @@ class OpenVinoRunner:
 
 
 def is_installed() -> bool:
-    """Whether the package is there; it is not imported."""
+    """Whether the package is installed; it is not imported."""
     return importlib.util.find_spec('openvino') is not None
 
 
@@ -166,7 +166,7 @@ def computes_bfloat16() -> bool:
 
 
 def import_openvino():
-    """The module; ImportError with what to install where it is missing."""
+    """The module; ImportError with an install hint if it is missing."""
     # Importing it would report its use to its maker, from a fork of this process with all its
     # threads. It goes without where this package is missing.
     sys.modules.setdefault('openvino_telemetry', None)
@@ -178,7 +178,7 @@ def import_openvino():
 
 
 class _FromBytes(torch.nn.Module):
-    """A network that takes images as bytes: the runtime normalizes them beside other work."""
+    """A network that takes images as bytes: the runtime normalizes them along with other work."""
 
     def __init__(self, network: CompletionNetwork) -> None:
         super().__init__()
@@ -206,14 +206,15 @@ def _converted(openvino, network: CompletionNetwork, name: str):
         # It traces: what Python computes from sizes is said to be constant, and is not used.
         warnings.simplefilter('ignore')
         try:
-            # Unless told otherwise tracing runs all twice more, to compare as we do ourselves.
+            # By default, tracing runs everything twice more for a comparison that we make
+            # ourselves.
             decoder = TorchScriptPythonDecoder(
                 _FromBytes(network).eval(),
                 example_input=inputs,
                 trace_kwargs={'check_trace': False},
             )
             return openvino.convert_model(decoder, example_input=inputs)
-        # Its exceptions share no other base.
+        # Its exceptions have no other common base class.
         except Exception as error:
             raise ValueError(
                 f'openvino: {name} cannot be converted ({_first_line(error)})'
@@ -226,7 +227,7 @@ def _cached(network: CompletionNetwork, name: str, version: str) -> Path:
 
 
 def _save(openvino, model, path: Path) -> None:
-    """Write a model, its weights first: a file of the name says that all is there."""
+    """Write a model, its weights first, so that the model file exists only if all is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.xml')
     try:

@@ -78,10 +78,11 @@ class HiddenPointFilter:
 def remove_hidden_points(
     sparse: np.ndarray, settings: HiddenPointFilter | None = None
 ) -> np.ndarray:
-    """Drop points that the LiDAR sees past a surface which hides them from the camera.
+    """Drop points that the LiDAR sees but a nearer surface hides from the camera.
 
-    LiDAR and camera sit apart, so around a near object the sweep holds background points that
-    project onto the object. Such a point has a much nearer one close by in the image.
+    LiDAR and camera are in different places, so around a near object the sweep contains background
+    points that project onto the object. Such a point has a much nearer one close to it in the
+    image.
 
     sparse: (H, W) float32, m, 0 = unknown; returned in the same form.
     """

@@ -1,4 +1,4 @@
-"""Completing at another size than the image's: down for the network, and back up."""
+"""Completion at a different size from the image: down for the network, and back up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-# Neighbours that differ by more than this fraction of their depth lie on two surfaces.
+# Neighbours that differ by more than this fraction of their depth are on two surfaces.
 _EDGE_RATIO = 0.05
-_SHORTEST_SIDE = 112  # pixels that a small image keeps, whatever its points
+_SHORTEST_SIDE = 112  # minimum size of the shorter side, pixels, whatever the points
 
 
 def shrink(
@@ -23,7 +23,7 @@ def shrink(
     """
     height, width = sparse.shape
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    # On bytes with the channels last PyTorch has a kernel of its own, the quickest by far.
+    # PyTorch has a special kernel for bytes with the channels last, by far the fastest.
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     small = F.interpolate(image, (h, w), mode='bilinear', antialias=True)[0].permute(1, 2, 0)
     sx, sy = w / width, h / height
@@ -40,10 +40,10 @@ def shrink(
 def mean_distance(sparse: np.ndarray) -> float:
     """About how far the pixels around measurements are from the nearest of them, px.
 
-    sparse: (H, W) float32, 0 = unknown, with a measurement at least. From the share of cells of
-    1, 2, 4 ... pixels that are empty: a pixel in an empty cell is about a quarter of the cell's
-    edge farther away than one in a full cell. Every measurement speaks for its part of the image,
-    so that the empty sky does not count, and the dense part of a scan counts most: parts of 64
+    sparse: (H, W) float32, 0 = unknown, with a measurement at least. From the fraction of empty
+    cells of 1, 2, 4 ... pixels: a pixel in an empty cell is about a quarter of the cell's edge
+    farther away than one in a full cell. Every measurement represents its part of the image, so
+    that the empty sky does not count, and the dense part of a scan counts most: parts of 64
     pixels, or as many more as it takes that those with a measurement hold 16 on average.
     """
     v, u = np.nonzero(sparse > 0)
@@ -68,7 +68,7 @@ def mean_distance(sparse: np.ndarray) -> float:
 
 
 def suitable_scale(sparse: np.ndarray, distance: float) -> float:
-    """Scale up to 1 at which measurements lie so near that `mean_distance` is `distance`, px.
+    """Scale up to 1 at which measurements are so dense that `mean_distance` is `distance`, px.
 
     The shorter side keeps 112 pixels or more. In steps of a quarter of an octave, so that the
     frames of a sequence have few sizes. sparse: as for mean_distance.
@@ -80,8 +80,8 @@ def suitable_scale(sparse: np.ndarray, distance: float) -> float:
 def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Depth (h, w) float32, m, 0 = unknown, at the size `shape`.
 
-    Interpolated within a surface only: between two surfaces, or beside the unknown, a mean would
-    be a point in mid-air, and the nearest pixel counts.
+    Interpolated within a surface only: between two surfaces, or next to unknown depth, a mean
+    would be a flying point, so the nearest pixel is used.
     """
     image = torch.from_numpy(depth)[None, None]
     nearest = F.interpolate(image, shape, mode='nearest-exact')

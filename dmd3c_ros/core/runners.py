@@ -1,7 +1,7 @@
-"""What runs a network: PyTorch eager, PyTorch compiled, ONNX Runtime, or OpenVINO.
+"""Runners of a network: PyTorch eager, PyTorch compiled, ONNX Runtime, or OpenVINO.
 
-All take the same arrays and give the same depth, so that the choice is one of speed and of
-what is installed. ONNX Runtime is imported only where it is asked for; OpenVINO's runner is in
+All take the same arrays and return the same depth; they differ in speed and in what must be
+installed. ONNX Runtime is imported only if requested; the runner for OpenVINO is in
 `openvino_runner`.
 """
 
@@ -64,7 +64,7 @@ class Runner(Protocol):
 
 
 def normalized(rgb: Tensor, convention: Convention) -> Tensor:
-    """What a network takes, (B, 3, H, W) float32, of images (B, H, W, 3) uint8."""
+    """Network input (B, 3, H, W) float32 from images (B, H, W, 3) uint8."""
     image = rgb.permute(0, 3, 1, 2).float()
     mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
     std = image.new_tensor(convention.std).view(1, 3, 1, 1)
@@ -92,7 +92,7 @@ class TorchRunner:
 
     @torch.inference_mode()
     def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction:
-        # Moved as bytes, a quarter of what a GPU would have to be sent otherwise.
+        # Moved as bytes, a quarter of the data to send to a GPU.
         rgb, sparse, K = (torch.from_numpy(x).to(self.device)[None] for x in (rgb, sparse, K))
         image = normalized(rgb, self.convention).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -190,7 +190,7 @@ def cached_export(network: CompletionNetwork, name: str) -> Path:
 
 
 def fingerprint(network: CompletionNetwork) -> str:
-    """Sixteen digits: others for other weights, another PyTorch, or when code changed."""
+    """Sixteen digits that depend on the weights, the PyTorch version and the code."""
     digest = hashlib.sha256(torch.__version__.encode())
     # Networks share blocks and operations.
     for folder in (_HERE / 'networks', _HERE / 'ops'):
@@ -261,7 +261,7 @@ def example(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def export_difference(network: CompletionNetwork, runner: Runner) -> float:
-    """What the depth of an export differs from PyTorch's, relative to it, at 999 of 1000 pixels.
+    """Relative difference between the depth of an export and PyTorch's, at 999 of 1000 pixels.
 
     Over two sizes other than the exported one. network: on the CPU, in eval mode.
     """
@@ -299,7 +299,7 @@ def _read_metadata(session: object, path: Path) -> tuple[str, Convention]:
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises for a bad file or run; they share no base of their own."""
+    """Exceptions of ONNX Runtime for a bad file or run; they have no common base class."""
     from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
     return (

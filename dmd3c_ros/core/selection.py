@@ -1,4 +1,4 @@
-"""Which of the dense depth a consumer gets: all of it, or what SLAM can rely on."""
+"""Selection of dense depth for a consumer: all of it, or what SLAM can rely on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .surfaces import hangs_on_edge
 
 @dataclass(frozen=True)
 class DepthSelection:
-    """Depth that counts.
+    """Which depth is kept.
 
-    min_confidence: what the model is less sure of does not, 0 to 1. A confidence that is 0 or 1
-        everywhere only tells what was measured from what was filled in, as that of the classical
-        methods: it leaves nothing out. edges: False leaves out what hangs between two surfaces.
-        max_depth: m; what is farther does not count.
+    min_confidence: depth of lower confidence is removed, 0 to 1. A confidence that is 0 or 1
+        everywhere only distinguishes measured from filled depth, as for the classical methods,
+        and removes nothing. edges: False removes flying pixels between two surfaces.
+        max_depth: m; depth beyond it is removed.
     """
 
     min_confidence: float = 0.0
@@ -24,7 +24,7 @@ class DepthSelection:
     max_depth: float = np.inf
 
     def select(self, depth: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
-        """Depth (H, W) float32, m, with 0 = unknown where it does not count.
+        """Depth (H, W) float32, m, with 0 = unknown where it is removed.
 
         depth: (H, W) float32, m, 0 = unknown. confidence: (H, W) float32, 0 to 1, or None.
         """
@@ -38,7 +38,7 @@ class DepthSelection:
         return np.where(np.logical_or.reduce(out), np.float32(0), depth) if out else depth
 
 
-# Without them ORB-SLAM3 takes the traffic around it for the world: docs/slam.md.
+# Without the preset ORB-SLAM3 locks on to the traffic around it: docs/slam.md.
 PRESETS = {'all': DepthSelection(), 'slam': DepthSelection(min_confidence=0.3, edges=False)}
 
 
@@ -47,6 +47,6 @@ def _is_graded(confidence: np.ndarray) -> bool:
 
 
 def check_preset(name: str) -> None:
-    """Raise ValueError for a name that is none of PRESETS."""
+    """Raise ValueError for a name that is not in PRESETS."""
     if name not in PRESETS:
         raise ValueError(f'preset: expected one of {", ".join(PRESETS)}; got {name!r}')

@@ -1,4 +1,4 @@
-"""Which pixels of dense depth lie on a surface, and which hang in the air before or behind one."""
+"""Which pixels of dense depth lie on a surface, and which are flying pixels between surfaces."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _REACH = 3
 _STEP = 0.05
 # Of the span over twice the reach: 0.5 on any plane, 1 on an edge.
 _STEEP = 0.6
-# Where that reaches into what is unknown, a plane has up to 2/3.
+# Next to unknown depth, a plane has up to 2/3.
 _STEEP_BESIDE_UNKNOWN = 0.7
 
 
 def hangs_on_edge(depth: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool that hang between a near and a far surface, at an edge of depth.
+    """Flying pixels (H, W) bool between a near and a far surface, at a depth edge.
 
     depth: (H, W) float32, m, 0 = unknown. Such a pixel has something nearer and something farther
     within 3 pixels. That holds on ground seen at a grazing angle, too; but inverse depth is linear
-    over a plane, and spans twice as much over twice the distance, while at an edge all of the span
-    lies close by.
+    over a plane, and spans twice as much over twice the distance, while at an edge the whole span
+    is close by.
     """
     known = depth > 0
     inverse = np.divide(1.0, depth, out=np.zeros(depth.shape, np.float32), where=known)
@@ -35,9 +35,9 @@ def hangs_on_edge(depth: np.ndarray) -> np.ndarray:
 
 
 def _extremes(inverse: np.ndarray, known: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest and least inverse depth within `reach` pixels; what is unknown does not count.
+    """Largest and smallest inverse depth within `reach` pixels, ignoring unknown depth.
 
-    Beyond the borders the image goes on as a plane does.
+    Beyond the borders the image is continued as a plane.
     """
     nothing = np.float32(1e30)
     inside = np.s_[reach:-reach, reach:-reach]

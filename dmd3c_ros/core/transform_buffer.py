@@ -27,7 +27,7 @@ class TransformError(ValueError):
 
 
 class LateTransformError(TransformError):
-    """One whose publisher has not come as far as the time that was asked for."""
+    """A transform whose publisher has not reached the requested time yet."""
 
 
 class TransformBuffer:
@@ -52,10 +52,10 @@ class TransformBuffer:
         *,
         fixed: bool = False,
     ) -> None:
-        """Take over the child's pose in its parent: translation (m), quaternion x, y, z, w.
+        """Store the child's pose in its parent: translation (m), quaternion x, y, z, w.
 
-        fixed: it holds at all times (/tf_static). The last parent told counts. Raises ValueError
-        for a frame that is its own parent, or numbers that are no pose.
+        fixed: it holds at all times (/tf_static). The latest parent counts. Raises ValueError
+        for a frame that is its own parent, or an invalid pose.
         """
         parent, child = _name(parent), _name(child)
         if not parent or not child or parent == child:
@@ -98,16 +98,16 @@ class TransformBuffer:
     def lookup_full(
         self, target: str, target_ns: int, source: str, source_ns: int | np.ndarray, fixed: str
     ) -> np.ndarray:
-        """From `source` at one or several times to `target` at another one.
+        """Transform from `source` at one or several times to `target` at another time.
 
-        What stands still in the frame `fixed` (odom, map) keeps its place: T_target_source (4, 4)
+        Assumes that points are static in the frame `fixed` (odom, map): T_target_source (4, 4)
         or (K, 4, 4) takes a point seen at source_ns to where the target sees it at target_ns.
         """
         T_target_fixed = self.lookup(target, fixed, target_ns)
         return T_target_fixed @ self.lookup(fixed, source, source_ns)
 
     def wait_for(self, ask: Callable[[], Result], until_s: float) -> Result:
-        """What `ask` returns, asked anew at every new transform while it raises TransformError.
+        """The result of `ask`, repeated for every new transform while it raises TransformError.
 
         From until_s on, in the time of time.monotonic(), the error is raised.
         """
@@ -197,7 +197,7 @@ class _History:
         """Take over a pose that is not the newest."""
         stamps = self._stamps[self._first : self._end]
         if self._length_ns and stamp_ns < stamps[-1] - self._length_ns:
-            # Time was set back, as when a bag starts again: what is known is of no use.
+            # Time was set back, as when a bag restarts: stored transforms are useless.
             self._first = self._end = 0
             self.add(stamp_ns, pose)
             return

@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the name `path` when the block ends well.
+    """Open a temporary file that is renamed to `path` when the block succeeds.
 
-    The folder is made where it is missing. When the block raises, nothing is left behind and an
-    older file of that name stays as it was. An OSError that names no file, such as that of a full
-    disk, is given the name.
+    The folder is created if it is missing. If the block raises, nothing is left behind and an
+    older file of that name is unchanged. An OSError without a file name, such as that of a full
+    disk, gets the name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,9 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
 
 def check_folder(path: str | Path) -> None:
-    """Make a folder where it is missing, and find out whether files can be written there.
+    """Create a folder if it is missing, and check that files can be written there.
 
-    For what takes long to compute: OSError naming the path comes before, not after.
+    For long computations: the OSError naming the path comes before, not after.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -61,12 +61,12 @@ def check_folder(path: str | Path) -> None:
         with TemporaryFile(dir=path):
             pass
     except OSError as error:
-        # It names the temporary file, of which nobody has heard.
+        # It names the temporary file, which the user does not know.
         raise OSError(error.errno, f'cannot be written to: {error.strerror}', str(path)) from error
 
 
 def check_file(path: str | Path) -> None:
-    """As `check_folder` for a file that is to be written, whose folder is made."""
+    """As `check_folder` for a file to be written, whose folder is created."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f'{path}: expected a file name, got a folder')

@@ -58,7 +58,7 @@ def read_camera(
 
 
 def image_size(path: str | Path, kitti_camera: str = _KITTI_CAMERA) -> tuple[int, int] | None:
-    """Width and height of the images that a calibration file is of; None where it lacks them."""
+    """Image width and height from a calibration file; None if it lacks them."""
     path = Path(path)
     if path.suffix in _YAML:
         content = _load_yaml(path)

@@ -25,7 +25,7 @@ def read_cloud(path: str | Path, fields: Sequence[str] | None = None) -> np.ndar
     more), .pcd and .ply with fields x, y, z. fields: names of the numbers of a point in a .bin
     file, x, y and z among them; without, those of KITTI (x, y, z, reflectance) or of nuScenes
     (NAME.pcd.bin: x, y, z, intensity, ring), by name, size and values. Raises FileNotFoundError,
-    or ValueError naming the file for what does not parse, or parses to no cloud.
+    or ValueError naming the file if it cannot be parsed or is not a cloud.
     """
     path = Path(path)
     readers: dict[str, Callable[[Path], np.ndarray]] = {

@@ -33,7 +33,7 @@ def read_depth_png(path: str | Path, scale: float = KITTI_SCALE) -> np.ndarray:
 
 
 def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SCALE) -> None:
-    """Write (H, W) metres atomically; what is not finite, not positive or too far becomes 0.
+    """Write (H, W) metres atomically; values not finite, not positive or too far become 0.
 
     Raises ValueError for another shape, or a name that does not end in .png.
     """
@@ -43,7 +43,7 @@ def write_depth_png(path: str | Path, depth: np.ndarray, scale: float = KITTI_SC
 def depth_png_bytes(path: str | Path, depth: np.ndarray, scale: float = KITTI_SCALE) -> bytes:
     """What `write_depth_png` writes to `path`."""
     if Path(path).suffix.lower() != '.png':
-        # Other formats of images would take 8 of the 16 bits without a word.
+        # Other image formats would silently drop 8 of the 16 bits.
         raise ValueError(f'{path}: expected a depth image NAME.png')
     if depth.ndim != 2:
         raise ValueError(f'{path}: expected depth of shape (H, W), got {depth.shape}')

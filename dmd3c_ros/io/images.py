@@ -28,7 +28,7 @@ def decode(path: str | Path, flags: int) -> np.ndarray:
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:
-        # A garbled header that asks for an enormous image.
+        # A corrupt header that declares an enormous image.
         raise ValueError(f'{path}: expected an image: {error}') from error
     if image is None:
         raise ValueError(

@@ -5,8 +5,8 @@ have one file a frame or a drive, with P0 to P3, R0_rect and Tr_velo_to_cam; odo
 has P0 to P3 and Tr, which goes to camera 0 as it is rectified (Geiger et al., CVPR 2012; their
 development kits).
 
-Each camera is given as its rectified image is: the transforms from the LiDAR end in that camera's
-own rectified frame, with the rectifying rotation and P's fourth column in them.
+Each camera is that of its rectified image: the transforms from the LiDAR lead to that camera's own
+rectified frame and include the rectifying rotation and P's fourth column.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def is_kitti(path: Path) -> bool:
 
 
 def has_extrinsics(path: Path) -> bool:
-    """Whether a calibration file of KITTI has a transform of the LiDAR beside its cameras."""
+    """Whether a KITTI calibration file has LiDAR extrinsics besides its cameras."""
     return any(key in entries_of(path) for key in _SWEEPS)
 
 
@@ -54,7 +54,7 @@ def read_camera(path: Path, camera: str, width: int, height: int) -> Camera:
 def read_extrinsics(path: Path, camera: str) -> np.ndarray:
     """T_camera_lidar (4, 4), m, into the rectified camera's own frame.
 
-    Of a raw drive's calib_velo_to_cam.txt, beside which its calib_cam_to_cam.txt is looked for.
+    For a raw drive's calib_velo_to_cam.txt, calib_cam_to_cam.txt must be in the same folder.
     Raises FileNotFoundError and ValueError naming what is missing.
     """
     entries = entries_of(path)
@@ -123,9 +123,9 @@ def _number(camera: str) -> str:
 
 
 def entries_of(path: Path) -> dict[str, np.ndarray]:
-    """Entries `key: numbers` of a calibration file; others (the date) are passed over.
+    """Entries `key: numbers` of a calibration file; others (the date) are ignored.
 
-    The tracking benchmark leaves the colon out after some keys.
+    The tracking benchmark omits the colon after some keys.
     """
     entries = {}
     for line in path.read_text(encoding='ascii', errors='replace').splitlines():
@@ -140,7 +140,7 @@ def entries_of(path: Path) -> dict[str, np.ndarray]:
 def entry(
     entries: dict[str, np.ndarray], key: str, shape: tuple[int, ...], path: Path
 ) -> np.ndarray:
-    """The numbers of an entry in this shape; ValueError naming the file where it is not so."""
+    """The numbers of an entry in this shape; ValueError naming the file if they do not fit."""
     numbers = entries.get(key)
     if numbers is None or numbers.size != np.prod(shape):
         got = 'no such entry' if numbers is None else f'{numbers.size}'

@@ -108,7 +108,7 @@ class KittiDrive:
         return self._image_stamps[self.names[index]]
 
     def calibration(self, name: str) -> Path:
-        """The file beside the drive's folders, or in one of the two folders above."""
+        """The file in the drive's folder, or in one of the two folders above."""
         drive = self.path.resolve()
         folders = (drive, drive.parent, drive.parent.parent)
         for folder in folders:
@@ -135,7 +135,7 @@ def read_sweep(path: str | Path) -> np.ndarray:
 
 
 def misreading(points: np.ndarray) -> str:
-    """What shows that points (N, 4 or more) are no x, y, z (m), reflectance; else ''.
+    """Why points (N, 4 or more) cannot be x, y, z (m), reflectance; else ''.
 
     A file of another layout, read as this one, has coordinates where the reflectance should be.
     """
@@ -187,8 +187,8 @@ def _unpaired(drive: Path, camera: str, images: dict, sweeps: dict) -> tuple[str
 def read_stamps(path: Path, files: Collection[str]) -> dict[str, int]:
     """Time in ns of each of the files, named without suffix.
 
-    One line belongs to one file in order; where the drive lacks files, as some of KITTI's own do,
-    or was cut, the file's number counts the lines.
+    Lines correspond to files in order; if the drive lacks files, as some of KITTI's own do, or was
+    cut, the file's number is the line number.
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: expected the time stamps of the drive')

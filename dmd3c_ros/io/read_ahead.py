@@ -1,4 +1,4 @@
-"""Reading ahead in a thread of its own."""
+"""Reading ahead in a separate thread."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Item = TypeVar('Item')
 def read_ahead(load: Callable[[Key], Item], keys: Iterable[Key], ahead: int) -> Iterator[Item]:
     """Yield `load(key)` of each key in order, with up to `ahead` of the next ones loaded already.
 
-    The first comes when all of its followers are there, so that they start with their whole lead.
-    An error of `load` is raised in its turn.
+    The first is yielded once all of those are loaded, so that reading starts with its full lead.
+    An error of `load` is raised when its key is due.
     """
     for _, reading in reading_ahead(load, keys, ahead, with_lead=True):
         yield reading.result()
@@ -24,9 +24,9 @@ def read_ahead(load: Callable[[Key], Item], keys: Iterable[Key], ahead: int) -> 
 def reading_ahead(
     load: Callable[[Key], Item], keys: Iterable[Key], ahead: int, *, with_lead: bool = False
 ) -> Iterator[tuple[Key, Future[Item]]]:
-    """As `read_ahead`, each key with the future of what is loaded, which may be an error.
+    """As `read_ahead`, each key with the future of its result, which may be an error.
 
-    with_lead: the first comes when all of its followers are there.
+    with_lead: the first is yielded once all of the next ones are loaded.
     """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix='reading')
     waiting: deque[tuple[Key, Future[Item]]] = deque()

@@ -69,11 +69,11 @@ _ORBSLAM3_CLOSE = 40.0
 
 
 class TumWriter:
-    """Writes the folder `path`, which appears when the `with` block ends well.
+    """Writes the folder `path`, which appears when the `with` block succeeds.
 
-    depth_scale: units of the depth images a metre; TUM's 5000 reaches 13.1 m, 256 reaches
+    depth_scale: units of the depth images per metre; TUM's 5000 reaches 13.1 m, 256 reaches
     255 m. All frames must come from one camera; ValueError otherwise. Raises FileExistsError
-    where `path` is there already.
+    if `path` already exists.
     """
 
     def __init__(self, path: str | Path, depth_scale: float = TUM_SCALE) -> None:

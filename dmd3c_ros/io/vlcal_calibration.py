@@ -53,7 +53,7 @@ def read_extrinsics(path: Path) -> np.ndarray:
 
 
 def image_beside(path: Path) -> Path | None:
-    """An image of the camera that `preprocess` wrote beside the file; None where it is gone."""
+    """An image of the camera that `preprocess` wrote next to the file; None if it is gone."""
     meta = _read(path).get('meta')
     names = meta.get('bag_names', []) if isinstance(meta, dict) else []
     images = [path.with_name(f'{name}.png') for name in names]

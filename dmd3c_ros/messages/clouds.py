@@ -129,7 +129,7 @@ def depth_to_cloud(
     if rgb.shape != (height, width, 3):
         raise ValueError(f'rgb: expected {(height, width, 3)} as the depth, got {rgb.shape}')
     data, view = message_data((height, width, 4), np.float32)
-    # The high byte stays 0: read as a float, as the field's type says, a colour with alpha 255
+    # The high byte stays 0: read as a float, which is the field's type, a colour with alpha 255
     # is NaN, and readers that skip NaN would lose the point.
     packed = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA).view('<u4')[..., 0] & 0xFFFFFF
     # Interleaves in one vectorized pass, five times as fast as assigning columns.

@@ -66,7 +66,7 @@ def fit_median(x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit_least_absolute(x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The minimizer of sum |y - s x - b|, which is what Eq. 7 of DMD3C asks for.
+    """The minimizer of sum |y - s x - b|, as in Eq. 7 of DMD3C.
 
     For a given scale the best shift is the median of y - s x, and what remains is convex and
     piecewise linear in the scale; the optimal line passes through two of the points. Scale and
@@ -92,10 +92,9 @@ _FITS = {
 def _supporting_points(x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Indices (B,) of two points on the line of least absolute deviation.
 
-    Bisection over all points is certain but takes a median a step. Many points are therefore
-    solved from a few of them, and the line is then turned from point to point until it is proven
-    to be the best one; where that fails, as on data with many points on one line, they are
-    bisected after all.
+    Bisection over all points is reliable but needs a median per step. Large sets are therefore
+    solved from a few points, and the line is then rotated from point to point until it is proven
+    optimal; if that fails, as on data with many points on one line, bisection is used after all.
     """
     x, y = _standardized(x, mask), _standardized(y, mask)
     step = x.shape[1] // _BISECTED_POINTS
@@ -115,10 +114,10 @@ def _point_at(x: Tensor, y: Tensor, mask: Tensor, scale: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, y: Tensor, mask: Tensor, first: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """Turn the line about one of its two points after the other while that improves it.
+    """Rotate the line about one of its two points after the other while that improves it.
 
     Wesolowsky, "A new descent algorithm for the least absolute value regression problem", 1981.
-    Returns the points and whether every image's line is proven to be the best one.
+    Returns the points and whether every image's line is proven optimal.
     """
     second = _best_second(x, y, mask, first)
     for _ in range(_TURNS):

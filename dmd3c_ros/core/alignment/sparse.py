@@ -1,9 +1,9 @@
 """Alignment of a monocular network's relative inverse depth to sparse metric depth.
 
 Relative inverse depth d is inverse depth but for a scale and a shift (Ranftl et al., TPAMI 2022):
-1 / z = s d + b. Both follow from the measured pixels, by a fit that outliers do not move, such as
-points that the laser saw past an edge or through glass. Where there are many points, scale and
-shift vary slowly over the image and follow them: a network's error is large and smooth.
+1 / z = s d + b. Both are fitted to the measured pixels, robustly against outliers such as points
+that the laser saw past an edge or through glass. With many points, scale and shift vary slowly
+over the image and follow them: a network's error is large and smooth.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """How relative depth is brought to the sparse depth.
+    """How relative depth is aligned to the sparse depth.
 
     loss: of the fit: 'squared', 'huber' or 'tukey', the last two by reweighting, ``turns`` times.
     balance: exponent of the measured depth in the weight of a point: 0 weighs errors of inverse
         depth alike, 2 those of depth relative to itself, which counts far points more.
     local: width, as a fraction of the longer side, of the finest Gaussian windows in which scale
-        and shift are fitted anew; 0: one scale and one shift for the image.
+        and shift are fitted again; 0: one scale and one shift for the image.
     trust: number of points at which a window's own fit weighs as much as that of the window twice
         as wide.
     reach: depth stays between the nearest point's over this and the farthest point's times this.
@@ -76,7 +76,7 @@ def align_to_points(
     """Metric depth from relative inverse depth and the points of a sensor.
 
     disparity: (B, 1, H, W), larger when nearer, of any scale and shift. sparse: (B, 1, H, W), m,
-    0 = unknown. Where the points do not tell a scale (a single one, equal disparity at all, or
+    0 = unknown. If the points do not determine a scale (a single point, equal disparities, or
     farther points that look nearer), depth is the same everywhere: their robust mean.
     Raises ValueError for shapes that differ.
     """
@@ -143,7 +143,7 @@ def _robust_line(
         scale = (covariance / variance.clamp(min=_TINY)).clamp(min=0)
         scale = scale.where(variance > _TINY, torch.zeros_like(scale))
         shift = mean_y - scale * mean_x
-        # Huber first: it has one minimum, from which Tukey finds the right one of its own.
+        # Huber first: it has a single minimum, from which Tukey finds the right one of its minima.
         hard = config.loss == 'tukey' and turn >= config.turns // 2
         w = weight * _robust(y - scale * x - shift, hard)
     return scale, shift
@@ -169,7 +169,8 @@ def _locally(
 ) -> tuple[Tensor, Tensor]:
     """Scale and shift (h, w) of the grid, from wide windows to narrow ones.
 
-    Each width fits what the one before left over, pulled towards no change by ``trust`` points.
+    Each width fits the residual of the previous one, regularized towards no change by ``trust``
+    points.
     """
     height, width = size
     h, w = scale.shape

@@ -16,7 +16,7 @@ def align_to_truth(
     method: str = 'disparity',
     max_depth: float = 1000.0,
 ) -> np.ndarray:
-    """Depth (H, W) float32, m, of a prediction that knows neither scale nor shift.
+    """Depth (H, W) float32, m, of a prediction without scale and shift.
 
     prediction: (H, W), relative inverse depth for 'disparity', relative depth otherwise, not
         finite = unknown. truth: (H, W), m, 0 = unknown.
@@ -24,9 +24,9 @@ def align_to_truth(
         Distill Any Depth). 'depth': least squares of depth, z = s d + b (LeReS, the label-free
         paper, Marigold). 'log_depth': z = exp(b) d^s. 'median': the medians' ratio, no shift.
         'none': the prediction is in m.
-    max_depth: what lies farther, or behind infinity, after the alignment comes here, m.
+    max_depth: values beyond it, or beyond infinity, after the alignment are set to it, m.
 
-    Where fewer than two pixels tell, or all say the same, depth is the truth's median. Raises
+    With fewer than two known pixels, or equal values, depth is the median of the truth. Raises
     ValueError for shapes that differ and an unknown method.
     """
     prediction, truth = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)

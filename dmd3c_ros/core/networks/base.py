@@ -1,4 +1,4 @@
-"""What every completion network takes and gives, whatever its paper."""
+"""The common interface of all completion networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NetworkOutput(NamedTuple):
     """Result of one forward pass.
 
     depth: (B, 1, H, W), network depth (metres times the convention's ``depth_scale``).
-    confidence: (B, 1, H, W) in 0..1, or None where the network has no such output.
+    confidence: (B, 1, H, W) in 0..1, or None if the network has no such output.
     pyramid: predictions for multi-scale supervision, coarse to fine; the last is ``depth``.
     """
 
@@ -33,8 +33,8 @@ class Convention:
     mean, std: of the RGB image scaled to 0..1, per channel.
     size_multiple: height and width must be multiples of it.
     depth_scale: network depth = metres * depth_scale.
-    cut_above: fraction of the image's height that training left out at the top, where no
-        measurement falls. No more than the rows above the first measurement is cut, and stays
+    cut_above: fraction of the image's height that was not used in training, at the top, where
+        there are no measurements. At most the rows above the first measurement are cut; they stay
         unknown.
     point_distance: mean distance of a pixel to the nearest measurement, pixels, up to which the
         network was trained; images with fewer points are reduced. 0: any.
@@ -78,7 +78,7 @@ class CompletionNetwork(nn.Module):
 
         image: (B, 3, H, W), normalized by the convention; sparse: (B, 1, H, W) network depth,
         0 = unknown; K: (B, 3, 3), pixels. Sizes are multiples of ``convention.size_multiple``.
-        prepared: results of ``prepare``; they are made here where they are not given.
+        prepared: results of ``prepare``; computed here if they are not given.
         """
         raise TypeError(f'{type(self).__name__} does not define forward()')
 

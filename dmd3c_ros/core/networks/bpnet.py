@@ -20,7 +20,7 @@ KITTI = Convention(
     std=(79.2382 / 255, 80.5267 / 255, 82.1483 / 255),
     size_multiple=32,
 )
-# Of BP-Net's weights trained on NYU Depth v2, whose depth is in tenths of a metre.
+# For BP-Net's weights trained on NYU Depth v2, whose depth is in tenths of a metre.
 NYU = Convention(mean=IMAGENET_MEAN, std=IMAGENET_STD, size_multiple=32, depth_scale=10.0)
 
 

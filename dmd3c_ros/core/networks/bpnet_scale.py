@@ -107,7 +107,7 @@ class BilateralPropagation(nn.Module):
         )
         self.coef = nn.ModuleDict({'conv': nn.Conv2d(channels, 3, kernel_size=1)})
 
-    # Values handled at once on a CPU without gradients: the caches hold what they need.
+    # Values processed at a time on a CPU without gradients, so that they fit into the caches.
     _CHUNK = 2**19
 
     def forward(self, features: Tensor, sparse: Tensor, K: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class BilateralPropagation(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             own, near = self._first_layer(_wide(features), backproject(sparse, K))
         depth = sparse.reshape(-1)
-        # A compiler fuses what the chunks keep apart, and would unroll their loop.
+        # A compiler fuses what the chunks separate, and would unroll their loop.
         compiling = torch.compiler.is_compiling()
         whole = self.training or torch.is_grad_enabled() or features.is_cuda or compiling
         chunk = len(own) if whole else self._CHUNK // (channels * NEIGHBOURS)
@@ -164,7 +164,7 @@ class BilateralPropagation(nn.Module):
 
 
 def _pointwise(block: ConvBlock, x: Tensor, convolved: bool = False) -> Tensor:
-    """Run a 1x1 block on rows (n, C), where a pixel's channels lie together in memory."""
+    """Run a 1x1 block on rows (n, C), where a pixel's channels are contiguous in memory."""
     layers = block.conv
     if not convolved:
         x = F.linear(x, layers.conv.weight.flatten(1), layers.conv.bias)

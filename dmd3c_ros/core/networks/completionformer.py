@@ -83,7 +83,7 @@ class CompletionFormer(CompletionNetwork):
 
 
 def _conv(inputs: int, outputs: int, norm: bool = True, relu: bool = True) -> nn.Sequential:
-    """3 x 3 convolution, batch normalization (then without bias) and ReLU where asked for."""
+    """3 x 3 convolution, batch normalization (then without bias) and ReLU if requested."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs))

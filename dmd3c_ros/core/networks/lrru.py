@@ -35,7 +35,7 @@ _STAGES = 5
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch normalization where asked for (then without bias), ReLU."""
+    """Convolution, batch normalization if requested (then without bias), ReLU."""
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, norm: bool = True):
         super().__init__()
@@ -223,8 +223,8 @@ class LRRU(CompletionNetwork):
         depth = filled.to(torch.promote_types(sparse.dtype, torch.float32))
         updates = []
         for level, context in enumerate(self._contexts(image, sparse)):
-            # Measurements are put back before each update, and no gradient runs through it: every
-            # update is supervised by itself.
+            # Measurements are restored before each update, and no gradient flows through it: every
+            # update is supervised separately.
             depth = torch.where(trusted > 0, trusted, depth).detach()
             weight, offset = getattr(self, f'weight_offset{level}')(
                 depth.to(context.dtype), context

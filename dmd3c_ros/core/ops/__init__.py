@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @cache
 def gpu_kernels() -> ModuleType | None:
-    """Return the module of Triton kernels, or None where they cannot run; tried out once.
+    """Return the module of Triton kernels, or None if they cannot run; tested once.
 
     Triton comes with PyTorch's GPU builds, and needs a C compiler for its first launch.
     """

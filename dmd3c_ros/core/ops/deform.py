@@ -113,8 +113,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
 def _half_span(size: int | torch.SymInt) -> float:
     """Smallest power of two h such that pixels 0 .. size - 1 lie within 0 .. 2 h.
 
-    Of a size that is open, in a network that is exported for any, just half of what they span:
-    positions are good to 1e-4 of a pixel then, too, but round otherwise.
+    For a dynamic size, in an exported network, just half of their span: positions are then also
+    accurate to 1e-4 of a pixel, but round differently.
     """
     if not isinstance(size, int):
         return (size - 1) / 2

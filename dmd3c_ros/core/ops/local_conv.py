@@ -1,4 +1,4 @@
-"""Convolution with a kernel of its own at every pixel.
+"""Convolution with a separate kernel at every pixel.
 
 The propagation step of CSPN and CSPN++ (Cheng et al., "CSPN++: Learning Context and Resource Aware
 Convolutional Spatial Propagation Networks for Depth Completion", AAAI 2020, Eq. 1), which BP-Net
@@ -22,7 +22,7 @@ def local_conv(x: Tensor, kernel: Tensor) -> Tensor:
 
     out[b, 0, r, c] = sum over i, j of kernel[b, i * k + j, r, c] * x[b, 0, r + i - h, c + j - h]
     with h = k // 2, and x = 0 outside of the map. Differentiable once in both; neither pass holds
-    more than one map beside its result.
+    more than one map besides its result.
 
     x: (B, 1, H, W). kernel: (B, k * k, H, W), k odd. Returns (B, 1, H, W).
     Raises ValueError when the shapes do not fit.

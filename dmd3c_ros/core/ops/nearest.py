@@ -38,7 +38,7 @@ def nearest_valid(valid: Tensor, count: int = 4) -> Tensor:
     return _nearest_valid(valid, count)
 
 
-# An operator of its own, so that torch.compile sees one node with a known shape.
+# A custom operator, so that torch.compile sees one node with a known shape.
 @torch.library.custom_op('dmd3c::nearest_valid', mutates_args=())
 def _nearest_valid(valid: Tensor, count: int) -> Tensor:
     height, width = valid.shape[-2:]

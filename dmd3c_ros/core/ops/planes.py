@@ -1,15 +1,15 @@
-"""A dense depth from sparse points alone: planes fitted over a pyramid of cells.
+"""Dense depth from sparse points alone: planes fitted over a pyramid of cells.
 
 A plane in space is an affine function of the pixel in inverse depth. So the points around every
 cell of a grid are fitted by weighted least squares with an affine inverse depth (moving least
 squares: Lancaster and Salkauskas, Math. Comp. 37, 1981), first with windows of some hundred
-pixels, then with ever smaller ones. What the points of a window do not determine, the plane of the
-larger one does, as a prior of the fit. So any density gives a dense result: a road seen by four
-lines of a LiDAR is filled as exactly as one seen by 64, single points give smooth surfaces, and
-towards the image's borders surfaces go on as they were.
+pixels, then with ever smaller ones. Whatever the points of a window do not determine comes from
+the plane of the larger one, as a prior of the fit. So any density gives a dense result: a road
+seen by four lines of a LiDAR is filled as exactly as one seen by 64, single points give smooth
+surfaces, and surfaces are extrapolated towards the image borders.
 
-The cells stay small while the windows grow (a stationary wavelet transform's way, "a trous"), so
-that the result hardly depends on where the image begins.
+The cells stay small while the windows grow (as in a stationary wavelet transform, "a trous"), so
+that the result hardly depends on where the image starts.
 
 Each step is a convolution with fixed weights over moments of the points, or arithmetic on
 maps that are smaller than the image, which every runtime and device can do.
@@ -121,7 +121,7 @@ def _around(moments: Tensor, reach: int) -> Tensor:
 def _solve(moments: Tensor, prior: Planes, low: Tensor, high: Tensor, reach: int = 1) -> Planes:
     """The planes that fit the points behind the moments and stay near the prior.
 
-    reach: of the points, in cells: over how far a slope of the prior counts.
+    reach: of the points, in cells: the distance over which a slope of the prior counts.
     """
     of_one, of_x, of_y, of_q = moments.split(3, 1)
     # Normal equations of what the points say beyond the prior ...

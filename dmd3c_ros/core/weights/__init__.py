@@ -1,1 +1,1 @@
-"""Checkpoints of the networks: known ones, reading them, and what they were trained for."""
+"""Checkpoints of the networks: released ones, reading them, and their conventions."""

@@ -46,7 +46,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         with torch.serialization.safe_globals(_HARMLESS):
             content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        # Not its advice, which is to run what the file holds.
+        # Without PyTorch's advice, which is to run code from the file.
         found = _GLOBAL.search(str(error))
         what = f'pickled objects of {found[1]}' if found else 'other pickled objects'
         raise CheckpointError(
@@ -55,8 +55,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except MemoryError:
         raise
     except Exception as error:
-        # Of any kind: torch.load reads several formats, one of them by safetensors, whose errors
-        # are its own.
+        # Any exception: torch.load reads several formats, one of them with safetensors, whose
+        # errors are its own.
         raise CheckpointError(f'{path}: not a readable checkpoint ({error})') from error
     return _unwrap(content, path)
 
@@ -113,7 +113,7 @@ def load_weights(network: CompletionNetwork, weights: str | Path | Checkpoint) -
 
 
 def misfits(own: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
-    """Name what keeps ``state`` from being loaded into a network whose state dict is ``own``."""
+    """Why ``state`` cannot be loaded into a network whose state dict is ``own``."""
     # Batch counters only matter to training; old checkpoints lack them.
     optional = {name for name in own if name.endswith('num_batches_tracked')}
     faults = [

@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, whatever program wrote it."""
+"""Contents of a checkpoint file, whatever program wrote it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Contents of a checkpoint file.
 
     state: parameters and buffers by name, on the CPU, free of wrappers and prefixes.
     wrappers: the keys and prefixes that were around them, outermost first.
-    facts: what else the file says, such as ``epoch``; optimizer states and the like included.
+    facts: other entries of the file, such as ``epoch``, including optimizer states and the like.
     """
 
     path: Path

@@ -1,9 +1,8 @@
 """What each checkpoint expects of its input, found from the checkpoint itself.
 
 The published networks were trained on images and depths prepared in different ways, and their
-files do not say how. What tells them apart is collected here, so that a user names a file and
-nothing else. A file that states its convention, as those of this project's training do, is
-believed.
+files do not say how. This module recognizes them, so that a user only has to give a file. If a
+file states its convention, as those of this project's training do, that is used.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def _completionformer(convention: Convention, checkpoint: Checkpoint) -> Convent
 
 
 def _named_nyu(checkpoint: Checkpoint) -> bool:
-    """Whether the names of the file or its folder tell of NYU; BP-Net's are all result_ema.pth."""
+    """Whether the file or folder name indicates NYU; BP-Net's are all named result_ema.pth."""
     return 'nyu' in f'{checkpoint.path.parent.name}/{checkpoint.path.name}'.lower()
 
 

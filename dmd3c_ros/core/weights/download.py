@@ -36,12 +36,12 @@ class DownloadError(OSError):
 
 
 def get(item: Release, folder: Path | None = None, on_progress: Progress | None = None) -> Path:
-    """Return the path of a release, after fetching what is not there yet, and check it.
+    """Return the path of a release, after downloading it if necessary, and check it.
 
-    A broken download goes on where it ended. The file gets its name only once it has been found
-    to hold the network's parameters; beside it a .sha256 file is written, which later calls
-    compare with. Raises DownloadError, or CheckpointError for a file that is not what it should
-    be; one that was there before stays.
+    An interrupted download is resumed. The file gets its name only once it is known to contain
+    the network's parameters; a .sha256 file is written next to it, which later calls compare
+    with. Raises DownloadError, or CheckpointError for an unexpected file; an existing file is
+    kept.
     """
     path = weights_path(item, folder)
     if path.is_file():
@@ -79,10 +79,10 @@ def by_hand(item: Release, folder: Path | None = None) -> str:
 
 
 def check(path: Path, item: Release) -> None:
-    """Raise CheckpointError unless a file is the release it is taken for.
+    """Raise CheckpointError unless a file is the given release.
 
-    Compared are the checksum, with the published or, where there is none, the one recorded when
-    the file first came, and the names and shapes of the parameters.
+    Compares the checksum with the published one, or else with the one recorded at download, and
+    the names and shapes of the parameters.
     """
     record = _record(path)
     expected = item.sha256 or (record.read_text().split()[0] if record.is_file() else '')
@@ -124,7 +124,7 @@ def _download(url: str, part: Path, on_progress: Progress) -> None:
 
 
 def _open(url: str, done: int, version: Path) -> HTTPResponse:
-    """Ask for the rest of a file; for all of it where its version is not known."""
+    """Request the rest of a file; all of it if its version is not known."""
     headers = {'User-Agent': _AGENT}
     if done and version.is_file():
         # Answered with the whole file if it has changed since.
@@ -134,7 +134,7 @@ def _open(url: str, done: int, version: Path) -> HTTPResponse:
     except HTTPError as error:
         if error.code != 416:
             raise
-        # Nothing is left of the file, or it is another one: all of it again.
+        # The partial file is complete or outdated: download all of it again.
         version.unlink()
         return _open(url, 0, version)
 
@@ -153,7 +153,7 @@ def _receive(response: HTTPResponse, file: BinaryIO, version: Path, on_progress:
     done = file.seek(0, 2)
     length = response.headers.get('Content-Length')
     total = None if length is None else done + int(length)
-    with suppress(IncompleteRead):  # told below, where it counts
+    with suppress(IncompleteRead):  # reported below
         while chunk := response.read(_CHUNK):
             file.write(chunk)
             done += len(chunk)
@@ -166,7 +166,7 @@ def _receive(response: HTTPResponse, file: BinaryIO, version: Path, on_progress:
 
 
 def _unpack(path: Path) -> None:
-    """Replace an archive by the one checkpoint in it; leave any other file as it is."""
+    """Replace an archive by the single checkpoint in it; leave any other file unchanged."""
     unpacked = path.with_name(f'{path.name}.unpacked')
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -190,7 +190,7 @@ def _unpack(path: Path) -> None:
 
 
 def _only_checkpoint(names: list[str], path: Path) -> str | None:
-    """The checkpoint in an archive; None where there is none: PyTorch's own files are zip too."""
+    """The checkpoint in an archive; None if there is none: PyTorch's own files are zip too."""
     found = [name for name in names if name.endswith(_SUFFIXES)]
     if len(found) > 1:
         raise CheckpointError(f'{path}: expected one checkpoint, got {", ".join(found)}')

@@ -23,13 +23,13 @@ WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / 'weights'
 
 @dataclass(frozen=True)
 class Release:
-    """A checkpoint that somebody published.
+    """A published checkpoint.
 
-    name: how it is asked for. network: see ``networks.names``. trained_on: data, and the authors'
-    error where they state one. file: its name in the cache. page: where it is offered. url: where
-    the file itself is, empty where it can only be fetched by hand. licence: of the repository that
-    offers it. size_mb: about, from the number of parameters; the authors state none. sha256: empty
-    where the authors state none.
+    name: in this package. network: see ``networks.names``. trained_on: data, and the authors'
+    error where they state one. file: its name in the cache. page: its web page. url: of
+    the file itself, empty if it can only be downloaded by hand. licence: of the repository that
+    offers it. size_mb: approximate, from the number of parameters. sha256: empty if the authors do
+    not state it.
     """
 
     name: str
@@ -121,14 +121,14 @@ def release(name: str) -> Release:
 
 
 def weights_path(item: Release, folder: Path | None = None) -> Path:
-    """Where a release is kept, in the cache unless told otherwise: it need not be there."""
+    """Where a release is stored, by default in the cache; the file need not exist."""
     if item.name == 'light':
         return WEIGHTS_FOLDER / item.file
     return (folder or cache_folder() / 'weights') / item.file
 
 
 def recognize(state: Mapping[str, torch.Tensor]) -> str | None:
-    """Name of the network that has exactly these parameters; None where there is none."""
+    """Name of the network that has exactly these parameters; None if there is none."""
     shapes = _without_counters({name: tensor.shape for name, tensor in state.items()})
     return next((name for name in networks.names() if parameter_shapes(name) == shapes), None)
 
@@ -153,7 +153,7 @@ def parameter_shapes(name: str) -> dict[str, torch.Size]:
 
 
 def meta_network(name: str) -> networks.CompletionNetwork:
-    """Build a network whose tensors have no contents: even a large one takes no time."""
+    """Build a network with empty tensors, which is fast even for a large one."""
     with torch.device('meta'):
         return networks.build(name)
 
