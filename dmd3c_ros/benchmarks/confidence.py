@@ -1,6 +1,6 @@
-"""How much of the depth a confidence threshold keeps, and how wrong what it keeps is.
+"""How much depth a confidence threshold keeps, and how accurate it is.
 
-Measured on simulated drives, whose depth is known exactly in every pixel, the sky's included.
+Measured on simulated drives, whose depth is known exactly for every pixel, including the sky.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Drives:
 
 
 class Kept(NamedTuple):
-    """What is left at a threshold, over all pixels of all frames.
+    """The depth kept at a threshold, over all pixels of all frames.
 
     surface, sky: fraction of the pixels that show a surface, or the sky, that have depth. mae,
-    rmse: of the surface's, m. wrong: fraction of those that are off by more than 5 %. NaN where
-    none is.
+    rmse: on surfaces, m. wrong: fraction of those that are off by more than 5 %. NaN if there
+    are none.
     """
 
     threshold: float
@@ -96,7 +96,7 @@ def pixels_of(
 
 
 def kept(threshold: float, confidence: np.ndarray, depth: np.ndarray, truth: np.ndarray) -> Kept:
-    """What a threshold keeps of pixels (N,): depth and true depth, m, 0 = unknown, sky."""
+    """Scores at a threshold for pixels (N,): depth and true depth, m, 0 = unknown, sky."""
     known = (confidence >= threshold) & (depth > 0)
     surface = truth > 0
     there = known & surface

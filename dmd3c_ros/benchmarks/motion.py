@@ -1,8 +1,8 @@
-"""Where the points of a moving rig fall in the image, against where they belong.
+"""Projection error of the points of a moving rig.
 
-The rig drives through a simulated street that stands still. Its LiDAR is cast pulse by pulse from
-the pose at the time of each, so that the truth is exact; its messages then go the way of the
-node's: /tf with odometry, clouds with a time for each point, `SweepAligner`.
+The rig drives through a static simulated street. Its LiDAR is cast pulse by pulse from the pose at
+the time of each, so the ground truth is exact; its messages are processed as in the node: /tf with
+odometry, clouds with per-point times, `SweepAligner`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class Correction:
-    """A way to locate points; clock_error: what the LiDAR's clock shows too much, s."""
+    """A method to locate points; clock_error: by how much the LiDAR's clock is fast, s."""
 
     name: str
     settings: MotionSettings
@@ -94,8 +94,8 @@ CORRECTIONS = (
 class MovingRig:
     """The sensors, and when they measure.
 
-    Sweeps follow each other, stamped when the laser faces forward, half a turn after its start;
-    the image is taken image_delay later. odometry_rate: of /tf, Hz.
+    Sweeps follow each other, stamped when the laser faces forward, half a revolution after its
+    start; the image is taken image_delay later. odometry_rate: of /tf, Hz.
     """
 
     lidar: str = 'hdl64e'
@@ -118,11 +118,11 @@ class MovingRig:
 
 
 class Errors(NamedTuple):
-    """Of the points that the camera should see.
+    """Errors of the points that the camera should see.
 
-    distance (N,): in the image, from where they belong to where they fell, pixels. depth (N,), m.
-    time (N,): when they were measured, s after the image was taken. pixel (N, 2): where they
-    belong. shift (N, 2): from there to where they fell, pixels.
+    distance (N,): projection error in the image, pixels. depth (N,), m.
+    time (N,): when they were measured, s after the image was taken. pixel (N, 2): correct
+    position. shift (N, 2): error vector, pixels.
     """
 
     distance: np.ndarray
@@ -156,7 +156,7 @@ class MovingSweeps:
             self.sweeps.append(sweep)
 
     def transforms(self) -> TransformBuffer:
-        """TF as the node hears it."""
+        """TF as the node receives it."""
         buffer = TransformBuffer(history_s=None)
         for child, T in ((_CAMERA, self.rig.T_base_camera), (_LIDAR, self._T_base_lidar)):
             _add(buffer, _BASE, child, 0, T, fixed=True)
@@ -195,7 +195,7 @@ class MovingSweeps:
         return cloud
 
     def _compare(self, located: np.ndarray, members: Sequence[int], image_s: float) -> Errors:
-        """Points (N, 3) in the camera's frame against where they belong."""
+        """Errors of points (N, 3) in the camera's frame."""
         camera = self.rig.camera
         T_camera_world = invert(self._arc.at([image_s])[0] @ self.rig.T_base_camera)
         times = np.concatenate([k * self._period + self.sweeps[k].time for k in members])
@@ -233,9 +233,9 @@ def run(
 
 
 def time_sweep(rig: MovingRig, points: int = 114_000, runs: int = 50) -> tuple[float, float]:
-    """What a sweep of so many points costs, s: moved as a whole, and point by point; medians.
+    """Time for a sweep of this many points, s: moved as a whole, and point by point; medians.
 
-    From the message to points in the LiDAR's frame with their transform, on the present thread.
+    From the message to points in the LiDAR's frame with their transform, on the current thread.
     """
     drive = MovingSweeps(rig, Motion(15, 0.3), street(rig.seed), 1)
     sweep = drive.sweeps[0]

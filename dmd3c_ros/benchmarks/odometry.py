@@ -92,9 +92,9 @@ def compare(
 ) -> Comparison:
     """Track the camera with the raw sparse depth and with that of each completer.
 
-    The first motion is the reference's, as wheels would tell it: a direct method that starts from
-    standstill locks onto the traffic ahead, not onto the static scene. Raises ValueError for fewer
-    than 3 frames.
+    The first motion is the reference's, as from wheel odometry: a direct method that starts from
+    standstill locks on to the traffic ahead instead of the static scene. Raises ValueError for
+    fewer than 3 frames.
     """
     settings = settings or OdometrySettings()
     reference, stamps = Reference(), []

@@ -1,4 +1,4 @@
-"""What lower precision changes, and what the search for neighbours saves, measured."""
+"""Measures the effect of lower precision, and the speed-up of the neighbour search."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dmd3c_ros.pipeline.arrays import CompletionInputs
 from .speed import completer_of, synthetic
 
 _NEIGHBOURS = 4
-_ROWS_TIMED = 4096  # pixels whose neighbours the brute force searches; its time is linear in them
+_ROWS_TIMED = 4096  # pixels used to time the brute-force search, which is linear in them
 _CHUNK = 512
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far depth in a lower precision is from depth in float32, over all pixels of frames.
+    """Difference between depth in a lower precision and in float32, over all pixels of frames.
 
     weights: 'random' where none were there, the same ones in every precision: their depth is
         noise that rounding stirs, so that such a row shows that a precision runs, and no more.
@@ -49,7 +49,7 @@ class Deviation:
 
 @dataclass(frozen=True)
 class NearestTiming:
-    """The four nearest measurements of every pixel: ours beside all distances, in s.
+    """Time to find the four nearest measurements of every pixel: ours and brute force, s.
 
     brute_force: what the authors' kernel does, every pixel's distance to every measurement, in
     PyTorch; timed on ``timed`` pixels and scaled to all. equal: whether both find the same
@@ -149,7 +149,7 @@ def brute_force_nearest(valid: Tensor, pixels: Tensor, count: int) -> Tensor:
 
 
 def _now(device: str) -> float:
-    """Time in s, when all that was asked of the device is done."""
+    """Time in s, once the device has finished all work."""
     if device.startswith('cuda'):
         torch.cuda.synchronize(device)
     return perf_counter()

@@ -1,7 +1,7 @@
-"""What depth is worth to a real SLAM system: ORB-SLAM3 on one drive with several kinds of depth.
+"""The value of dense depth for SLAM: ORB-SLAM3 on one drive with several kinds of depth.
 
-Everything is kept in the output folder: the sequence of each kind of depth, and each run. What is
-there is not done again, so that a benchmark that was stopped goes on.
+Everything is kept in the output folder: the sequence of each kind of depth, and each run. Existing
+results are reused, so that an interrupted benchmark can be resumed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SCALE = 500.0
 
 @dataclass(frozen=True)
 class DepthKind:
-    """Depth to run with: a model's, without what is unsure, hangs on an edge, or is too far.
+    """Depth to run with: that of a model, without low confidence, edges or large range.
 
     model: 'raw' for the points themselves, else as for `CompleterConfig`.
     """
@@ -81,7 +81,7 @@ class DepthKind:
         return ','.join(parts)
 
     def select(self, completion: Completion) -> np.ndarray:
-        """Depth (H, W) float32, m, 0 = unknown or left out."""
+        """Depth (H, W) float32, m, 0 = unknown or removed."""
         return self.selection.select(*completion)
 
 
@@ -141,7 +141,7 @@ def _completions(
 
 @dataclass(frozen=True)
 class RunError:
-    """One run: frames in the map that held longest, and how many maps there were; errors of those
+    """One run: frames in the map that lasted longest, and the number of maps; errors of those
     frames after the best rigid alignment, or None with fewer than 3. RPE is of each frame and the
     one tracked before it."""
 

@@ -1,9 +1,9 @@
-"""How long completions take and what they need: cases measured side by side in one run.
+"""Time and memory of completions: cases measured side by side in one run.
 
-A case is one network on one device, in one precision, with one back end, at one size. Timed is
-the whole way from arrays in host memory to arrays in host memory, which includes the transfers to
-a GPU and ends when the result is there: nothing is left in flight. The cases take turns, so that
-whatever else the machine does falls on all of them alike and their ratios can be trusted.
+A case is one network on one device, in one precision, with one back end, at one size. The time is
+from arrays in host memory to arrays in host memory, including the transfers to a GPU, until the
+result is available. The cases are interleaved, so that other load on the machine affects all of
+them alike and their ratios are reliable.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class BenchmarkConfig:
     sizes: heights and widths of the images, pixels.
     devices, precisions, backends: as of CompleterConfig.
     points: fraction of pixels with a measurement; 0.047 is one in KITTI's depth selection.
-    seconds: measured time of the slowest case at the least.
-    turns: times that every case runs at the least.
+    seconds: minimum measuring time of the slowest case.
+    turns: minimum number of runs of every case.
     """
 
     models: tuple[str, ...] = ('light',)
@@ -187,7 +187,7 @@ def _take_turns(
     config: BenchmarkConfig,
     on_progress: Callable[[str], None],
 ) -> None:
-    """Run the cases in turns, quick ones several times in each, and compare them turn by turn."""
+    """Run the cases interleaved, fast ones several times per turn; compare turn by turn."""
     inputs = [synthetic(case.size, config.points) for case in cases]
 
     def time_once(index: int) -> float:
@@ -240,7 +240,7 @@ def cost(name: str, size: tuple[int, int], device: str = 'cpu') -> tuple[int, fl
 
 
 def peak_memory(settings: CompleterConfig, size: tuple[int, int], points: float) -> float:
-    """MB that a process of its own needs for one completion; see Case.memory."""
+    """MB that a separate process needs for one completion; see Case.memory."""
     # Forked, it would begin with the memory of this one, and could not use a GPU.
     with ProcessPoolExecutor(1, get_context('spawn')) as pool:
         threads = torch.get_num_threads()
@@ -265,7 +265,7 @@ def _resident(key: str) -> float:
 
 
 def machine() -> dict[str, object]:
-    """What the numbers of a run belong to."""
+    """The system that the numbers of a run were measured on."""
     lines = Path('/proc/cpuinfo').read_text().splitlines()
     cpu = next((line.partition(':')[2].strip() for line in lines if 'model name' in line), '')
     found: dict[str, object] = {

@@ -21,8 +21,8 @@ class Bundles(DepthDataset):
     """Frames of a folder of bundles.
 
     root: folder of .npy files.
-    allow_pickle: a pickle runs code when it is opened, so that this must be asked for, and only
-        for files that are trusted.
+    allow_pickle: a pickle runs code when it is opened, so this must be allowed explicitly, and
+        only for trusted files.
     Raises FileNotFoundError: no such folder, or no bundle in it.
     Raises ValueError: pickles are not allowed.
     """
@@ -55,7 +55,7 @@ def _read(path: Path) -> dict:
         content = np.load(path, allow_pickle=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # garbled pickles call what they happen to name
+    except Exception as error:  # corrupt pickles may raise anything
         raise ValueError(f'{path}: expected a pickled dictionary: {error}') from error
     if content.shape != () or not isinstance(content.item(), dict):
         raise ValueError(f'{path}: expected a pickled dictionary, got an array {content.shape}')

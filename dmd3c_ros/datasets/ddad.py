@@ -41,16 +41,16 @@ class _Frame:
 class Ddad(DepthDataset):
     """Frames of one camera; a random part of the sweep is the input, the rest the ground truth.
 
-    Image and sweep have poses of their own times, so that the vehicle's motion between them is
-    accounted for.
+    Image and sweep have poses at their own times, so the vehicle's motion between them is
+    compensated.
 
     root: folder with ddad.json.
     split: 'val' or 'train'.
-    camera: such as 'CAMERA_01', the one that looks ahead.
-    fraction: of the points, which is given as input, 0..1.
+    camera: such as 'CAMERA_01', the front camera.
+    fraction: of the points used as input, 0..1.
     seed: of the draws.
     Raises FileNotFoundError: ddad.json or a scene's file is missing.
-    Raises ValueError: unknown split, fraction outside 0..1, a file without what it should hold.
+    Raises ValueError: unknown split, fraction outside 0..1, incomplete files.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ class Diode(DepthDataset):
 
 
 def _array(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """An array (H, W) from a file of (H, W) or (H, W, 1), without running what it may hold."""
+    """An array (H, W) from a file of (H, W) or (H, W, 1), without running any code in it."""
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:

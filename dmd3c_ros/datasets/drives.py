@@ -16,7 +16,7 @@ from dmd3c_ros.core.projection import project_points
 from dmd3c_ros.io.kitti_raw import KittiDrive, ring_indices
 
 RINGS = ('all', 'even', 'odd')
-# Of a drive with one frame, which has no rate of its own: KITTI's.
+# For a drive with one frame, which has no rate: KITTI's.
 _SINGLE_FRAME_PERIOD_NS = 100_000_000
 
 
@@ -48,7 +48,7 @@ class Drive(ABC):
     camera: Camera
     T_camera_lidar: np.ndarray
     period_ns: int
-    """Time from frame to frame."""
+    """Time between frames."""
     has_depth = False
     """Whether frames carry exact depth."""
 
@@ -73,12 +73,12 @@ class Drive(ABC):
 
 @dataclass(frozen=True)
 class SimulatedDrive(Drive):
-    """A simulated drive, exact depth and poses included; rendered frame by frame as they come, or
-    as a whole where a frame is asked for by its index.
+    """A simulated drive with exact depth and poses; rendered frame by frame when iterated, or as a
+    whole if a frame is requested by its index.
 
-    scene: 'street' or 'indoor'. seed: number that everything follows from. lidar: scan pattern.
-    frames: length. rate_hz: frames a second. width, height: of the image, pixels.
-    field_of_view_deg: of the image from left to right. start_ns: stamp of the first frame.
+    scene: 'street' or 'indoor'. seed: random seed of everything. lidar: scan pattern.
+    frames: length. rate_hz: frames per second. width, height: of the image, pixels.
+    field_of_view_deg: horizontal field of view. start_ns: stamp of the first frame.
     """
 
     scene: str = 'street'
@@ -102,7 +102,7 @@ class SimulatedDrive(Drive):
 
     @property
     def period_ns(self) -> int:
-        """Time from frame to frame."""
+        """Time between frames."""
         return round(1e9 / self.rate_hz)
 
     @cached_property
@@ -127,7 +127,7 @@ class SimulatedDrive(Drive):
         return self._frames[index]
 
     def render(self) -> SimulatedDrive:
-        """Render all frames now, not when the first one is asked for."""
+        """Render all frames now, not when the first one is requested."""
         len(self._frames)
         return self
 

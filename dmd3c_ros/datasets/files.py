@@ -69,7 +69,7 @@ def read_disparity(path: Path) -> np.ndarray:
 
 
 def random_points(depth: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Depth (H, W) at `count` random known pixels, or at all of them where there are fewer."""
+    """Depth (H, W) at `count` random known pixels, or at all of them if there are fewer."""
     known = np.flatnonzero(depth > 0)
     chosen = rng.choice(known, min(count, known.size), replace=False)
     sparse = np.zeros_like(depth)

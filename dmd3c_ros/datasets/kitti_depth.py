@@ -8,8 +8,8 @@ Layout below the root, as the archives unpack::
     depth_selection/val_selection_cropped/{image,velodyne_raw,groundtruth_depth,intrinsics}/
     depth_selection/test_depth_completion_anonymous/{image,velodyne_raw,intrinsics}/
 
-`disp` holds the relative inverse depth of a monocular network, beside the images. The raw
-recordings may also be called kitti_raw, rawdata or raw_data, and the selections may lie in
+`disp` holds the relative inverse depth of a monocular network, next to the images. The raw
+recordings may also be called kitti_raw, rawdata or raw_data, and the selections may be in
 data_depth_selection or in the root itself.
 """
 

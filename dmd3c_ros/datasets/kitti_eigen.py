@@ -92,7 +92,7 @@ class KittiEigen(DepthDataset):
 
 
 def _truth(root: Path, image: Path) -> Path | None:
-    """Ground truth of DATE/DRIVE/image_0N/data/N.png; None where the drive has none."""
+    """Ground truth of DATE/DRIVE/image_0N/data/N.png; None if the drive has none."""
     try:
         _, drive, camera, _, name = image.parts
     except ValueError:

@@ -1,7 +1,7 @@
 """Miniature copies of the data sets, in their own layouts, from simulated drives.
 
-They let a first run, and the tests, do without a download. Their images are small and their
-numbers mean nothing beyond that the way from files to a table works.
+They allow a first run, and the tests, without a download. Their images are small, and scores on
+them only show that the workflow from files to a table works.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DATE = '2011_09_26'
 DRIVE = f'{DATE}_drive_0001_sync'
 SEQUENCE = 'simulated'
 _LABELLED = 0.25
-"""Share of the pixels with ground truth in the KITTI copy; the real one has about a fifth."""
+"""Fraction of the pixels with ground truth in the KITTI copy; about a fifth in the real one."""
 _MAX_DEPTH = 80.0
 _KITTI_WIDTH = 1242
 

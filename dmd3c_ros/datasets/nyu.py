@@ -41,7 +41,7 @@ class Nyu(DepthDataset):
     seed: of the draw.
     whole: the frames as they were recorded, 640x480, for training that rotates, scales and crops
         them itself.
-    disparity: also read the monocular depth; it must then be there.
+    disparity: also read the monocular depth, which must then exist.
     Raises FileNotFoundError: a folder is missing or empty.
     Raises ImportError: h5py is not installed.
     Raises ValueError: unknown split.
@@ -98,7 +98,7 @@ class Nyu(DepthDataset):
     def _sparse(self, truth: np.ndarray, index: int) -> np.ndarray:
         if self._split == 'train':
             return random_points(truth, self._points, np.random.default_rng((self._seed, index)))
-        # NumPy's legacy generator: the published results are those of its draws.
+        # NumPy's legacy generator, with which the published results were made.
         chosen = np.random.RandomState(self._seed).choice(truth.size, self._points, replace=False)
         sparse = np.zeros_like(truth)
         sparse.flat[chosen] = truth.flat[chosen]

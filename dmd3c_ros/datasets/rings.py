@@ -72,14 +72,14 @@ class DriveRings(DepthDataset):
 
 
 class FolderRings(DepthDataset):
-    """A folder of images and sparse depth with a part of the depth hidden.
+    """A folder of images and sparse depth with a part of the depth held out.
 
-    Layout: image/NAME.png or .jpg, sparse/NAME.png (16-bit, 256 units a metre), and the
+    Layout: image/NAME.png or .jpg, sparse/NAME.png (16-bit, 256 units per metre), and the
     intrinsics of all of them in K.txt or of each in intrinsics/NAME.txt.
 
     root: the folder.
-    hide: fraction of the points to hide at random; None hides every second line, told apart by
-        elevation.
+    hide: fraction of the points to hold out at random; None holds out every second line, as
+        identified by elevation.
     lines: lines of the sensor.
     seed: of the draws.
     Raises FileNotFoundError: a folder or a file is missing.
@@ -141,6 +141,6 @@ def _draw(count: int, fraction: float, seed: int, index: int) -> np.ndarray:
 
 
 def _truth(hidden: np.ndarray, full: np.ndarray, sparse: np.ndarray) -> np.ndarray:
-    """Hidden points that the camera sees and whose pixel is not part of the input."""
+    """Held-out points that the camera sees and whose pixel is not part of the input."""
     seen = (remove_hidden_points(full) > 0) & (sparse == 0)
     return np.where(seen, remove_hidden_points(hidden), np.float32(0))

@@ -88,7 +88,7 @@ class Sample:
 
 
 class DepthDataset(ABC):
-    """Frames by index, read when asked for; torch's DataLoader takes it as it is.
+    """Frames by index, read on access; works directly with torch's DataLoader.
 
     A frame that cannot be read raises FileNotFoundError or ValueError naming the file.
     """

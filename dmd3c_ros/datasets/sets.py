@@ -1,10 +1,10 @@
-"""Frames of many sensors in one folder, each sensor's a set of its own.
+"""Frames of many sensors in one folder, a set for each sensor.
 
 Layout::
 
     ROOT/SET/image/NAME.png     or .jpg, rectified
-    ROOT/SET/sparse/NAME.png    the input: 16-bit, 256 units a metre, 0 = none
-    ROOT/SET/truth/NAME.png     what is scored, as sparse
+    ROOT/SET/sparse/NAME.png    the input: 16-bit, 256 units per metre, 0 = none
+    ROOT/SET/truth/NAME.png     ground truth, as sparse
     ROOT/SET/K/NAME.txt         intrinsics, 9 numbers
 
 ROOT may also be a single SET.

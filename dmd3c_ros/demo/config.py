@@ -11,17 +11,17 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """What is played, what completes it, and where the results go.
+    """What is played, how it is completed, and where the results go.
 
-    out: folder of the results, made if missing; results of an earlier run are replaced.
+    out: folder for the results, created if missing; results of an earlier run are replaced.
     kitti: KITTI raw drive to replay; None for a simulated drive.
-    n_frames: frames to play, at most; 1 to 300, as the recording is held in memory.
-    rate_hz: frames a second.
+    n_frames: maximum number of frames to play; 1 to 300, as the recording is held in memory.
+    rate_hz: frames per second.
     seed, scene, lidar: the simulated drive, as sim_player names them.
     completion: options of the completer (model, weights, device, precision); empty for defaults.
     start_timeout_s: how long the node may take until it is active.
     render_timeout_s: how long the player may take until it publishes its first frame.
-    silence_s: the drive counts as over when nothing has come for so long.
+    silence_s: the drive is considered over when nothing has arrived for this long.
     """
 
     out: Path = Path('demo_out')

@@ -48,7 +48,7 @@ def ros_context() -> Iterator[Context]:
 
 @contextlib.contextmanager
 def own_graph() -> Iterator[None]:
-    """A graph apart from others on this machine, with room for large messages in shared memory."""
+    """A ROS graph isolated from others on this machine, with shared memory for large messages."""
     profile = str(_fastdds_profile())
     changes = {
         'ROS_DOMAIN_ID': str(free_domain()),

@@ -34,10 +34,10 @@ def _interrupt_deferred(clean_up: Callable[[], object]) -> Iterator[None]:
 
 
 class Child:
-    """A Python module that runs as a process of its own, its output kept in a log file.
+    """A Python module that runs in a separate process, with its output in a log file.
 
-    A context manager: leaving the block ends the process, politely first. environment: of the
-    process, beside this one's.
+    A context manager: leaving the block stops the process, gracefully at first. environment:
+    variables of the process in addition to this one's.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Child:
     def __enter__(self) -> 'Child':
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open('wb') as log, _interrupt_deferred(self.stop):
-            # A session of its own keeps the terminal's Ctrl-C away from it: the parent ends its
-            # children in order. Unbuffered output keeps the log whole if it has to be killed.
+            # A separate session keeps the terminal's Ctrl-C away from it: the parent stops its
+            # children in order. Unbuffered output keeps the log complete if it has to be killed.
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """Recording a run: every message with the times at which it was sent and received.
 
-Messages stay serialized until the run is over. That keeps the recorder from taking time away from
-the node it watches, on a machine with few cores.
+Messages stay serialized until the run is over, so that on a machine with few cores the recorder
+takes no time away from the node it records.
 """
 
 import time
@@ -21,7 +21,7 @@ from .spinning import SpinningNode
 
 
 class Topic(NamedTuple):
-    """What is recorded of one topic."""
+    """The recording of one topic."""
 
     name: str
     type: type
@@ -59,7 +59,7 @@ class Recording:
     bodies: dict[str, dict[int, bytes]] = field(default_factory=dict)
 
     def message(self, topic: str, stamp: int) -> Image | CameraInfo | PointCloud2:
-        """The recorded message; KeyError where there is none."""
+        """The recorded message; KeyError if there is none."""
         return deserialize_message(self.bodies[topic][stamp], {**INPUTS, **OUTPUTS}[topic].type)
 
     def stamps(self, topic: str) -> list[int]:
@@ -68,10 +68,10 @@ class Recording:
 
 
 class Recorder(SpinningNode):
-    """Node that records on a thread of its own; a context manager.
+    """Node that records in its own thread; a context manager.
 
-    `recording` is complete once the block has ended; `hardware` is what the node under test says
-    of itself in its diagnostics, 'MODEL on DEVICE', empty until it has.
+    `recording` is complete once the block has ended; `hardware` is the hardware_id from
+    the diagnostics of the node under test, 'MODEL on DEVICE', empty until it has arrived.
     """
 
     def __init__(self, context: Context) -> None:
@@ -101,7 +101,7 @@ class Recorder(SpinningNode):
 
         def record(body: bytes, info: dict) -> None:
             stamp = stamp_ns_in(body)
-            # Middlewares that do not tell when a message arrived leave 0.
+            # Middlewares that do not report when a message arrived leave 0.
             received = info['received_timestamp'] or time.time_ns()
             times[stamp] = Times(info['source_timestamp'] or received, received)
             bodies[stamp] = body

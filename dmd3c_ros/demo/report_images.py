@@ -33,7 +33,7 @@ _GAP = 16
 def write_report(
     path: Path, scene: Scene, confidence: np.ndarray, camera: Camera, summary: Summary
 ) -> None:
-    """Draw one frame with all that belongs to it.
+    """Draw one frame with all its parts.
 
     confidence: (H, W) in 0..1.
     """

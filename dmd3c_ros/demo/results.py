@@ -95,7 +95,7 @@ def _summary(
 
 
 def _typical(scores: dict[int, Score], recording: Recording) -> int:
-    """The frame of median error among those whose confidence came too."""
+    """The frame with the median error among those with confidence."""
     whole = [stamp for stamp in scores if stamp in recording.bodies['confidence']]
     ranked = sorted(whole or scores, key=lambda stamp: scores[stamp].rmse_mm)
     return ranked[len(ranked) // 2]

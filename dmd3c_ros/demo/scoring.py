@@ -172,10 +172,10 @@ def simulator_truth(recording: Recording) -> Truth:
 
 
 def held_out_truth(drive: KittiDrive) -> Truth:
-    """Points of the odd laser rings, which were kept back from the node.
+    """Points of the odd laser rings, which were held out from the node.
 
-    They are scored where they hit a pixel that the even rings do not, and where the whole sweep
-    shows no nearer surface in front.
+    They are scored if they hit a pixel that the even rings do not, and if the whole sweep shows
+    no nearer surface in front.
     """
     indices = {drive.stamp_ns(index): index for index in range(len(drive))}
 

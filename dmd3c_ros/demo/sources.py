@@ -1,4 +1,4 @@
-"""What the demonstration plays: a simulated drive or a recorded one."""
+"""Sources of the demo: a simulated drive or a recorded one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .scoring import MAX_SCORED_M, Truth, held_out_truth, simulator_truth
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A player and what is known about its drive.
+    """A player and the properties of its drive.
 
     module, parameters: the player's module and ROS parameters.
     T_camera_lidar: (4, 4) extrinsics of the drive; image_size: width and height, pixels.
@@ -35,7 +35,7 @@ class Source:
 
 
 def source_of(config: DemoConfig) -> Source:
-    """The drive that a configuration asks for; DemoError if it cannot be played."""
+    """The drive of a configuration; DemoError if it cannot be played."""
     return _simulator(config) if config.kitti is None else _kitti(config, config.kitti)
 
 
@@ -90,6 +90,6 @@ def _kitti(config: DemoConfig, path: Path) -> Source:
 
 
 def _period_s(drive: KittiDrive) -> float:
-    """Mean time from frame to frame; that of KITTI's camera for a drive of one frame."""
+    """Mean time between frames; that of KITTI's camera for a drive of one frame."""
     last = len(drive) - 1
     return (drive.stamp_ns(last) - drive.stamp_ns(0)) / 1e9 / last if last else 0.1

@@ -1,4 +1,4 @@
-"""A node of this process whose callbacks run beside what the process does."""
+"""A node of this process whose callbacks run in the background."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 
 class SpinningNode:
-    """The node `_node`, whose callbacks run on a thread of its own within the block."""
+    """The node `_node`, whose callbacks run in a separate thread within the block."""
 
     def __init__(self, name: str, context: Context) -> None:
         self._node = Node(name, context=context)

@@ -1,9 +1,9 @@
-"""Whether points lie where the image has the same things: extrinsics and clocks, without a target.
+"""Checks extrinsics and clocks without a target, from the alignment of points and image.
 
-Edges of depth must fall on edges of the image. Where the image's edges are, is blurred, so that a
-near miss counts too; the edges of depth are moved over it, and the mean of what they fall on has
-its maximum where they belong (Levinson and Thrun, "Automatic online calibration of cameras and
-lasers", RSS 2013, from which the edges of depth come as well).
+Depth edges must line up with image edges. The image edges are blurred so that a near miss counts
+too; the depth edges are shifted over them, and the mean edge strength at their positions has its
+maximum at the correct shift (Levinson and Thrun, "Automatic online calibration of cameras and
+lasers", RSS 2013, which also defines the depth edges).
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class Shift:
-    """Where points lie beside the image, in pixels: right of where they belong for a positive
-    `du`, below for a positive `dv`.
+    """Offset of points from the image, in pixels: to the right for a positive `du`, down for a
+    positive `dv`.
 
     sigma: standard deviation, from parts of the views. spacing: of the scan's lines in the image,
     by which upper edges of things lie too low. edges: how many there were. contrast: the best
@@ -64,18 +64,18 @@ class Shift:
 
     @property
     def is_known(self) -> bool:
-        """Whether there were edges enough to tell."""
+        """Whether there were enough edges for a result."""
         return self.edges >= _LEAST_EDGES and self.sigma < 4 and self.contrast > 4
 
     @property
     def is_off(self) -> bool:
-        """Whether the points lie beside the image by more than can be chance."""
+        """Whether the offset of the points is significant."""
         least = max(_LEAST_SHIFT, 3 * self.sigma)
         low = self.dv > least + self.spacing / 2
         return self.is_known and (abs(self.du) > least or self.dv < -least or low)
 
     def corrected(self, T_camera_lidar: np.ndarray, camera: Camera) -> np.ndarray:
-        """The extrinsics (4, 4), turned so that the points fall where they belong."""
+        """The extrinsics (4, 4), rotated to remove the offset."""
         yaw, pitch = -np.arctan(self.du / camera.fx), np.arctan(self.dv / camera.fy)
         turn = cv2.Rodrigues(np.array([0, yaw, 0]))[0] @ cv2.Rodrigues(np.array([pitch, 0, 0]))[0]
         # In the rectified frame, where the image is.
@@ -84,10 +84,10 @@ class Shift:
 
 @dataclass(frozen=True)
 class ClockOffset:
-    """How many frames later than its image the sweep was taken that suits it best.
+    """Time offset, in frames, between an image and the sweep that matches it best; > 0: later.
 
-    contrast: by how much it suits better than those farther away, as a fraction; near 0 where
-    nothing moves, so that nothing can be told.
+    contrast: how much better it matches than sweeps farther away, as a fraction; near 0 if
+    nothing moves, so that there is no result.
     """
 
     frames: float
@@ -96,7 +96,7 @@ class ClockOffset:
 
     @property
     def is_known(self) -> bool:
-        """Whether enough moved to tell."""
+        """Whether there was enough motion for a result."""
         return self.contrast > 0.08 and self.sigma < 0.5
 
     @property
@@ -106,10 +106,11 @@ class ClockOffset:
 
 
 def depth_edges(sparse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points at the left and at the right of things, beside which the background begins.
+    """Points at the left and at the right side of objects, next to the background.
 
     Each (N, 2), column and row, moved to the middle between the point and the background, as the
-    edge itself is somewhere between them. Taken apart, as there may be more of one than the other.
+    edge itself is somewhere between them. Returned separately, because there may be more of one
+    than the other.
     """
     v, u = np.nonzero(sparse)
     gap = _gap(u, v)
@@ -133,13 +134,13 @@ def image_edges(rgb: np.ndarray) -> np.ndarray:
     """How much of an edge each pixel is, (H, W) float32, 0 to 1, blurred."""
     grey = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
     strength = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    # Against what is around it: a contour in the shade counts as one in the sun.
+    # Relative to its surroundings: a contour in the shade counts like one in the sun.
     around = cv2.blur(strength, (61, 61)) + 4
     return cv2.GaussianBlur(np.clip(strength / (4 * around), 0, 1), (0, 0), _BLUR)
 
 
 def estimate_shift(views: Sequence[View]) -> Shift:
-    """By how much points lie beside the images, all views together."""
+    """Offset of points from the images, over all views."""
     sides = _prepared(views)
     count = sum(len(edges) for side in sides for _, edges in side)
     if not all(any(len(edges) for _, edges in side) for side in sides):
@@ -151,7 +152,7 @@ def estimate_shift(views: Sequence[View]) -> Shift:
         if all(any(len(edges) for _, edges in side) for side in group):
             parts.append(np.mean([_search(side)[0] for side in group], axis=0))
     spread = np.std(parts, axis=0).max() / np.sqrt(len(parts)) if len(parts) > 1 else np.inf
-    # What moves the edges onto the image is the opposite of how far they lie beside it.
+    # The shift that moves the edges onto the image is the negative of their offset.
     du, dv = -np.mean([best for best, _ in found], axis=0)
     contrast = min(contrast for _, contrast in found)
     spacing = float(np.median([_line_spacing(view.sparse) for view in views]))
@@ -159,9 +160,9 @@ def estimate_shift(views: Sequence[View]) -> Shift:
 
 
 def estimate_clock(runs: Sequence[Sequence[View]], shift: Shift) -> ClockOffset:
-    """How far images and sweeps lie apart in time, from runs of views that follow each other.
+    """Time offset between images and sweeps, from runs of consecutive views.
 
-    shift: of their points, which is undone: it would suit another time by chance.
+    shift: offset of their points, which is removed: it could mimic a time offset.
     """
     start = (-round(shift.du), -round(shift.dv)) if shift.is_known else (0, 0)
     steps = range(-CLOCK_REACH, CLOCK_REACH + 1)
@@ -189,13 +190,13 @@ def _best_step(heights: np.ndarray) -> float:
 
 
 def _height(sides: _Sides, start: Sequence[int]) -> float:
-    """How well the edges of depth suit the image where they suit best."""
+    """How well the depth edges match the image at the best shift."""
     found = [_scores(side, start, _REFINE) for side in sides]
     return float(np.mean([scores.max() for scores in found]))
 
 
 def _prepared(views: Sequence[View]) -> _Sides:
-    """For left and right sides of things: each image's edges with those of its depth."""
+    """For left and right sides of objects: each image's edges with its depth edges."""
     images = [image_edges(view.rgb) for view in views]
     sides = zip(*(depth_edges(view.sparse) for view in views), strict=True)
     return [
@@ -245,7 +246,7 @@ def _search(prepared: _Side) -> tuple[np.ndarray, float]:
 
 
 def _scores(prepared: _Side, start: Sequence[int], reach: int) -> np.ndarray:
-    """Mean of what the edges fall on, for each shift: rows are dv, columns du."""
+    """Mean edge strength under the shifted edges: rows are dv, columns du."""
     span = np.arange(-reach, reach + 1)
     total, count = np.zeros((len(span), len(span))), 0
     for image, edges in prepared:

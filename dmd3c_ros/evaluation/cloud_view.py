@@ -32,8 +32,8 @@ def view_from_beside(depth: np.ndarray, width: int, height: int) -> tuple[Camera
 def surface(depth: np.ndarray, sparse: np.ndarray, reach: int = 20) -> np.ndarray:
     """Pixels (H, W) bool that lie on a measured surface.
 
-    Left out are those with no LiDAR return within `reach` pixels or farther than any return, such
-    as the sky, and those that hang between a near and a far surface.
+    Excludes pixels with no LiDAR return within `reach` pixels or farther than any return, such as
+    the sky, and flying pixels between a near and a far surface.
     """
     silent = np.where(sparse > 0, 0, 1).astype(np.uint8)
     distance = cv2.distanceTransform(silent, cv2.DIST_L2, 3)

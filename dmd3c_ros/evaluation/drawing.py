@@ -31,7 +31,7 @@ class Scale:
         return colors
 
     def fraction(self, values: np.ndarray | float) -> np.ndarray | float:
-        """How far along the bar values lie: 0 at its low end, 1 at its high end."""
+        """Position of values along the colour bar: 0 at its low end, 1 at its high end."""
         if self.logarithmic:
             return np.log(np.maximum(values, 1e-6) / self.low) / np.log(self.high / self.low)
         return (values - self.low) / (self.high - self.low)
@@ -89,7 +89,7 @@ def points_on_image(rgb: np.ndarray, sparse: np.ndarray, scale: Scale) -> np.nda
 
 
 def error_image(depth: np.ndarray, truth: np.ndarray, scale: Scale) -> np.ndarray:
-    """Absolute error where there is truth, lone pixels of it enlarged to be seen."""
+    """Absolute error where there is ground truth, with single pixels enlarged to be visible."""
     known = truth > 0
     error = np.where(known, np.abs(depth - truth), -1).astype(np.float32)
     if known.mean() < 0.3:

@@ -32,7 +32,7 @@ class DepthMetrics:
     delta_1_25_2: float
     delta_1_25_3: float
     missing: float
-    """Share of the pixels with ground truth that had no prediction, 0..1."""
+    """Fraction of the pixels with ground truth that had no prediction, 0..1."""
     pixels: float
     """Pixels with ground truth (their mean number, in a mean over images)."""
 
@@ -62,8 +62,8 @@ def depth_metrics(
     truth: (H, W) depth in m, 0 where unknown.
     mask: (H, W) bool, restricts the pixels with ground truth that count.
     missing: what a pixel without prediction counts as: 'background' fills it from its row and
-        column as the development kit does, 'near' takes it for an obstacle at 0.5 m, 'ignore'
-        leaves it out.
+        column as the development kit does, 'near' treats it as an obstacle at 0.5 m, 'ignore'
+        excludes it.
     Returns the errors, or None if no pixel counts.
     Raises ValueError: the shapes differ, or the policy is unknown.
     """

@@ -26,7 +26,7 @@ from .metrics import (
 
 _OUTDOOR = (0.0, 10.0, 20.0, 40.0, 80.0)
 _INDOOR = (0.0, 1.0, 2.0, 4.0, 10.0)
-# What a bad file raises. Anything else is a fault of the program and ends the run.
+# Exceptions for bad files. Anything else is a bug and ends the run.
 _BAD_FILE = (OSError, ValueError)
 _log = logging.getLogger(__name__)
 _GREY = 127
@@ -39,7 +39,7 @@ class Scoring:
     bands: tuple[float, ...] = _OUTDOOR
     """Limits of the bands of true distance, m."""
     missing: str = 'background'
-    """What a pixel without prediction counts as; see depth_metrics."""
+    """How a pixel without prediction is scored; see depth_metrics."""
     as_png: bool = False
     """Round predictions to 1/256 m, as the 16-bit images that a benchmark server receives."""
     min_depth: float = 0.0
@@ -82,7 +82,7 @@ PROTOCOLS: Mapping[str, Scoring] = {
     'rings': Scoring(as_png=True, missing='near'),
     'folder': Scoring(as_png=True, missing='near'),
 }
-"""Data set to the way its benchmark scores."""
+"""Data set to the scoring of its benchmark."""
 
 
 class Predictor(Protocol):
@@ -90,15 +90,15 @@ class Predictor(Protocol):
 
     name: str
     details: Mapping[str, str]
-    """What else a report should tell of it."""
+    """Further details for a report."""
 
     def __call__(self, sample: Sample) -> np.ndarray: ...
 
 
 class CompleterPredictor:
-    """A network or a classical baseline; these get no points that a nearer surface hides.
+    """A network or a classical baseline; baselines get no occluded points.
 
-    grey: show it a flat grey image instead, which tells what the image is worth to it.
+    grey: give it a flat grey image instead, which shows how much it uses the image.
     confidence: (H, W) float32, 0 to 1, of the depth that was predicted last.
     """
 
@@ -158,7 +158,7 @@ class Evaluation:
     dataset: str
     scoring: Scoring
     details: Mapping[str, str] = field(default_factory=dict)
-    """What the predictor tells of itself."""
+    """Details reported by the predictor."""
     frames: list[FrameResult] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     """Frame to what was wrong with it."""
@@ -217,7 +217,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a model frame by frame.
 
-    A frame that cannot be read is recorded with its reason, and the run goes on.
+    A frame that cannot be read is recorded with its reason, and the run continues.
 
     predictor: the model.
     dataset: frames with ground truth.
@@ -258,7 +258,7 @@ def protocol(name: str) -> Scoring:
 
 
 def prepared(sample: Sample, scoring: Scoring) -> Sample:
-    """The sample as the settings want it: fewer rows, fewer LiDAR lines.
+    """The sample reduced as in the settings: fewer rows, fewer LiDAR lines.
 
     Raises ValueError: the image has fewer rows, or the number of lines does not divide 64.
     """
@@ -306,8 +306,8 @@ def write_submission(
 ) -> dict[str, str]:
     """Write the predictions for KITTI's server: FOLDER/0000000000.png and so on, 16-bit.
 
-    Zipped without a folder inside, they are what the server takes. A frame that cannot be read is
-    recorded and the run goes on.
+    Zip them without a folder inside for upload. A frame that cannot be read is recorded and the
+    run continues.
 
     Returns frame to what was wrong with it.
     Raises OSError: a prediction cannot be written.

@@ -58,9 +58,9 @@ def evaluate_relative(
     """Score a network on the ground truth of a data set.
 
     predict: rgb (H, W, 3) uint8 -> relative inverse depth (H, W). way: of ALIGNMENTS, by the
-    ground truth of each frame; or 'points', by the frame's sparse input. limits: true depths that
-    count, m. A frame that cannot be read is recorded and the run goes on. Raises ValueError for an
-    unknown way.
+    ground truth of each frame; or 'points', by the frame's sparse input. limits: range of
+    true depth that is scored, m. A frame that cannot be read is recorded and the run continues.
+    Raises ValueError for an unknown way.
     """
     if way not in WAYS:
         raise ValueError(f'alignment: expected one of {", ".join(WAYS)}; got {way!r}')
@@ -81,7 +81,7 @@ def evaluate_relative(
 def score(
     prediction: np.ndarray, sample: Sample, way: str, limits: tuple[float, float]
 ) -> DepthMetrics | None:
-    """Errors of one frame; None where no ground truth counts."""
+    """Errors of one frame; None without ground truth in the range."""
     if sample.truth is None:
         return None
     low, high = limits

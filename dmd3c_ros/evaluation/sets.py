@@ -39,7 +39,7 @@ def means(evaluation: Evaluation) -> dict[str, DepthMetrics]:
 def ratios(
     evaluation: Evaluation, classical: Sequence[Evaluation], metric: str
 ) -> dict[str, float]:
-    """Error in each set over that of the best classical method there, where that has one."""
+    """Error on each set relative to the best classical method there, if there is one."""
     own, others = means(evaluation), [means(other) for other in classical]
     best = {
         name: min(getattr(other[name], metric) for other in others)

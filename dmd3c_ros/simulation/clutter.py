@@ -1,8 +1,8 @@
-"""Halls, corridors and yards full of unrelated things at random poses.
+"""Halls, corridors and yards full of unrelated objects at random poses.
 
-Nothing stands where a room or a street would have it, so a network cannot learn the layout by
-heart and has to look at the image: shapes, textures, occlusion and shading are all that tells
-depth (domain randomization, Tobin et al., IROS 2017).
+Nothing is where it would be in a room or a street, so a network cannot memorize the layout and has
+to use the image: shapes, textures, occlusion and shading are the only depth cues (domain
+randomization, Tobin et al., IROS 2017).
 """
 
 from __future__ import annotations

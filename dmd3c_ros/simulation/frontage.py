@@ -1,4 +1,4 @@
-"""What stands beside a street: stretches of houses, gardens, woods, fields, yards."""
+"""The sides of a street: stretches of houses, gardens, woods, fields, yards."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class LidarNoise:
     range_sigma_m: float = 0.02
     random_loss: float = 0.01  # fraction of pulses lost for no reason
     loss: float = 1.0  # scales the loss on dark, far and glancing surfaces; 0: none
-    glass_return: float = 0.12  # fraction of pulses that a pane sends back
-    glass_pass: float = 0.1  # fraction that goes through and meets what is behind
+    glass_return: float = 0.12  # fraction of pulses reflected by a pane
+    glass_pass: float = 0.1  # fraction that passes through and hits what is behind
     mixed_pixels: float = 0.02  # fraction of pulses split where there are two surfaces
     beam_rad: float = 0.002  # full divergence of the beam
 
@@ -105,7 +105,7 @@ class Rosette:
     period_s: float = 0.1
 
     def directions(self, rng: np.random.Generator, frame_index: int = 0) -> Rays:
-        """The rays of frame frame_index; the figure goes on from frame to frame."""
+        """The rays of frame frame_index; the scan pattern continues from frame to frame."""
         per_line = self.points // self.lines
         time = np.arange(per_line) * (self.period_s / per_line)
         t = (frame_index * self.period_s + time)[None]
@@ -257,7 +257,7 @@ def _mix(
     noise: LidarNoise,
     threads: int,
 ) -> None:
-    """Average some ranges, in place, with what the other edge of the wide beam meets."""
+    """Average some ranges, in place, with the range at the other edge of the wide beam."""
     count = int(len(rays) * noise.mixed_pixels * 5)
     if not count:
         return

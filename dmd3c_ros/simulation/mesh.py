@@ -58,7 +58,7 @@ def empty() -> Mesh:
 
 
 def yaw_pose(x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> np.ndarray:
-    """Rigid transform (4, 4): a turn about z by yaw (rad), then a move to (x, y, z)."""
+    """Rigid transform (4, 4): a rotation about z by yaw (rad), then a translation to (x, y, z)."""
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
 

@@ -1,4 +1,4 @@
-"""The way through a scene: a smooth curve with heights, and (s, t) coordinates along it."""
+"""The path through a scene: a smooth curve with heights, and (s, t) coordinates along it."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Open3dTriangles:
 
 
 class EmbreexTriangles:
-    """See ``Triangles``; one thread, whatever is asked for."""
+    """See ``Triangles``; always one thread."""
 
     def __init__(self, vertices: np.ndarray, indices: np.ndarray) -> None:
         from embreex.mesh_construction import TriangleMesh

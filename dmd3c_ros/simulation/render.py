@@ -190,7 +190,7 @@ def _reflect(scene: Scene, color: np.ndarray, surface: _Surface) -> None:
 def develop(
     linear: np.ndarray, met: np.ndarray, light: Light, rng: np.random.Generator
 ) -> np.ndarray:
-    """Camera response: linear radiance (H, W, 3) to rgb uint8; met marks what is not sky."""
+    """Camera response: linear radiance (H, W, 3) to rgb uint8; met: pixels that are not sky."""
     height, width = met.shape
     sample = linear[::4, ::4][met[::4, ::4]] if met[::4, ::4].any() else linear.reshape(-1, 3)
     exposure = light.key / max(float(np.percentile(sample.mean(1), 60)), 1e-4)

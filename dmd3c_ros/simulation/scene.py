@@ -1,4 +1,4 @@
-"""A scene: triangles, materials, light and the way through it."""
+"""A scene: triangles, materials, light and the path through it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Scene:
 
     @cached_property
     def moving(self) -> Solid:
-        """The movers' triangles where they are now."""
+        """The movers' triangles at their current positions."""
         return Solid(merge([mover.at(self.path, self.time_s) for mover in self.movers]))
 
     @cached_property

@@ -9,8 +9,8 @@ from .builder import SceneBuilder
 from .ground import Ground, random_layout, random_path, stripes
 from .mesh import Mesh
 
-_NEAR_M = (36.0, 20.0)  # along and beside the way: plants within are detailed
-_GREEN = {'urban': 0.25, 'industry': 0.4}  # how likely the land is grown over; else 0.9
+_NEAR_M = (36.0, 20.0)  # along and next to the path: plants within are detailed
+_GREEN = {'urban': 0.25, 'industry': 0.4}  # probability that the land is grown over; else 0.9
 
 
 def _near(s: float, t: float) -> bool:
@@ -18,9 +18,9 @@ def _near(s: float, t: float) -> bool:
 
 
 class Site:
-    """A street's ground, on which the layout functions put things.
+    """A street's ground, on which the layout functions place objects.
 
-    Sides are -1 (right) and 1 (left); s runs along the way and t to its left, m.
+    Sides are -1 (right) and 1 (left); s runs along the path and t to its left, m.
     """
 
     def __init__(self, rng: np.random.Generator, style: str) -> None:
@@ -40,11 +40,11 @@ class Site:
         return make(self.b, detail)
 
     def put(self, mesh: Mesh, s: float, t: float, yaw: float = 0.0, scale: float = 1.0) -> None:
-        """Stand a mesh on the ground at (s, t), turned by yaw (rad) from the way."""
+        """Stand a mesh on the ground at (s, t), rotated by yaw (rad) from the path."""
         self.b.add(mesh.transformed(self.ground.pose(s, t, yaw), scale))
 
     def tree(self, s: float, t: float, scale: float = 1.0) -> None:
-        """Put one of the site's trees, a coarse one where it is far."""
+        """Place one of the site's trees, a coarse one if it is far away."""
         trees = self.trees if _near(s, t) else self.far_trees
         mesh = trees[self.rng.integers(len(trees))]
         self.put(mesh, s, t, self.rng.uniform(0, 6.3), scale * self.rng.uniform(0.75, 1.25))

@@ -13,7 +13,7 @@ _SIZE = 1024  # edge of the noise tables, a power of two so that wrapping is a b
 
 
 class Pattern2D(IntEnum):
-    """What is drawn on a surface, in surface coordinates (u, v)."""
+    """Textures of surfaces, in surface coordinates (u, v)."""
 
     PLAIN = 0
     BRICK = 1

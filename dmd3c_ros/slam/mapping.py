@@ -16,17 +16,17 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.ranges import check_ranges, ranged
 
 _BLOCK = 16  # voxels along an edge
-_FIRST_BLOCKS = 4000  # more are made where they are needed
+_FIRST_BLOCKS = 4000  # more are allocated if needed
 _TRUNCATION = 4.0  # voxels on each side of a surface
 
 
 @dataclass(frozen=True)
 class MapSettings:
-    """How depth becomes a surface.
+    """How depth is fused into a surface.
 
-    voxel_size: edge of the voxels, m; smaller details are lost.
-    max_depth: farther depth is not used, m.
-    min_views: surfaces that fewer frames have seen are left out, such as what moves on.
+    voxel_size: edge length of the voxels, m; smaller details are lost.
+    max_depth: depth beyond this is ignored, m.
+    min_views: surfaces seen in fewer frames are removed, such as moving objects.
     """
 
     voxel_size: float = ranged(0.1, 0.005, 5.0)
@@ -85,7 +85,7 @@ class TsdfMap:
         self._grid.integrate(blocks, seen, colors, K, T_camera_world, 1.0, reach, _TRUNCATION)
 
     def mesh(self) -> Mesh:
-        """The surface so far; ValueError where there is none."""
+        """The surface so far; ValueError if there is none."""
         # Voxels count with more than this weight, of 1 a frame.
         mesh = self._grid.extract_triangle_mesh(self.settings.min_views - 0.5)
         if 'positions' not in mesh.vertex or not len(mesh.vertex.positions):

@@ -23,9 +23,9 @@ class OdometrySettings:
     """How two frames are aligned. Open3D's own defaults are for rooms; these are for streets.
 
     method: 'intensity', 'hybrid' or 'point_to_plane'.
-    max_depth: farther depth is not used, m (Open3D: 3).
-    max_residual: pixels whose depths differ by more do not count, m (Open3D: 0.07). It leaves
-        out what moves by itself, and what the depth of one frame does not know.
+    max_depth: depth beyond this is ignored, m (Open3D: 3).
+    max_residual: pixels whose depths differ by more are ignored, m (Open3D: 0.07). This excludes
+        moving objects and wrong depth.
     depth_huber: depth residuals beyond it count linearly, m.
     intensity_huber: intensity residuals beyond it count linearly, of 1.
     iterations: at most, on each level of the pyramid, the coarsest first.
@@ -47,11 +47,11 @@ class OdometrySettings:
 
 
 class RgbdOdometry:
-    """Tracks a camera by its RGB-D frames, each against the one before.
+    """Tracks a camera by its RGB-D frames, each against the previous one.
 
-    The search starts from the last motion; for the second frame from `motion` (4, 4), T_last_this,
-    as it was set before, else from standstill. A frame that cannot be aligned is counted in `lost`
-    and moves on as the last.
+    The optimization starts from the last motion; for the second frame from `motion` (4, 4),
+    T_last_this, if it was set, else from standstill. A frame that cannot be aligned is counted in
+    `lost` and continues with the last motion.
     Raises ImportError without Open3D.
     """
 

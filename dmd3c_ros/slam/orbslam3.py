@@ -1,7 +1,7 @@
-"""Running ORB-SLAM3 (Campos et al., T-RO 2021) on TUM sequences, in an environment of its own.
+"""Runs ORB-SLAM3 (Campos et al., T-RO 2021) on TUM sequences, in a separate environment.
 
-It is GPL-3: the wheel pywrapped_orbslam3 stays outside this project, in a virtual environment that
-a process of its own runs in, and only files and lines of text pass between the two.
+It is GPL-3: the wheel pywrapped_orbslam3 stays outside this project, in its own virtual
+environment and process, and the two only exchange files and lines of text.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 
 # It brings OpenCV and NumPy.
 REQUIREMENT = 'pywrapped_orbslam3==1.4.6'
-# Of the wheel's libraries, those of which the system's must be taken: the two sets do not mix.
+# Libraries of the wheel to replace by those of the system: the two sets do not mix.
 _GL = ('libGLdispatch', 'libGLX', 'libOpenGL')
 _HERE = Path(__file__).parent
-# This build of ORB-SLAM3 maps densely, too, and ends where it is not told whether to.
+# This build of ORB-SLAM3 has dense mapping, and exits without these settings.
 _MORE_SETTINGS = """DenseMapping.on: 1
 DenseMapping.gridSize: 0.5
 DenseMapping.map2D: 0
@@ -45,7 +45,7 @@ class Track:
 
 
 class OrbSlam3:
-    """The environment in `folder`, made where it is missing (`make`), and patched for use.
+    """The environment in `folder`, created if it is missing (`make`), and patched for use.
 
     Raises OrbSlam3Error naming what is missing: the wheel, a C compiler, a GL library.
     """
@@ -118,7 +118,7 @@ class OrbSlam3:
 
 
 def read_track(lines: Iterable[str]) -> Track:
-    """The track in the worker's lines; OrbSlam3Error where they end before its last."""
+    """The trajectory from the worker's output; OrbSlam3Error if it ends early."""
     frames, poses = [], []
     for line in lines:
         try:

@@ -46,7 +46,7 @@ def associations(sequence: Path) -> list[tuple[float, Path, Path]]:
 def main() -> None:
     """Track and print; an error ends with its message on standard error."""
     sequence, vocabulary, pause = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-    # ORB-SLAM3 prints from C++ to where the lines go: they get a descriptor of their own.
+    # ORB-SLAM3 prints to stdout from C++, so the output lines get their own descriptor.
     lines = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
     import cv2

@@ -13,8 +13,8 @@ from dmd3c_ros.datasets.drives import DriveFrame
 class Reference:
     """Poses T_first_camera (4, 4), m, of a drive's frames, given one by one.
 
-    name: where they come from. Raises ImportError where poses are not known and kiss-icp, which
-    finds them, is not installed.
+    name: where they come from. Raises ImportError if poses are not known and kiss-icp, which
+    would compute them, is not installed.
     """
 
     def __init__(self) -> None:

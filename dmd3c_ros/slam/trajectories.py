@@ -14,7 +14,7 @@ import numpy as np
 
 from dmd3c_ros.io.atomic import write_bytes
 
-# Okabe and Ito's colours, which the colour blind tell apart.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 _COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
 
 
@@ -23,7 +23,8 @@ class TrajectoryError:
     """How far a trajectory is from the reference, both starting from one pose.
 
     ate_m: absolute trajectory error, RMSE over all positions. end_percent: distance of the last
-    positions, of the way. rpe_m, rpe_deg: relative pose error from frame to frame, RMSE.
+    positions, relative to the length. rpe_m, rpe_deg: relative pose error from frame to frame,
+    RMSE.
     """
 
     ate_m: float
@@ -70,7 +71,7 @@ def write_tum(path: Path, poses: Any) -> None:
 
 
 def draw(path: Path, title: str, reference: Any, estimates: dict[str, Any]) -> None:
-    """Draw the way seen from above, and the distance from the reference over time (PNG)."""
+    """Draw the trajectory from above, and the distance from the reference over time (PNG)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -87,7 +88,7 @@ def draw(path: Path, title: str, reference: Any, estimates: dict[str, Any]) -> N
     above.plot(z, -x, color='black', linestyle='--', label='reference')
     above.set(xlabel='forward (m)', ylabel='left (m)', title='from above')
     error.set(xlabel='time (s)', ylabel='distance from the reference (m)', title='error')
-    # What is lost altogether leaves the drawing, not the others no room.
+    # A trajectory that diverges leaves the plot instead of shrinking the others.
     half = max(0.15 * np.ptp(z), 1.5 * np.ptp(x))
     above.set(xlim=(-0.2 * np.ptp(z), 1.2 * np.ptp(z)), ylim=(-half, half))
     error.set(yscale='log', ylim=(1e-2, None))

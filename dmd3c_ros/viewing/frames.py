@@ -22,12 +22,12 @@ from dmd3c_ros.pipeline.arrays import complete_points
 from dmd3c_ros.slam.reference import Reference
 
 _log = logging.getLogger(__name__)
-# Of depth images whose times are not known.
+# For depth images whose times are not known.
 _PERIOD_NS = 100_000_000
 
 
 class ViewFrame(NamedTuple):
-    """One instant; None for what is not known.
+    """One instant; None for unknown parts.
 
     rgb (H, W, 3) uint8; sparse and dense (H, W) float32, m, 0 = unknown; confidence (H, W)
     float32, 0 to 1; T_world_camera (4, 4), m.
@@ -60,7 +60,7 @@ def of_drive(frames: Iterable[DriveFrame], completer: DepthCompleter) -> Iterato
 
 
 def of_source(source: FrameSource) -> Iterator[ViewFrame]:
-    """Frames of a bag, completed on the way."""
+    """Frames of a bag, completed while reading."""
     for frame in source.frames():
         image, completion = frame.image, frame.completion
         yield ViewFrame(frame.stamp_ns, image.rgb, frame.sparse, *completion, image.camera)
@@ -68,7 +68,7 @@ def of_source(source: FrameSource) -> Iterator[ViewFrame]:
 
 def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
     """Frames of a bag that has dense depth, with the confidence and sparse depth that it has."""
-    # A bag of its own for each, because their files are read at different places at once.
+    # A separate bag for each, because their files are read at different places at the same time.
     with Bag(path) as bag, Bag(path) as second, Bag(path) as third:
         confidence = _Beside(second, confidence_name(depth))
         beside = depth.removesuffix('depth_registered/image_rect')
@@ -85,8 +85,8 @@ def of_recorded(path: Path, depth: str = DEPTH_TOPIC) -> Iterator[ViewFrame]:
 
 
 def of_run(folder: Path, drive: RecordedDrive | None = None) -> Iterator[ViewFrame]:
-    """Depth images that `complete kitti` or `demo` wrote; with the drive, all that belongs to
-    them. Raises FileNotFoundError where there are none.
+    """Depth images that `complete kitti` or `demo` wrote; with the drive, its images and sweeps
+    too. Raises FileNotFoundError if there are none.
     """
     files = sorted((folder / 'depth' if (folder / 'depth').is_dir() else folder).glob('*.png'))
     files = [file for file in files if file.stem.isdigit()]
@@ -106,7 +106,7 @@ def of_run(folder: Path, drive: RecordedDrive | None = None) -> Iterator[ViewFra
 
 
 class _Beside:
-    """Images of a topic by their stamps, which are asked for in their order."""
+    """Images of a topic by their stamps, which must be requested in order."""
 
     def __init__(self, bag: Bag, name: str) -> None:
         topics = [topic for topic in bag.topics if topic.name == name and topic.type == IMAGE]

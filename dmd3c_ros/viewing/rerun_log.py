@@ -34,11 +34,11 @@ CLOUD, TRAJECTORY = 'world/cloud', 'world/trajectory'
 class RerunLog:
     """A recording, shown in Rerun's viewer, written to the file `save`, or served to a browser.
 
-    min_confidence: depth that the model is less sure of is left out of the cloud. web_port: serve
-    the viewer at this port, and the recording at the next one; `url` is then what to open. The
-    file has its name once it is whole. Raises ImportError with a hint where rerun-sdk is not
-    installed, and OSError without a viewer or a display, for a port that is taken, and where the
-    file cannot be written.
+    min_confidence: depth with a lower confidence is left out of the cloud. web_port: serve the
+    viewer at this port, and the recording at the next one; `url` is then the page to open. The
+    file gets its name once it is complete. Raises ImportError with a hint if rerun-sdk is not
+    installed, and OSError without a viewer or a display, for a port in use, or if the file cannot
+    be written.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class RerunLog:
             self._add_camera(frame, frame.camera)
 
     def add_cloud(self, path: Path) -> None:
-        """A cloud file that belongs to the whole, in the camera's frame."""
+        """A cloud file that is not tied to a time, in the camera's frame."""
         self._log(f'{CLOUD}/file', self._rerun.Points3D(read_cloud(path)), static=True)
 
     def add_image(self, path: Path) -> None:
-        """An image that belongs to the whole, such as demo's report."""
+        """An image that is not tied to a time, such as the demo's report."""
         self._log('report', self._rerun.EncodedImage(path=path), static=True)
 
     # ---------------------------------------------------------------- where it goes
@@ -120,7 +120,7 @@ class RerunLog:
         self._recording.save(self._scratch, default_blueprint=self._layout())
 
     def _check_space(self, path: Path) -> None:
-        # Before Rerun finds out: its thread ends then, and whoever logs may wait for ever.
+        # Before Rerun notices: its thread would end then, and logging could block forever.
         if shutil.disk_usage(path.parent).free < _LEAST_FREE:
             raise OSError(f'{path}: no space left on the disk')
 

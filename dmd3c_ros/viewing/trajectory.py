@@ -1,4 +1,4 @@
-"""The way of a bag's camera, by LiDAR odometry on the sweeps that lie beside its images."""
+"""Trajectory of a bag's camera, by LiDAR odometry on the sweeps paired with its images."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _Poses:
         self._reference, self._used = Reference(), -1
 
     def pose(self, frame: ViewFrame) -> np.ndarray | None:
-        """T_first_camera (4, 4); the last one where no sweep lies beside the image."""
+        """T_first_camera (4, 4); the last one if no sweep is paired with the image."""
         cloud = self._sweep(frame.stamp_ns)
         if cloud is not None:
             extrinsics = self._transforms.lookup(

@@ -1,1 +1,1 @@
-"""The node at a given rate, beside other work: `dmd3c bench node`."""
+"""The node at a given rate, under other load: `dmd3c bench node`."""

@@ -1,4 +1,4 @@
-"""What a live benchmark does and what it found."""
+"""Settings and results of a live benchmark."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STEPS = ('waiting', 'decode', 'rectify', 'project', 'filter', 'network', 'publis
 class LiveConfig:
     """How the node is fed.
 
-    rate_hz: sets of an image, its CameraInfo and a sweep a second. frames: measured sets of each
-    turn; some more come before, until the node answers in time. size: height and width of the
-    image, pixels. lines, columns: of the LiDAR, all around. load: processes that compute without a
-    pause at normal priority meanwhile. turns: of every case, in turns, so that whatever else the
-    machine does falls on all of them.
+    rate_hz: sets of an image, its CameraInfo and a sweep per second. frames: measured sets per
+    turn, after some warm-up sets until the node answers in time. size: height and width of the
+    image, pixels. lines, columns: of the LiDAR, all around. load: other processes that load the
+    CPU at normal priority. turns: number of runs of every case, interleaved, so that other load
+    on the machine affects all of them.
     """
 
     rate_hz: float = 10.0
@@ -56,11 +56,11 @@ class LiveCase:
 
 @dataclass
 class LiveResult:
-    """What a case took; times in ms.
+    """Results of a case; times in ms.
 
     sent, answered: sets, and those whose depth and cloud came back. depth_ms, cloud_ms: from
-    before a set is handed to DDS until its depth and cloud are received. busy_ms: processor time
-    of the node for each set sent. steps: in the node, '<step>_p50_ms' and '<step>_p99_ms' of each.
+    before a set is handed to DDS until its depth and cloud are received. busy_ms: CPU time
+    of the node per set sent. steps: in the node, '<step>_p50_ms' and '<step>_p99_ms' of each.
     model: what completed.
     """
 
@@ -79,7 +79,7 @@ class LiveResult:
         return self.sent - self.answered
 
     def percentiles(self) -> dict[str, float]:
-        """p50, p90, p99 and the longest of the way to depth and to the cloud; NaN without any."""
+        """p50, p90, p99 and maximum of the latency of depth and cloud; NaN without any."""
         found = {}
         for name in ('depth', 'cloud'):
             times = getattr(self, f'{name}_ms') or [float('nan')]

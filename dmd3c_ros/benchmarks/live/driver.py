@@ -1,4 +1,4 @@
-"""A live benchmark from start to end: nodes in processes of their own, the sensors in this one."""
+"""A live benchmark from start to end: nodes in separate processes, the sensors in this one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measure(
     folder: Path,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> list[LiveResult]:
-    """Feed every case in turns. folder: for the nodes' logs. Raises DemoError where one ends."""
+    """Run all cases, interleaved. folder: for the nodes' logs. Raises DemoError if one exits."""
     results = [LiveResult(case.label) for case in cases]
     with own_graph(), terminable(), ros_context() as context:
         for turn in range(config.turns):
@@ -67,7 +67,7 @@ def _node(case: LiveCase, config: LiveConfig, log: Path) -> Child:
 
 @contextlib.contextmanager
 def _load(count: int) -> Iterator[None]:
-    """So many other processes compute within the block."""
+    """Run this many CPU-bound processes within the block."""
     processes = []
     try:
         for _ in range(count):
@@ -80,7 +80,7 @@ def _load(count: int) -> Iterator[None]:
 
 
 class _Bench(SpinningNode):
-    """Publishes sets in time and notes when their answers come, on a thread of its own."""
+    """Publishes sets on time and records when their answers arrive, in its own thread."""
 
     def __init__(self, config: LiveConfig, context: Context, child: Child) -> None:
         super().__init__('bench', context)
@@ -125,7 +125,7 @@ class _Bench(SpinningNode):
         self._add_status(result)
 
     def _add_status(self, result: LiveResult) -> None:
-        """What the node says of itself, once its next report has come."""
+        """The node's next diagnostics."""
         self._values = {}
         self._wait(lambda: bool(self._values), _LAST_S, needed=False)
         values = dict(self._values)

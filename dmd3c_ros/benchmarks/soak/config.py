@@ -1,4 +1,4 @@
-"""What a soak does and what it found."""
+"""Settings and results of a soak test."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Sample(NamedTuple):
 
 @dataclass
 class SoakReport:
-    """answered: good frames whose depth came, and was right. resent: those that a best-effort
-    publisher had to send again. faults: number of each kind.
+    """answered: valid frames that were answered with the right depth. resent: those that a
+    best-effort publisher had to send again. faults: number of each kind.
     """
 
     frames: int = 0

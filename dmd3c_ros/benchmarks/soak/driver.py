@@ -1,4 +1,4 @@
-"""A soak from start to end: the node in a process of its own, and the sensors in this one."""
+"""A soak test from start to end: the node in a separate process, the sensors in this one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def soak(
 ) -> SoakReport:
     """Run the node through `config.frames` good frames and all faults between them.
 
-    folder: for the node's log. advance: told the number of frames done. Raises DemoError where
-    the node ends; a frame without an answer is counted as such.
+    folder: for the node's log. advance: called with the number of frames done. Raises DemoError if
+    the node exits; a frame without an answer is counted as such.
     """
     parameters = {
         'model': config.model,
@@ -128,7 +128,7 @@ class _Driver:
         self._wait(self._ready, self._config.patience_s)
 
     def _change_slow(self) -> None:
-        """Bring a subscriber that takes nothing, or end the one that is there."""
+        """Add a subscriber that reads nothing, or remove the existing one."""
         if self._slow is not None:
             self._end_slow()
             return

@@ -107,7 +107,7 @@ class Sensors:
         return time_message(_START_NS + (self._slot + odd) * _SLOT_NS)
 
     def _distance_m(self) -> float:
-        """Of the wall, by the time: when that comes again, so does what is seen, as in a bag."""
+        """Depth of the wall by time: repeated times show the same depth, as in a bag."""
         return 5.0 + self._slot * 37 % 450 / 10
 
     def _set(self, stamp: Time) -> dict[str, Any]:
