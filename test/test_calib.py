@@ -114,7 +114,7 @@ def test_what_a_file_of_kitti_lacks_is_named(tmp_path):
     with pytest.raises(ValueError, match='has no LiDAR extrinsics'):
         read_extrinsics(cameras)
     cameras.unlink()
-    with pytest.raises(FileNotFoundError, match=r'calib_cam_to_cam.txt: expected beside'):
+    with pytest.raises(FileNotFoundError, match=r'calib_cam_to_cam.txt: expected next to'):
         read_extrinsics(sweeps)
 
 

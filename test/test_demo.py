@@ -340,7 +340,7 @@ def test_child_that_fails_is_reported_with_the_end_of_its_log(module, tmp_path):
     name = module('print("the cause")\nraise SystemExit(3)\n')
     with Child(name, [], tmp_path / 'logs/child.log') as child:
         wait_for(lambda: child.exit_code is not None)
-        with pytest.raises(DemoError, match=r'exit code 3.*\n.*the cause'):
+        with pytest.raises(DemoError, match=r'exited with code 3.*\n.*the cause'):
             child.check()
 
 

@@ -70,7 +70,10 @@ def test_a_sequence_is_read_as_the_benchmark_lays_it_out(tmp_path):
 def test_a_sequence_that_fails_leaves_nothing(tmp_path):
     depth = np.ones((HEIGHT, WIDTH), np.float32)
     other = Camera.from_K(CAMERA.K * [[2], [2], [1]], WIDTH, HEIGHT)
-    with pytest.raises(ValueError, match='camera changes'), TumWriter(tmp_path / 'seq') as writer:
+    with (
+        pytest.raises(ValueError, match='expected the same camera'),
+        TumWriter(tmp_path / 'seq') as writer,
+    ):
         writer.add(STAMP_NS, make_image(1), depth, CAMERA)
         writer.add(STAMP_NS + 1, make_image(1), depth, other)
     with (

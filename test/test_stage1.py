@@ -166,7 +166,7 @@ def lrru_with_recipe(shards: Path, out: Path, **loss) -> dict:
 
 def test_a_loss_that_leaves_parameters_untrained_is_refused(shards, tmp_path, monkeypatch):
     monkeypatch.setattr(module, '_PATIENCE', 2)
-    with pytest.raises(ValueError, match=r'no gradient at 78 .* such as upproj0.*loss\.earlier'):
+    with pytest.raises(ValueError, match=r'got none for 78 .* such as upproj0.*loss\.earlier'):
         train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'last')))
     train(from_dict(TrainConfig, lrru_with_recipe(shards, tmp_path / 'all', earlier=0.8)))
 

@@ -86,7 +86,7 @@ def test_the_command_tells_every_step_of_a_run(settings, tmp_path, capsys):
         torch.set_num_threads(threads)
     said = capsys.readouterr().out
     rows = ['loading', 'forward', 'supervised alone', 'ssi alone', 'gradient alone', 'backward']
-    rows += ['clipping, AdamW, average', 'memory at the most', '100 iterations, 8 such devices']
+    rows += ['clipping, AdamW, average', 'peak memory', '100 iterations, 8 such devices']
     assert all(row in said for row in rows), said
     with pytest.raises(SystemExit, match='training: expected --config'):
         measure.main(['training'])

@@ -138,7 +138,7 @@ class TumWriter:
             self._camera.width,
         ):
             raise ValueError(
-                'frame: expected the camera of the frames before; a sequence has one calibration'
+                'frame: expected the same camera as before; a sequence has one calibration'
             )
         name = _name(stamp_ns)
         if self._stamps and stamp_ns <= self._stamps[-1]:
