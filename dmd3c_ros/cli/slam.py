@@ -59,7 +59,7 @@ def benchmark_slam(
     device: Device = None,
     precision: Precision = None,
 ) -> None:
-    """Measure what dense depth is worth to ORB-SLAM3 (RGB-D), with errors by evo.
+    """Compare ORB-SLAM3 (RGB-D) on several kinds of depth, with errors by evo.
 
     The reference is the simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive.
     Needs `pip install 'dmd3c_ros[simulation,slam]'`, a C compiler, and apt's libgl1, libegl1 and
