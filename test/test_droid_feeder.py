@@ -96,7 +96,7 @@ def test_live_frames_reach_droid_slam_in_its_layout_and_poses_come_back(folder, 
             for topic, kind in TOPICS.items()
         }
         poses, stamps = checkout / 'poses.txt', []
-        process = start(folder, checkout, trajectory=poses, frames=3)
+        process = start(folder, checkout, trajectory=poses, frames=3, unit=2.0)
 
         def publish() -> bool:
             """A new frame each time, until the node has what it wants."""
@@ -118,16 +118,16 @@ def test_live_frames_reach_droid_slam_in_its_layout_and_poses_come_back(folder, 
     assert (calls['image'][:, 0, 2] == 250).all()
     seen = calls['image'][:, 0, 0, 0, 0].tolist()
     assert set(calls['depth'][0, :, :96].ravel()) == {0}
-    assert set(calls['depth'][0, :, 96:155].ravel()) == {7.5}
+    assert set(calls['depth'][0, :, 96:155].ravel()) == {3.75}
     assert set(calls['depth'][0, :, 155].ravel()) == {0}
-    assert set(calls['depth'][0, :, 156:].ravel()) == {20}
+    assert set(calls['depth'][0, :, 156:].ravel()) == {10}
     camera = ros_graph.camera(192, 144)
     np.testing.assert_allclose(
         calls['intrinsics'][0], [camera.fx, camera.fy, camera.cx, camera.cy]
     )
     lines = [line.split() for line in poses.read_text().splitlines()[1:]]
     assert [float(line[0]) % 200 for line in lines] == seen
-    assert [line[1:] for line in lines][1] == ['1', '0', '0', '0', '0', '0', '1']
+    assert [line[1:] for line in lines][1] == ['2', '0', '0', '0', '0', '0', '1']
     assert '3 frames tracked' in process.log
 
 
@@ -141,7 +141,8 @@ def test_a_bag_is_fed_whole_and_the_node_ends(folder, checkout, tmp_path):
     assert '3 frames tracked, 0 dropped' in process.log
     first = poses.read_text().splitlines()[1].split()
     assert first[0] == f'{START_NS // 10**9}.000000000'
-    np.testing.assert_allclose(np.load(checkout / 'calls.npz')['depth'][2], 7)
+    # The first wall, 5 m away, is at 1 of DROID-SLAM's units.
+    np.testing.assert_allclose(np.load(checkout / 'calls.npz')['depth'][2], 7 / 5, rtol=1e-6)
     process = start(
         folder, checkout, bag=tmp_path / 'dense', droid_options="'{buffer: 2}'", trajectory=poses
     )

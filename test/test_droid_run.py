@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,14 +123,14 @@ def texture() -> np.ndarray:
 
 
 def write_sequence(folder, frames: int = 3):
-    """A camera that moves 2 cm to the right a frame, along a wavy wall with holes."""
+    """A camera that moves 20 cm to the right a frame, along a wavy wall with holes."""
     K = np.array([[200.0, 0, 164.5], [0, 200, 74.5], [0, 0, 1]])
     with TumWriter(folder, 500) as writer:
         for number in range(frames):
             shift = 4 * number
             rgb = texture()[:HEIGHT, shift : shift + WIDTH]
-            depth = np.full((HEIGHT, WIDTH), 1, np.float32)
-            depth[3::8] += 0.1 * np.sin(np.arange(WIDTH))
+            depth = np.full((HEIGHT, WIDTH), 10, np.float32)
+            depth[3::8] += np.sin(np.arange(WIDTH))
             depth[:40] = 0
             writer.add(number * 10**8, rgb, depth, Camera.from_K(K, WIDTH, HEIGHT))
     return folder
@@ -143,14 +144,19 @@ def test_what_arrives_of_a_sequence_is_compared_with_its_frames(repository, tmp_
     arrival = json.loads((sequence / ARRIVAL).read_text())
     assert (arrival['frames'], arrival['size']) == (3, [144, 328])
     assert (arrival['keyframes'], arrival['kept']) == (3, 3)
-    assert arrival['disparity_error'] == arrival['invented'] == arrival['not_finite'] == 0
+    assert arrival['invented'] == arrival['not_finite'] == 0
+    assert arrival['disparity_error'] < 1e-6
     # Rows 3, 11, 19, 27 and 35 of 18 are unknown.
     assert arrival['known'] == pytest.approx(13 / 18)
     assert arrival['held'] == pytest.approx(13 / 18)
     assert (arrival['adjustments'], arrival['edges']) == (20, 2)
     assert arrival['colour_error'] < 0.02
-    # 4 of 200 pixels at 1 m.
-    assert track.poses[1][0, 3] == pytest.approx(0.02, abs=0.003)
+    # 4 of 200 pixels at 10 m. In metres, the pixels without depth would start at a disparity so
+    # large that they hold the camera where it is.
+    assert track.poses[1][0, 3] == pytest.approx(0.2, abs=0.03)
+    assert arrival['unit_m'] == pytest.approx(10, abs=0.5)
+    droid = replace(droid, settings=DroidSettings(unit=1))
+    assert abs(droid.track(sequence).poses[1][0, 3]) < 0.05
 
 
 def test_a_repository_that_samples_other_pixels_is_told(repository, tmp_path):
@@ -184,7 +190,7 @@ def test_a_sequence_comes_back_as_it_was_written(tmp_path):
     assert [frame.stamp_ns for frame in frames] == [0, 10**8, 2 * 10**8]
     np.testing.assert_array_equal(frames[1].rgb, texture()[:HEIGHT, 4 : WIDTH + 4])
     assert frames[0].depth[0, 0] == 0
-    assert frames[0].depth[60, 100] == pytest.approx(1)
+    assert frames[0].depth[60, 100] == pytest.approx(10)
     camera = frames[0].camera
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (200, 200, 164.5, 74.5)
 

@@ -202,6 +202,9 @@ class StandInDroid:
         self.disparities[count] = torch.where(sampled > 0, 1.0 / sampled, sampled)
         self.seen.append(image[None, :, [2, 1, 0]] / 255.0)
 
+    def terminate(self, stream=None) -> np.ndarray:
+        return np.array([[number, 0, 0, 0, 0, 0, 1] for number, _, _ in stream], np.float32)
+
 
 def frame(height: int = 375, width: int = 1242, number: int = 0) -> RgbdFrame:
     """Red above, green below; depth 10 m left, 20 m right, with holes of every kind."""
@@ -245,10 +248,30 @@ def test_depth_stays_metric_without_mixed_values_and_without_nan():
     assert set(depth.unique().tolist()) == {0.0, 10.0, 20.0}
     inputs = droid_inputs(frame())
     droid = StandInDroid(*inputs.image.shape[-2:])
-    DroidFeeder(droid).add(frame())
+    DroidFeeder(droid, DroidSettings(unit=1)).add(frame())
     assert torch.isfinite(droid.disparities).all()
     expected = torch.tensor([0, 0.05, 0.1])
     torch.testing.assert_close(droid.disparities[0].unique(), expected)
+
+
+def test_the_unit_of_length_is_that_of_droid_slams_training_and_the_trajectory_is_metric():
+    droid = StandInDroid(*droid_inputs(frame()).image.shape[-2:])
+    feeder = DroidFeeder(droid, keep=True)
+    blind = frame()._replace(depth=np.zeros((375, 1242), np.float32))
+    feeder.add_all([blind, frame(number=1), frame(number=2)])
+    assert droid.disparities[0].abs().max() == 0
+    known = droid_inputs(frame()).depth
+    known = 1 / known[known > 0]
+    assert feeder.unit_m == pytest.approx(1 / float(known.mean()), rel=1e-5)
+    stored = droid.disparities[1][droid.disparities[1] > 0]
+    # The mean over all pixels is 1, and that of those sampled is close to it.
+    assert float(stored.mean()) == pytest.approx(1, abs=0.05)
+    torch.testing.assert_close(droid.disparities[2], droid.disparities[1])
+    poses = feeder.finish()
+    np.testing.assert_allclose(poses[:, 0], np.arange(3) * feeder.unit_m, rtol=1e-6)
+    np.testing.assert_array_equal(poses[:, 6], 1)
+    with pytest.raises(ValueError, match='unit: expected a length in m or 0, got -1'):
+        DroidSettings(unit=-1)
 
 
 def test_intrinsics_follow_the_image():
@@ -308,7 +331,7 @@ def test_a_completed_bag_feeds_droid_slam(tmp_path):
         feeder.add_all(RecordedFrames(recording))
     droid = feeder.droid
     assert feeder.stamps_ns == [START_NS + k * 100_000_000 for k in range(3)]
-    torch.testing.assert_close(droid.disparities[2], torch.full((16, 26), 1 / 7))
+    torch.testing.assert_close(droid.disparities[2], torch.full((16, 26), 5 / 7))
     assert droid.images[1, :, 0, 0].tolist() == [200, 100, 1]
 
 

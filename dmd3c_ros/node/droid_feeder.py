@@ -143,7 +143,7 @@ class DroidFeederNode(Node):
     def _finish(self) -> None:
         stamps_ns, path = self._feeder.stamps_ns, self.settings.trajectory
         try:
-            poses = self._feeder.droid.terminate(self._feeder.stream())
+            poses = self._feeder.finish()
         except _DROID_ERRORS as error:
             frames = f'{len(stamps_ns)} frames'
             self._fail(f'could not finish the trajectory of {frames} ({_FINISH_NEEDS})', error)

@@ -7,8 +7,11 @@
   map of 1/8 resolution four times. The first axis counts cameras. DROID-SLAM reverses the three
   channels before its network and normalizes them as RGB: its input is BGR, as OpenCV reads images,
   so that the network gets RGB.
-- depth: (H, W) float32, metres, 0 unknown. It samples every eighth pixel from row and column 3 on,
-  and inverts values above 0; a NaN would remain and break the bundle adjustment.
+- depth: (H, W) float32, 0 unknown. It samples every eighth pixel from row and column 3 on, and
+  inverts values above 0; a NaN would remain and break the bundle adjustment. Of its first frames,
+  unknown pixels start at the disparity 1, and the weight of the depth does not depend on its unit:
+  the unit is expected to be such that the mean disparity is about 1, as in its training. A street
+  in metres is far from that.
 - intrinsics: (4,) float32, fx, fy, cx, cy in pixels of that image.
 
 The poses of all frames come from `Droid.terminate(stream)`, where the stream yields
@@ -40,12 +43,15 @@ class DroidSettings:
         384x512. Smaller images are not enlarged, unless a side is shorter than 128 pixels, the
         minimum of DROID-SLAM.
     max_depth: larger depth is passed as unknown, m.
+    unit: length that DROID-SLAM counts as 1, m; 0 for the one that makes the mean disparity of the
+        first frame with depth 1, as in its training. Trajectories are in metres in any case.
     channels: channel order of the image, 'bgr' as in DROID-SLAM's own readers, or 'rgb' for a
         fork that does not reverse the channels.
     """
 
     pixels: int = 384 * 512
     max_depth: float = 80.0
+    unit: float = 0.0
     channels: str = 'bgr'
 
     def __post_init__(self) -> None:
@@ -53,6 +59,8 @@ class DroidSettings:
             raise ValueError(f'pixels: expected at least {_LEAST_SIDE**2}, got {self.pixels}')
         if not self.max_depth > 0:
             raise ValueError(f'max_depth: expected a positive depth in m, got {self.max_depth}')
+        if not 0 <= self.unit < np.inf:
+            raise ValueError(f'unit: expected a length in m or 0, got {self.unit}')
         if self.channels not in CHANNEL_ORDERS:
             raise ValueError(
                 f'channels: expected {" or ".join(CHANNEL_ORDERS)}, got {self.channels!r}'
@@ -69,7 +77,7 @@ class RgbdFrame(NamedTuple):
 
 
 class DroidInputs(NamedTuple):
-    """Arguments of `Droid.track` after t."""
+    """Arguments of `Droid.track` after t; depth in m."""
 
     image: torch.Tensor
     depth: torch.Tensor
@@ -128,6 +136,7 @@ class DroidFeeder:
     droid: the Droid, or what makes one for the height and width of the first image. keep: keep
     the images for `stream`, as large as DROID-SLAM gets them (0.6 MB each).
 
+    Depth and trajectory are in metres outside, and in DROID-SLAM in units of `unit_m` metres.
     Works with frames from wherever they come: a node calls `add` for each, a recording goes
     through `add_all`.
     """
@@ -143,6 +152,7 @@ class DroidFeeder:
         self._size: tuple[int, ...] | None = None
         self._kept: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         self.stamps_ns: list[int] = []
+        self.unit_m = self._settings.unit
 
     def add(self, frame: RgbdFrame) -> None:
         """Track one frame; ValueError for one of another size than the first."""
@@ -156,7 +166,9 @@ class DroidFeeder:
         if self.droid is None:
             self.droid = self._make(*size)
         self._size, number = size, len(self.stamps_ns)
-        self.droid.track(number, inputs.image, inputs.depth, intrinsics=inputs.intrinsics)
+        self.unit_m = self.unit_m or _mean_disparity_of_1(inputs.depth)
+        depth = inputs.depth / (self.unit_m or 1.0)
+        self.droid.track(number, inputs.image, depth, intrinsics=inputs.intrinsics)
         self.stamps_ns.append(frame.stamp_ns)
         if self._keep:
             self._kept.append((number, inputs.image, inputs.intrinsics))
@@ -166,9 +178,25 @@ class DroidFeeder:
         for frame in frames:
             self.add(frame)
 
+    def finish(
+        self, stream: Iterable[tuple[int, torch.Tensor, torch.Tensor]] | None = None
+    ) -> np.ndarray:
+        """Poses (frames, 7) by `Droid.terminate`: x y z (m) qx qy qz qw, of the camera in the
+        first one's frame. stream: by default the frames that were kept.
+        """
+        poses = np.array(self.droid.terminate(self.stream() if stream is None else stream))
+        poses[:, :3] *= self.unit_m or 1.0
+        return poses
+
     def stream(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """(t, image, intrinsics) of the frames that were kept, for `Droid.terminate`."""
         yield from self._kept
+
+
+def _mean_disparity_of_1(depth: torch.Tensor) -> float:
+    """Unit, m, that the known depth has a mean disparity of 1 in; 0 without depth."""
+    known = depth[depth > 0]
+    return float(1 / (1 / known.double()).mean()) if len(known) else 0.0
 
 
 def image_stream(

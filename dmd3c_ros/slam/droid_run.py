@@ -43,13 +43,14 @@ class Arrival:
 
     frames: passed to `Droid.track`; size: height and width of their images. keyframes: frames that
     passed the motion filter; kept: keyframes at the end. known: share of their cells with a sensor
-    disparity. disparity_error: largest difference between a stored disparity and 1 / depth of the
-    frame at the pixel that DROID-SLAM samples, 1/m; invented: cells with a disparity whose pixel
-    has no depth; not_finite: disparities that are NaN or infinite. colour_error: largest
-    difference between a colour's mean in the frame and in the network's input, 0 to 1.
-    adjustments: bundle adjustments of depth and poses; edges: of the largest; held: share of their
-    cells that a sensor disparity constrains; moved: median relative difference of these cells
-    from the sensor after the last one.
+    disparity. unit_m: DROID-SLAM's unit of length, m; disparities are in 1 / unit.
+    disparity_error: largest difference between a stored disparity and that of the frame at the
+    pixel that DROID-SLAM samples; invented: cells with a disparity whose pixel has no depth;
+    not_finite: disparities that are NaN or infinite. colour_error: largest difference between a
+    colour's mean in the frame and in the network's input, 0 to 1. adjustments: bundle adjustments
+    of depth and poses; edges: of the largest; held: share of their cells that a sensor disparity
+    constrains; moved: median relative difference of these cells from the sensor after the last
+    one.
     """
 
     frames: int = 0
@@ -57,6 +58,7 @@ class Arrival:
     keyframes: int = 0
     kept: int = 0
     known: float = 0.0
+    unit_m: float = 0.0
     disparity_error: float = 0.0
     invented: int = 0
     not_finite: int = 0
@@ -139,12 +141,13 @@ class _Watch:
         """Track a frame."""
         self._frame = frame
         self._feeder.add(frame)
+        self.arrival.unit_m = self._feeder.unit_m
         self.arrival.frames += 1
         self.arrival.kept = self._video.counter.value
 
     def finish(self) -> np.ndarray:
         """Poses (frames, 7), T_first_camera: x y z (m) qx qy qz qw."""
-        poses = self._feeder.droid.terminate(self._feeder.stream())
+        poses = self._feeder.finish()
         arrival, count = self.arrival, self.arrival.kept
         arrival.known, arrival.held = float(np.mean(self._known)), float(np.mean(self._held))
         sensed = self._video.disps_sens[:count]
@@ -192,14 +195,15 @@ class _Watch:
         )
 
     def _expected(self, intrinsics: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """Disparity (h, w) of the frame's pixels under those that DROID-SLAM samples."""
+        """Disparity (h, w), 1 / unit, of the frame's pixels that DROID-SLAM samples."""
         rows, columns = (
             ((FIRST + STEP * np.arange(count) + 0.5) / scale).astype(int)
             for count, scale in zip(shape, self._scales(), strict=True)
         )
         depth = self._frame.depth[rows[:, None], columns]
         known = depth > 0
-        return np.where(known, 1 / np.where(known, depth, np.float32(1)), np.float32(0))
+        unit = self._feeder.unit_m or 1.0
+        return np.where(known, unit / np.where(known, depth, np.float32(1)), np.float32(0))
 
     def adjust(self, poses, disps, intrinsics, disps_sens, targets, *rest: Any) -> None:
         """In the place of `droid_backends.ba`: counted, and done."""
