@@ -152,8 +152,8 @@ class CompletionNode(LifecycleNode):
             timer = self.create_timer(settings.report_period, self._report, self._group, clock)
             begun.callback(self.destroy_timer, timer)
             self._active = begun.pop_all()
-        heard = [*self._inputs.topics, *(self._tf.topics if self._tf else ())]
-        for name in unused_overrides(self, OUTPUTS, heard):
+        subscriptions = [*self._inputs.topics, *(self._tf.topics if self._tf else ())]
+        for name in unused_overrides(self, OUTPUTS, subscriptions):
             self.get_logger().warning(f'{name} is ignored: this node has no such topic')
         completer = self._model.completer
         self.get_logger().info(

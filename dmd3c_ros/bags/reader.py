@@ -118,11 +118,11 @@ class Bag:
 
         If reading fails, the messages end early and `damage` says so.
         """
-        wanted = {topic.key for topic in (self.topics if topics is None else topics)}
-        if not wanted:
+        keys = {topic.key for topic in (self.topics if topics is None else topics)}
+        if not keys:
             return
         try:
-            for source, time_ns, data in self._raw(wanted):
+            for source, time_ns, data in self._raw(keys):
                 try:
                     cdr = source.to_cdr(data)
                 except SerdeError as error:
@@ -235,8 +235,8 @@ class Bag:
 
     # ---------------------------------------------------------------- reading
 
-    def _raw(self, wanted: set[tuple[str, str]]) -> Iterator[tuple[_Source, int, bytes]]:
-        sources = {k: s for k, s in self._sources.items() if s.topic.key in wanted}
+    def _raw(self, keys: set[tuple[str, str]]) -> Iterator[tuple[_Source, int, bytes]]:
+        sources = {k: s for k, s in self._sources.items() if s.topic.key in keys}
         if self._reader is None:
             scans = (
                 (

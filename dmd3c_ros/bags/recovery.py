@@ -160,11 +160,11 @@ def _ros1_records(stream: BinaryIO) -> Iterator[tuple[dict[str, bytes], bytes]]:
     """Header fields and data of each whole record, and of a chunk that is cut off."""
     while len(size := stream.read(4)) == 4:
         block = stream.read(int.from_bytes(size, 'little'))
-        wanted = stream.read(4)
-        if len(wanted) < 4:
+        length = stream.read(4)
+        if len(length) < 4:
             return
-        data, header = stream.read(int.from_bytes(wanted, 'little')), _ros1_fields(block)
-        whole = len(data) == int.from_bytes(wanted, 'little')
+        data, header = stream.read(int.from_bytes(length, 'little')), _ros1_fields(block)
+        whole = len(data) == int.from_bytes(length, 'little')
         if whole or header.get('op') == bytes([_ROS1_CHUNK]):
             yield header, data
         if not whole:

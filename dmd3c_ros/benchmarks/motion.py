@@ -203,11 +203,13 @@ class MovingSweeps:
         points = np.concatenate([self.sweeps[k].points for k in members])
         truth = np.einsum('nij,nj->ni', T[:, :3, :3], points) + T[:, :3, 3]
         (pixel, depth), (fell, z) = camera.project(truth), camera.project(located)
-        seen = (depth > 1.0) & (z > 0.1)
-        seen &= (pixel > -0.5).all(1) & (pixel < (camera.width - 0.5, camera.height - 0.5)).all(1)
-        shift = (fell - pixel)[seen]
+        visible = (depth > 1.0) & (z > 0.1)
+        visible &= (pixel > -0.5).all(1) & (pixel < (camera.width - 0.5, camera.height - 0.5)).all(
+            1
+        )
+        shift = (fell - pixel)[visible]
         distance = np.linalg.norm(shift, axis=1)
-        return Errors(distance, depth[seen], times[seen] - image_s, pixel[seen], shift)
+        return Errors(distance, depth[visible], times[visible] - image_s, pixel[visible], shift)
 
 
 def run(

@@ -131,8 +131,8 @@ def _completions(
     for model in models:
         if model == RAW:
             # A point that the camera cannot see would only mislead.
-            seen = remove_hidden_points(sparse)
-            found[model] = Completion(seen, (seen > 0).astype(np.float32))
+            visible = remove_hidden_points(sparse)
+            found[model] = Completion(visible, (visible > 0).astype(np.float32))
         else:
             completer = completers[model]
             found[model] = complete_sparse(completer, frame.rgb, sparse, frame.camera.K)[1]

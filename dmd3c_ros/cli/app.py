@@ -81,8 +81,8 @@ def _end(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f'dmd3c {version("dmd3c_ros")}')

@@ -171,13 +171,13 @@ def _sampled(source: 'FrameSource') -> 'tuple[list[list[View]], list[Any]]':
     from dmd3c_ros.evaluation.alignment import View
 
     count = min(topic.count for topic in source.inputs if topic is not None)
-    wanted = [range(start, start + _RUN) for start in _starts(count)]
-    runs: list[list[View]] = [[] for _ in wanted]
+    chosen = [range(start, start + _RUN) for start in _starts(count)]
+    runs: list[list[View]] = [[] for _ in chosen]
     frames = []
-    for frame in source.frames(lambda number: any(number in run for run in wanted)):
+    for frame in source.frames(lambda number: any(number in run for run in chosen)):
         number = source.report.sets - 1
         frames.append(frame)
-        for run, indices in zip(runs, wanted, strict=True):
+        for run, indices in zip(runs, chosen, strict=True):
             if number in indices:
                 run.append(View(frame.image.rgb, frame.sparse))
     return [run for run in runs if run], frames

@@ -116,7 +116,7 @@ def _table(results: 'list[LiveResult]', title: str) -> 'Table':
     table = Table(title=f'from sensor to subscriber, ms: {title}')
     for heading in ('case', 'model'):
         table.add_column(heading)
-    ways = [f'{way} {share}' for way in ('depth', 'cloud') for share in ('p50', 'p99', 'most')]
+    ways = [f'{way} {percent}' for way in ('depth', 'cloud') for percent in ('p50', 'p99', 'most')]
     for heading in ('sent', 'dropped', *ways, 'processor a set', 'p99 ratio'):
         table.add_column(heading, justify='right')
     first = results[0].percentiles()
@@ -128,9 +128,9 @@ def _table(results: 'list[LiveResult]', title: str) -> 'Table':
             str(result.sent),
             str(result.dropped),
             *(
-                f'{values[f"{way}_p{share}_ms"]:.0f}'
+                f'{values[f"{way}_p{percent}_ms"]:.0f}'
                 for way in ('depth', 'cloud')
-                for share in (50, 99, 100)
+                for percent in (50, 99, 100)
             ),
             f'{sum(result.busy_ms) / len(result.busy_ms):.0f}',
             f'{values["cloud_p99_ms"] / first["cloud_p99_ms"]:.2f}',

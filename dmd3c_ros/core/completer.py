@@ -154,8 +154,8 @@ class DepthCompleter:
         the camera. 'auto': for the classical baselines. Networks are trained on whole sweeps and
         recognize such points from the image; they need those that the filter drops near edges.
         """
-        wanted = needs_filtering(self.name) if filtering == 'auto' else filtering == 'always'
-        return remove_hidden_points(sparse, settings) if wanted else sparse
+        filtered = needs_filtering(self.name) if filtering == 'auto' else filtering == 'always'
+        return remove_hidden_points(sparse, settings) if filtered else sparse
 
     def close(self) -> None:
         """Release the network and its memory; the completer cannot be used afterwards."""

@@ -103,9 +103,9 @@ def _window_minimum(image: np.ndarray, radius: int, axis: int) -> np.ndarray:
     pad = [(0, 0), (0, 0)]
     pad[axis] = (radius, radius)
     image = np.pad(image, pad, constant_values=np.inf)
-    length, wanted = 1, 2 * radius + 1
-    while length < wanted:
-        step = min(length, wanted - length)
+    length, width = 1, 2 * radius + 1
+    while length < width:
+        step = min(length, width - length)
         head = [slice(None)] * 2
         tail = [slice(None)] * 2
         head[axis], tail[axis] = slice(None, -step), slice(step, None)

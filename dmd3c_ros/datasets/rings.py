@@ -142,5 +142,5 @@ def _draw(count: int, fraction: float, seed: int, index: int) -> np.ndarray:
 
 def _truth(hidden: np.ndarray, full: np.ndarray, sparse: np.ndarray) -> np.ndarray:
     """Held-out points that the camera sees and whose pixel is not part of the input."""
-    seen = (remove_hidden_points(full) > 0) & (sparse == 0)
-    return np.where(seen, remove_hidden_points(hidden), np.float32(0))
+    visible = (remove_hidden_points(full) > 0) & (sparse == 0)
+    return np.where(visible, remove_hidden_points(hidden), np.float32(0))

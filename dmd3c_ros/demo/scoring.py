@@ -161,9 +161,9 @@ def simulator_truth(recording: Recording) -> Truth:
 
     def truth(stamp: int, sparse: np.ndarray) -> np.ndarray:
         depth = depth_from_image(recording.message('truth', stamp))
-        seen = sparse > 0
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-        box = np.zeros_like(seen)
+        measured = sparse > 0
+        rows, columns = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0))
+        box = np.zeros_like(measured)
         if rows.size:
             box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
         return np.where(box & (depth <= MAX_SCORED_M), depth, np.float32(0))

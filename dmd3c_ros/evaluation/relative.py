@@ -65,8 +65,8 @@ def evaluate_relative(
     if way not in WAYS:
         raise ValueError(f'alignment: expected one of {", ".join(WAYS)}; got {way!r}')
     result = RelativeResult()
-    wanted = range(len(frames)) if indices is None else indices
-    for index, reading in reading_ahead(frames.__getitem__, wanted, 2):
+    chosen = range(len(frames)) if indices is None else indices
+    for index, reading in reading_ahead(frames.__getitem__, chosen, 2):
         try:
             sample = reading.result()
         except (OSError, ValueError) as error:

@@ -59,17 +59,19 @@ class TopicInput:
         offers = [info.qos_profile for info in self._publishers() if info.topic_type == self._type]
         if not offers:
             return
-        wanted = ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE
+        requested = ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE
         if all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers):
-            wanted = ReliabilityPolicy.RELIABLE, wanted[1]
+            requested = ReliabilityPolicy.RELIABLE, requested[1]
         kept = DurabilityPolicy.TRANSIENT_LOCAL
         if self._with_history and all(offer.durability == kept for offer in offers):
-            wanted = wanted[0], kept
-        if wanted == self._offer:
+            requested = requested[0], kept
+        if requested == self._offer:
             return
         self.close()
-        self._offer = wanted
-        self._request = QoSProfile(depth=_QUEUE_DEPTH, reliability=wanted[0], durability=wanted[1])
+        self._offer = requested
+        self._request = QoSProfile(
+            depth=_QUEUE_DEPTH, reliability=requested[0], durability=requested[1]
+        )
         # The user's own overrides are written into the request.
         self._subscription = self._node.create_subscription(
             self._kind,

@@ -225,10 +225,10 @@ def _ranges(
     distance[through_hit] += further + 0.02
     back[through_hit] = np.clip(strength, 0, 1) * 0.5
     _mix(scene, rays, distance, rng, noise, threads)
-    seen = rng.random(len(distance)) < back * (1 - noise.random_loss)
+    returned = rng.random(len(distance)) < back * (1 - noise.random_loss)
     distance = distance + rng.normal(0, noise.range_sigma_m, len(distance)).astype(np.float32)
-    seen &= (distance > pattern.min_range_m) & (distance < pattern.max_range_m)
-    return np.where(seen, distance, np.inf).astype(np.float32)
+    returned &= (distance > pattern.min_range_m) & (distance < pattern.max_range_m)
+    return np.where(returned, distance, np.inf).astype(np.float32)
 
 
 def _echo(

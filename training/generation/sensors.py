@@ -128,9 +128,9 @@ def draw_sweep(
     origins = rays.origins[kept] * (not config.one_origin)
     distance = caster(origins @ T[:3, :3].T + T[:3, 3], directions @ T[:3, :3].T)
     distance = distance + rng.normal(0, config.range_sigma_m, len(distance))
-    seen = (distance >= pattern.min_range_m) & (distance <= pattern.max_range_m)
-    points = (origins[seen] + directions[seen] * distance[seen, None]).astype(np.float32)
-    return SensorSweep(points, _miscalibrated(T, config, rng), name, lines)
+    in_range = (distance >= pattern.min_range_m) & (distance <= pattern.max_range_m)
+    points = origins[in_range] + directions[in_range] * distance[in_range, None]
+    return SensorSweep(points.astype(np.float32), _miscalibrated(T, config, rng), name, lines)
 
 
 def _with_lines_left_out(

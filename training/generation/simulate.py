@@ -120,8 +120,8 @@ def _cropped(
         values = cv2.resize(values[window], size, interpolation=cv2.INTER_NEAREST_EXACT)
     else:
         shares = (top / height, rows / height), (left / width, columns / width)
-        for axis, (share, count) in enumerate(zip(shares, size[::-1], strict=True)):
-            values = _resampled(values, axis, *share, count)
+        for axis, (bounds, count) in enumerate(zip(shares, size[::-1], strict=True)):
+            values = _resampled(values, axis, *bounds, count)
     camera = None
     if image.K is not None:
         camera = Camera.from_K(image.K, width, height).crop(left, top, columns, rows)
@@ -141,10 +141,10 @@ def _resampled(
     place = place.clip(0, have - 1)
     first = np.minimum(place.astype(np.intp), max(have - 2, 0))
     second = np.minimum(first + 1, have - 1)
-    share = (place - first).astype(np.float32)
-    share = share[:, None] if axis == 0 else share
+    fraction = (place - first).astype(np.float32)
+    fraction = fraction[:, None] if axis == 0 else fraction
     before, after = values.take(first, axis), values.take(second, axis)
-    return before + share * (after - before)
+    return before + fraction * (after - before)
 
 
 def surface_caster(view: View, config: SimulationConfig) -> Caster:

@@ -249,13 +249,13 @@ def frame_path(folder: Path, index: int) -> Path:
 def _make(folder: Path, seed: int, scene_index: int, total: int) -> int:
     cv2.setNumThreads(1)
     first = scene_index * FRAMES_PER_SCENE
-    wanted = range(first, min(first + FRAMES_PER_SCENE, total))
-    if all(frame_path(folder, index).exists() for index in wanted):
-        return len(wanted)
+    indices = range(first, min(first + FRAMES_PER_SCENE, total))
+    if all(frame_path(folder, index).exists() for index in indices):
+        return len(indices)
     frames = make_scene_frames(seed, scene_index)
-    for index in wanted:
+    for index in indices:
         save_frame(frame_path(folder, index), frames[index - first])
-    return len(wanted)
+    return len(indices)
 
 
 def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) -> None:

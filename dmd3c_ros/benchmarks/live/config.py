@@ -83,8 +83,8 @@ class LiveResult:
         found = {}
         for name in ('depth', 'cloud'):
             times = getattr(self, f'{name}_ms') or [float('nan')]
-            for share in (50, 90, 99, 100):
-                found[f'{name}_p{share}_ms'] = float(np.percentile(times, share))
+            for percent in (50, 90, 99, 100):
+                found[f'{name}_p{percent}_ms'] = float(np.percentile(times, percent))
         return found
 
     def step(self, name: str) -> float:

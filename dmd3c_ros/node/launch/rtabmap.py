@@ -47,8 +47,8 @@ def nodes(context, environment: Mapping[str, str]) -> list[Node]:
     """
     odometry = actions.is_true(context, 'odometry')
     window = actions.is_true(context, 'rtabmap_viz')
-    wanted = ['rtabmap_slam', *['rtabmap_odom'] * odometry, *['rtabmap_viz'] * window]
-    for package in wanted:
+    packages = ['rtabmap_slam', *['rtabmap_odom'] * odometry, *['rtabmap_viz'] * window]
+    for package in packages:
         actions.require(package, 'rtabmap-ros')
     make = partial(_node, context, environment)
     clean = ['-d'] if actions.is_true(context, 'delete_map') else []
@@ -56,8 +56,8 @@ def nodes(context, environment: Mapping[str, str]) -> list[Node]:
     if odometry:
         made.insert(0, make('rtabmap_odom', 'rgbd_odometry', _odometry(context)))
     if window:
-        seen = {'subscribe_depth': True, 'subscribe_odom_info': odometry}
-        made.append(make('rtabmap_viz', 'rtabmap_viz', seen))
+        parameters = {'subscribe_depth': True, 'subscribe_odom_info': odometry}
+        made.append(make('rtabmap_viz', 'rtabmap_viz', parameters))
     return made
 
 

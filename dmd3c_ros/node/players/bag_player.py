@@ -139,10 +139,10 @@ class BagPlayer(Playback):
             self.get_logger().info(f'not waiting for subscribers: {error}')
             return None
         if not any(kind == TF_TYPE for _, kind in self._outputs):
-            self._tell_extrinsics(inputs)
+            self._log_extrinsics(inputs)
         return inputs
 
-    def _tell_extrinsics(self, inputs: InputTopics) -> None:
+    def _log_extrinsics(self, inputs: InputTopics) -> None:
         """Without tf2_msgs, /tf_static is not published: the parameter that stands in for it."""
         try:
             image, cloud = (self._bag.first(topic) for topic in (inputs.image, inputs.points))

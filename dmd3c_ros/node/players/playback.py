@@ -90,9 +90,9 @@ class Playback(Node, ABC):
     def _wait_for_subscribers(self, outputs: Iterable[Publisher]) -> bool:
         """False when playback ends before there are enough."""
         outputs, reported = list(outputs), -_REPORT_EVERY_S
-        wanted = self._settings.wait_for_subscribers
+        expected = self._settings.wait_for_subscribers
         while not self._stop.is_set():
-            missing = [o.topic_name for o in outputs if o.get_subscription_count() < wanted]
+            missing = [o.topic_name for o in outputs if o.get_subscription_count() < expected]
             if not missing:
                 return True
             if time.monotonic() - reported > _REPORT_EVERY_S:
