@@ -26,7 +26,7 @@ def resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Depth (H, W) at a size (width, height), of the nearest pixel.
 
     The mean of two depths across an edge is that of neither; and INTER_NEAREST alone would leave
-    depth up to half a pixel beside image and camera.
+    depth offset by up to half a pixel from image and camera.
     """
     return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
 

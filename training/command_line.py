@@ -1,4 +1,4 @@
-"""What the command lines of training share: settings from a file, errors in one line."""
+"""Shared code of the training commands: settings from a file, errors in one line."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def run_command(
     description: str | None,
     check: Callable[[C], object] | None = None,
 ) -> R | None:
-    """A command of training that takes nothing but settings: read them and act on them.
+    """Run a training command that only takes settings.
 
-    check: what the option --check does instead, where given.
+    check: called instead if --check is given.
     """
     parser = argparse.ArgumentParser(prog=f'python -m training.{name}', description=description)
     add_settings(parser, kind)

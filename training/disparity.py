@@ -1,9 +1,9 @@
 """Write the monocular depth that stage 2 compares with: ``python -m training.disparity``.
 
-Every training image of a data set gets a 16-bit grey PNG in the folder ``disp`` beside it, where
-``dmd3c_ros.datasets`` looks for it: relative inverse depth, linear in what the teacher says, 0 at
-the farthest pixel of the image and 65535 at its nearest. Images that have one already are passed
-over, so that a run that was killed goes on; ``parts`` and ``part`` share the work among machines.
+Every training image of a data set gets a 16-bit grey PNG in the folder ``disp`` next to it, where
+``dmd3c_ros.datasets`` looks for it: relative inverse depth, linear in the teacher's output, 0 at
+the farthest pixel of the image and 65535 at the nearest. Existing files are kept, so that an
+interrupted run can be resumed; ``parts`` and ``part`` divide the work among machines.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ class DisparityConfig:
 
 
 def write_disparities(config: DisparityConfig) -> int:
-    """Write what is not there yet; returns the number of files written.
+    """Write the missing files; returns their number.
 
     Raises:
-        FileNotFoundError: the data set is not there.
-        ValueError: the data set holds no monocular depth; or images did not read, which are named
-            after all others have been written.
+        FileNotFoundError: the data set does not exist.
+        ValueError: the data set has no monocular depth; or images could not be read, which are
+            listed after all others have been written.
     """
     dataset = open_dataset(config.dataset, config.root)
     if not hasattr(dataset, 'disparity_file'):

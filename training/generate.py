@@ -1,8 +1,8 @@
 """Generate training data from unlabelled images: ``python -m training.generate --config FILE``.
 
 Images are read and simulated by processes (or Ray tasks), the teacher runs apart from them, and
-this process writes what they make in order, into shards. A sample depends on the seed and its
-number alone. A run that was killed goes on after the last sample that it wrote.
+this process writes their results in order, into shards. A sample depends on the seed and its
+number alone. An interrupted run resumes after the last sample that it wrote.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Summary(NamedTuple):
 
 
 class _Shard(NamedTuple):
-    """What is left to do of a shard."""
+    """The remaining work for a shard."""
 
     number: int
     batches: list[Batch]
 
 
 def generate(config: GenerateConfig) -> Summary:
-    """Make all shards that are not there yet.
+    """Generate all missing shards.
 
-    Raises ValueError where the folder holds shards of another configuration or of an earlier
-    version of this command, FileNotFoundError for sources that are not there.
+    Raises ValueError if the folder holds shards of another configuration or of an earlier version
+    of this command, FileNotFoundError for missing sources.
     """
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _count(out: Path) -> int:
 
 
 def _claim(out: Path, config: GenerateConfig) -> None:
-    """Note the configuration in the folder, or compare it with the one that is noted there."""
+    """Save the configuration in the folder, or compare it with the saved one."""
     path, content = out / 'config.json', json.loads(json.dumps(config.content()))
     if not path.exists():
         noted = {_VERSION: SAMPLES_VERSION, **content}

@@ -1,8 +1,8 @@
 """One page about a run: ``python -m training.report RUN [--out FILE]``.
 
-Curves of the losses and of the validation, its images, the settings and the command, in one HTML
-file without anything beside it, ``RUN/report.html`` by default. A run that goes on may be
-reported at any time.
+Curves of the losses and of the validation, its images, the settings and the command, in one
+self-contained HTML file, ``RUN/report.html`` by default. A run in progress can be reported at any
+time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ pre {{ background: #f2f2f2; padding: 1em; overflow: auto }}</style>
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page; returns its file. Raises FileNotFoundError for what is no run."""
+    """Write the page; returns its file. Raises FileNotFoundError if the folder is not a run."""
     run = Path(run)
     files = sorted((run / 'tensorboard').glob('events*'), key=lambda file: file.stat().st_mtime)
     if not files:
@@ -61,7 +61,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 def _read(files: Sequence[Path]) -> tuple[dict[str, Curve], dict[str, tuple[int, bytes]]]:
     """Curves by name, and the last image of each name with its iteration.
 
-    Each start of a run writes a file of its own; what a later one says of an iteration counts.
+    Each start of a run writes a separate file; for each iteration the latest one counts.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

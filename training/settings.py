@@ -20,7 +20,7 @@ def load(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
 
     overrides: 'key=value' or 'key.key=value' with the value in YAML, applied after the file;
     'key=' is the empty text.
-    Raises FileNotFoundError, and ValueError for what the dataclass does not know or refuses.
+    Raises FileNotFoundError, and ValueError for unknown keys and invalid values.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,7 +45,7 @@ def _changed(content: dict, overrides: Sequence[str]) -> dict:
 
 
 def _blamed(cls: type, path: Path, content: dict, overrides: Sequence[str]) -> str:
-    """What makes settings wrong: the first override that spoils them, or else the file.
+    """The source of an error in the settings: the first invalid override, or else the file.
 
     The file alone may lack what the overrides give, and so be wrong in another way.
     """

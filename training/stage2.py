@@ -1,6 +1,6 @@
 """Stage 2, metric fine-tuning: ``python -m training.stage2 --config FILE``.
 
-``training/config/stage2_bpnet.yaml`` and its neighbours are such files. The engine is that of
+``training/config/stage2_bpnet.yaml`` and its neighbours are examples. The engine is that of
 stage 1; what differs (labelled data, the recipe of losses, the weights to begin from, 300K
 iterations) is in the configuration.
 """

@@ -1,7 +1,7 @@
-"""Samples that do not read: named in one line, or left out where a run asks for that.
+"""Unreadable samples: reported in one line, or skipped if a run is configured so.
 
 An exception in a loader's process reaches the trainer as text with a traceback inside, whatever
-it was. So a sample that does not read is passed on as a value, and raised where it is used.
+it was. So an unreadable sample is passed on as a value, and raised where it is used.
 """
 
 from __future__ import annotations

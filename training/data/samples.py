@@ -1,7 +1,7 @@
-"""Training samples by number, from whatever they come: shards, simulated scenes, data sets.
+"""Training samples by number, from shards, simulated scenes or data sets.
 
 A sample is drawn from the run's seed and its number alone (frame, crop, sensor, colours), so that
-a run that goes on after a kill, or on another number of processes, sees the same samples.
+a run that is resumed, or has another number of processes, sees the same samples.
 """
 
 from __future__ import annotations
@@ -191,9 +191,9 @@ class SceneSamples(Samples):
 class DatasetConfig:
     """A labelled data set by its name in ``dmd3c_ros.datasets``.
 
-    root: its folder. disparity: also read the monocular depth beside the images.
+    root: its folder. disparity: also read the monocular depth next to the images.
     validation_name, validation_root: the set that decides which weights are the best ones, empty
-        for the same root. validation_limit: use so many of its frames, evenly spread; 0 for all.
+        for the same root. validation_limit: number of its frames to use, evenly spread; 0 for all.
     """
 
     name: str
@@ -241,7 +241,7 @@ class DatasetSamples(Samples):
 
 
 class _ByIndex(Dataset):
-    """A function of an index as a data set; built anew in each process, never pickled."""
+    """A function of an index as a data set; built in each process, never pickled."""
 
     def __init__(self, get: object, count: int) -> None:
         self._get, self._count = get, count
@@ -261,7 +261,7 @@ class _HeldOut(_ByIndex):
 
 
 class MixedSamples(Samples):
-    """Samples of several sources, of each its share of any long run of numbers.
+    """Samples of several sources, each with its share of any long run of numbers.
 
     Each source goes through its own frames as if it were alone. The first one validates.
     """
@@ -328,7 +328,7 @@ class _Completed(Samples):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where samples come from: exactly one of the first three, or several such in ``mixed``.
+    """Source of the samples: exactly one of the first three, or several in ``mixed``.
 
     share: among others in ``mixed``, how many of the samples come from here. All of these have
     windows of one size. The first one validates.

@@ -35,9 +35,9 @@ class Estimate(NamedTuple):
 
 
 def check(config: TrainConfig) -> Estimate:
-    """Read all data of a run and make some iterations of it; nothing is written.
+    """Read all data of a run and run some iterations; nothing is written.
 
-    Raises ValueError that counts and names what does not read, or where the disk is too small;
+    Raises ValueError that counts and names unreadable samples, or if the disk is too small, and
     whatever the run itself would raise before or in its first iterations.
     """
     task = Training(config)

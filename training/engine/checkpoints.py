@@ -1,4 +1,4 @@
-"""What a run leaves on disk: its whole state, and the averaged weights alone."""
+"""Files of a run: its whole state, and the averaged weights alone."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def save(content: dict[str, Any], path: str | Path) -> None:
 
 
 class AtomicIO(CheckpointIO):
-    """Checkpoints that are there whole or not at all, beside their final place.
+    """Checkpoints that are written completely or not at all.
 
-    A kill or a full disk while saving leaves the one before as it was.
+    A kill or a full disk while saving leaves the previous one unchanged.
     """
 
     def save_checkpoint(
@@ -54,10 +54,10 @@ class AtomicIO(CheckpointIO):
 class Checkpoints(pl.Callback):
     """Writes into a folder:
 
-    last.ckpt: everything that a resume needs, every so many iterations and at the end.
+    last.ckpt: everything needed to resume, at intervals and at the end.
     weights.pth: the averaged weights, as ``dmd3c_ros`` loads them, after each validation and at
         the end, which need not be one.
-    best.pth: those of the lowest score of validation so far, of the one that the module watches.
+    best.pth: those with the lowest validation score so far, of the score that the module watches.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -107,7 +107,7 @@ class Checkpoints(pl.Callback):
 
 
 def weights_content(network: CompletionNetwork, name: str) -> dict[str, Any]:
-    """What a weights file holds: the parameters, and what they expect of their input.
+    """Contents of a weights file: the parameters and their input convention.
 
     Without the convention a reader would have to guess it from the names of file and folder
     (``dmd3c_ros.core.weights.conventions``), which for BP-Net decides whether depth counts in m

@@ -18,7 +18,7 @@ class NumberSampler(Sampler):
         self._rank, self._world = rank, world
 
     def __len__(self) -> int:
-        # Of the whole run, whatever is left of it: Lightning counts from its beginning.
+        # Of the whole run, however much is left: Lightning counts from its start.
         return self._steps * (self._batch // self._world)
 
     def __iter__(self) -> Iterator[int]:
@@ -37,7 +37,7 @@ class SampleLoader(DataLoader):
 
 
 class ResumableLoader(SampleLoader):
-    """A loader whose sampler already begins at the right place; this tells Lightning so."""
+    """A loader whose sampler already starts at the right place, as declared to Lightning."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -1,4 +1,4 @@
-"""What is trained and validated: one network and its averaged copy."""
+"""The Lightning module: one network and its averaged copy."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Training(pl.LightningModule):
         return self.config.data.open(self.config.seed, self.network.convention)
 
     def trained(self) -> list[nn.Parameter]:
-        """What the optimizer changes."""
+        """The parameters to optimize."""
         return list(self.network.parameters())
 
     def setup(self, stage: str) -> None:
@@ -157,7 +157,7 @@ class Training(pl.LightningModule):
             self.log(f'train/{name}', mean, prog_bar=name == 'loss')
 
     def loss(self, batch: Mapping[str, Tensor]) -> LossTerms:
-        """What is minimized, of a batch."""
+        """The loss of a batch."""
         batch = pad(batch, self.network.convention.size_multiple)
         output = self.complete(self.network, batch)
         # Outside autocast, in which CUDA refuses the cross entropy of the confidence.
@@ -165,7 +165,7 @@ class Training(pl.LightningModule):
             return self._objective(output, batch)
 
     def complete(self, network: nn.Module, batch: Mapping[str, Tensor]) -> networks.NetworkOutput:
-        """What the network, or its average, says of a batch, in m."""
+        """Prediction of the network, or its average, for a batch, in m."""
         scale = self.network.convention.depth_scale
         image = batch['image'].contiguous(memory_format=torch.channels_last)
         output = network(image, batch['sparse'] * scale, batch['K'])
@@ -173,7 +173,7 @@ class Training(pl.LightningModule):
             return in_metres(output, scale)
 
     def on_after_backward(self) -> None:
-        """See that the loss reaches every parameter: what it does not reach would stay random."""
+        """Check that the loss reaches every parameter; otherwise some would stay random."""
         if not self._unreached:
             return
         parameters = dict(self.network.named_parameters())
@@ -221,7 +221,7 @@ class Training(pl.LightningModule):
             raise ValueError('validation: expected ground truth in an image, got none in any')
         for name, value, images in zip(names, total / count, count, strict=True):
             if images:
-                # Equal in all processes already; Lightning wants to hear it.
+                # Already equal in all processes, but Lightning asks for it.
                 shown = name == self.watched
                 self.log(f'validation/{name}', value, prog_bar=shown, sync_dist=True)
         self._set_norm()
@@ -258,7 +258,7 @@ def _scores(depth: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dic
 def pad(batch: Mapping[str, Tensor], multiple: int) -> dict[str, Tensor]:
     """The batch enlarged to the right and below, to sizes a network takes.
 
-    What is added has the colours of the border, no points, and nothing to compare with.
+    The padding has the colours of the border, no points, and no ground truth.
     """
     height, width = batch['image'].shape[-2:]
     border = (0, -width % multiple, 0, -height % multiple)

@@ -2,7 +2,7 @@
 
 A run is a pure function of its configuration: step k sees the samples k * batch ... (k + 1) *
 batch, wherever it runs, and random numbers are drawn from the seed, the step and the process. So
-a run that was killed goes on from its last checkpoint as if nothing had happened, and more
+an interrupted run continues from its last checkpoint as if nothing had happened, and more
 processes see the same batches in smaller parts.
 """
 
@@ -32,7 +32,7 @@ def train(
     callbacks: tuple[pl.Callback, ...] = (),
     kind: type[Training] = Training,
 ) -> Path:
-    """Train to the end, going on from ``out/last.ckpt`` where there is one.
+    """Train to the end, resuming from ``out/last.ckpt`` if it exists.
 
     kind: of the task; depth completion by default.
     Under torchrun each process calls this. Returns the file of the averaged weights. Raises
@@ -74,14 +74,14 @@ def train(
 
 
 def _note(config: TrainConfig, out: Path) -> None:
-    """Keep the settings, and the command, beside what they lead to."""
+    """Save the settings and the command with the results."""
     content = yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
     command = shlex.join(getattr(sys, 'orig_argv', sys.argv))
     write_bytes(out / 'settings.yaml', f'# {command}\n{content}'.encode())
 
 
 def _processes(config: TrainConfig) -> dict[str, Any]:
-    """The trainer's arguments about processes; those of torchrun count before the settings."""
+    """The trainer's arguments about processes; those of torchrun override the settings."""
     here = int(os.environ.get('LOCAL_WORLD_SIZE', '0'))
     if here:
         devices, nodes = here, int(os.environ['WORLD_SIZE']) // here

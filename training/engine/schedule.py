@@ -37,7 +37,7 @@ def make_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer) -> LRS
 
 
 def steps(config: TrainConfig) -> Callable[[int], float]:
-    """Share of the learning rate at an iteration: a linear rise, then a cut at each milestone."""
+    """Factor of the learning rate at an iteration: a linear rise, then a cut at each milestone."""
     rise = config.warm_up * config.iterations
     milestones = [fraction * config.iterations for fraction in config.milestones]
 
@@ -72,7 +72,7 @@ class _OneCycle(OneCycleLR):
         rates = super().get_lr()
         if not self._noise:
             return rates
-        # From the iteration alone, so that a resumed run draws what the whole one would.
+        # From the iteration alone, so that a resumed run draws the same as an uninterrupted one.
         generator = torch.Generator().manual_seed((self._seed << 40) + self.last_epoch)
         factor = 1 + self._noise * (2 * torch.rand(1, generator=generator).item() - 1)
         return [rate * factor for rate in rates]

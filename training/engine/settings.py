@@ -15,7 +15,7 @@ PRECISIONS = ('32-true', 'bf16-mixed')
 
 @dataclass(frozen=True)
 class ConventionConfig:
-    """What a network expects of its input where that differs from its own convention.
+    """Deviations from a network's own input convention.
 
     mean, std, depth_scale, cut_above: as ``dmd3c_ros.core.networks.Convention`` has them; None
     leaves what the network, or the weights it begins from, say. BP-Net's weights for NYU Depth V2
@@ -42,7 +42,7 @@ class TrainConfig:
         written into the weights.
     iterations, batch: length of the run; the batch is that of all processes together. stop_at: end
         early, at this iteration, with the learning rate that the whole run would have; 0: never.
-    accumulate: a batch goes through the network in so many parts, for GPUs that do not hold it.
+    accumulate: number of parts in which a batch is processed, for GPUs too small for all of it.
     schedule: 'onecycle', which the paper names for stage 2 alone, 'steps' or 'constant'.
     learning_rate: its peak, or what stays constant. warm_up: fraction of the run in which it
         rises. The paper gives neither; 1e-3 and 0.1 are BP-Net's.

@@ -77,7 +77,7 @@ class Timing(NamedTuple):
         return self.parts * self.seconds[LOADING]
 
     def days(self, iterations: int, devices: int) -> float:
-        """By calculation: each device has its share of the batch, and nothing is lost between."""
+        """By calculation: each device has its share of the batch, with perfect scaling."""
         shared = self.iteration - self.seconds[STEP]
         return iterations * (shared / devices + self.seconds[STEP]) / DAYS
 

@@ -54,7 +54,7 @@ class SimulationConfig:
 
     @classmethod
     def named(cls, name: str) -> SimulationConfig:
-        """One of SIMULATIONS. Raises ValueError for another name."""
+        """One of SIMULATIONS. Raises ValueError for an unknown name."""
         if name not in SIMULATIONS:
             raise ValueError(f'simulation: expected one of {", ".join(SIMULATIONS)}, got {name!r}')
         return SIMULATIONS[name]
@@ -88,7 +88,7 @@ class View:
 def draw_view(
     image: SourceImage, prediction: Prediction, config: SimulationConfig, rng: np.random.Generator
 ) -> View:
-    """Random crop, scale of depth and camera for an image and what the teacher said of it.
+    """Random crop, scale of depth and camera for an image and its teacher depth.
 
     An image that has a camera and exact depth (a simulated one) keeps both.
     """
@@ -164,7 +164,7 @@ def surface_caster(view: View, config: SimulationConfig) -> Caster:
 
 
 def scan_view(view: View, config: SimulationConfig, rng: np.random.Generator) -> SensorSweep:
-    """What a random sensor measures of a view."""
+    """Measurements of a random sensor in a view."""
     caster = surface_caster(view, config)
     return draw_sweep(view.rgb, view.depth, view.camera, caster, config.sensor, rng)
 

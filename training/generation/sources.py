@@ -32,9 +32,9 @@ class SourceImage:
 
 
 class Prediction(NamedTuple):
-    """What a teacher says of an image.
+    """A teacher's prediction for an image.
 
-    values: (h, w) float32 at the teacher's own resolution, NaN where it knows nothing. metric:
+    values: (h, w) float32 at the teacher's own resolution, NaN where unknown. metric:
     whether they are depth in m (0 = none); relative inverse depth, larger when nearer, otherwise.
     """
 
@@ -67,7 +67,7 @@ class Files(Source):
 
     Args:
         root: folder.
-        patterns: globs below it; files of other kinds are passed over.
+        patterns: globs below it; other files are ignored.
         label: what the files are called in names and errors.
 
     Raises:

@@ -55,7 +55,7 @@ class ExactTeacher(Teacher):
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Which teacher, and how it looks at an image.
+    """Which teacher, and how it processes an image.
 
     model: 'exact', or a local folder or hub name of a depth estimation model of transformers
         (depth-anything/Depth-Anything-V2-Small-hf, -Base-hf, -Large-hf and their Metric-Indoor
@@ -65,7 +65,7 @@ class TeacherConfig:
     assistant: a second model, in the same terms, which teaches assistant_share of the images in
         place of the first, as in Distill Any Depth; empty for none. assistant_size: its size, 0
         for that of the first.
-    size: pixels of the image's shorter side as the model sees it.
+    size: shorter side of the image for the model, pixels.
     mean, std: of the colours (0..1) that the model expects; empty for those of ImageNet.
     device: 'auto', 'cpu', 'cuda' or 'cuda:N'. half: float16 on a GPU.
     cache: folder of finished depth, empty for none.
@@ -94,7 +94,7 @@ class TeacherConfig:
 
 
 class ModelTeacher(Teacher):
-    """A network, what it expects of its input, and where it runs."""
+    """A network with its input convention and device."""
 
     metric = False
 
@@ -121,7 +121,7 @@ class ModelTeacher(Teacher):
 
     @abstractmethod
     def _say(self, batch: Tensor) -> Tensor:
-        """What the model says, (B, h, w), of normalized images (B, 3, h, w)."""
+        """Prediction (B, h, w) of the model for normalized images (B, 3, h, w)."""
 
     def predict(self, images: Sequence[SourceImage]) -> list[Prediction]:
         """Images that come to the same size go through the model together."""
@@ -227,7 +227,7 @@ def _patch_size(config: object) -> int:
 
 
 def _digest(model: nn.Module, config: TeacherConfig) -> str:
-    """Name of the weights and of all that changes what they say."""
+    """Name of the weights and of all settings that change the prediction."""
     digest = hashlib.sha256(repr((config.size, config.mean, config.std)).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -236,11 +236,11 @@ def _digest(model: nn.Module, config: TeacherConfig) -> str:
 
 
 class CachedTeacher(Teacher):
-    """Keeps what a teacher said on disk, by the content of the image and the teacher's identity.
+    """Caches predictions on disk, by the content of the image and the teacher's identity.
 
     16 bit between the smallest and the largest value of each image: the error is at most
     1 / 131068 of that range. Files are written whole or not at all, so that several processes may
-    share a folder; one that does not read is made anew.
+    share a folder; an unreadable one is generated again.
     """
 
     def __init__(self, teacher: Teacher, folder: str | Path) -> None:

@@ -48,11 +48,11 @@ def in_domain(
 def aligned_residual(
     prediction: Tensor, teacher: Tensor, mask: Tensor, alignment: str, direction: str
 ) -> Tensor:
-    """What is left between prediction and teacher after the best scale and shift.
+    """Residual between prediction and teacher after the best scale and shift.
 
-    Eq. 7 of DMD3C moves the teacher onto the prediction ('teacher'). Then the residual shrinks
-    with the contrast of the prediction, and a constant one has none at all: beside a supervised
-    loss this pulls depth flat wherever there is no label. 'prediction' moves the prediction onto
+    Eq. 7 of DMD3C aligns the teacher to the prediction ('teacher'). Then the residual shrinks
+    with the contrast of the prediction, and is zero for a constant one: combined with a supervised
+    loss this flattens depth wherever there is no label. 'prediction' aligns the prediction to
     the teacher instead, as MiDaS does (Ranftl et al., TPAMI 2022, Eq. 3 and 4). Contrast does not
     change that residual, and a constant has the largest of all.
 
@@ -61,11 +61,11 @@ def aligned_residual(
         teacher: (B, 1, H, W).
         mask: (B, 1, H, W) bool, pixels that the fit uses.
         alignment: one of alignment.ALIGNMENTS.
-        direction: 'teacher' or 'prediction', the one that is moved.
+        direction: 'teacher' or 'prediction', the one that is aligned to the other.
 
     Returns:
-        (B, 1, H, W), prediction minus teacher, in the units of the one that stays; without
-        meaning outside the mask.
+        (B, 1, H, W), prediction minus teacher, in the units of the one that is not changed;
+        meaningless outside the mask.
 
     Raises:
         ValueError: the shapes differ, or a name is unknown.

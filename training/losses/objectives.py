@@ -1,4 +1,4 @@
-"""What a run minimizes, by configuration: a term for dense pseudo labels (stage 1), the relative
+"""The objective of a run, by configuration: a term for dense pseudo labels (stage 1), the relative
 error of exact depth (the light network), or the recipes of stage 2."""
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class RelativeLossConfig:
     l1, l2: weights of the two errors. confidence: of the calibration of the network's confidence
         (that the relative error is below 5 %). far: weight of pixels far from every point of the
         sweep, 1 near them. returns: of the error at those points of the sweep that are not in the
-        input: what a LiDAR says, where its calibration and motion disagree with the exact depth;
+        input: real LiDAR returns, whose calibration and motion disagree with the exact depth;
         returns_l2: of its squared part, which tells how much to hedge where that is undecided.
         gradient: of the differences of log depth between neighbours at four scales: edges where
         the image has them, and flat surfaces between.

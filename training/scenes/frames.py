@@ -1,6 +1,6 @@
 """Simulated training frames on disk: `python -m training.scenes --out DIR --frames N --seed S`.
 
-One file for a frame, named by its number, so that a run that was stopped goes on where it was;
+One file per frame, named by its number, so that an interrupted run can be resumed;
 frame i of a seed is always the same, whatever the number of workers.
 """
 
@@ -99,7 +99,7 @@ def _any_mount(rng: np.random.Generator) -> np.ndarray:
 
 
 def _any_view(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """T_body_camera (4, 4): held by a hand or a robot indoors, mostly looking ahead on streets."""
+    """T_body_camera (4, 4): handheld or on a robot indoors, mostly facing forward on streets."""
     if kind == 'street':
         yaw = rng.normal(0, 0.05) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
         return camera_mount(
@@ -259,10 +259,10 @@ def _make(folder: Path, seed: int, scene_index: int, total: int) -> int:
 
 
 def make_training_set(folder: Path, frames: int, seed: int, workers: int = 1) -> None:
-    """Write frames 0..frames-1 of the seed into folder, skipping those that are there."""
+    """Write frames 0..frames-1 of the seed into folder, skipping existing ones."""
     folder.mkdir(parents=True, exist_ok=True)
     scenes = -(-frames // FRAMES_PER_SCENE)
-    # Ray casting and image filters have threads of their own, which a forked process would lose.
+    # Ray casting and image filters have their own threads, which a forked process would lose.
     pool = ProcessPoolExecutor(workers, mp_context=get_context('spawn'))
     try:
         jobs = [pool.submit(_make, folder, seed, index, frames) for index in range(scenes)]

@@ -165,7 +165,7 @@ def _factor(
     config: SamplingConfig,
     point_distance: float | None,
 ) -> float:
-    """By how much the frame is resized; it stays as large as the crop.
+    """Scale of the frame, which stays at least as large as the crop.
 
     kept: (N,) bool, the points of the input, or None where it is not a sweep.
     """
@@ -292,7 +292,7 @@ def _as_seen(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points and extrinsics of a slightly miscalibrated sensor that moves while it turns.
 
-    A turn takes 0.1 s, and points ahead are measured when the image is taken.
+    A revolution takes 0.1 s, and points ahead are measured when the image is taken.
     """
     T = np.asarray(T_camera_lidar, np.float64)
     if rng.random() < config.tilt_fraction:
