@@ -90,7 +90,7 @@ def complete_bag(
     *,
     options: dict,
 ) -> None:
-    """Complete a recording: the bag OUT has the depth of every frame of BAG, at its stamps."""
+    """Complete a recording: OUT is a bag with dense depth for every frame of BAG."""
     from dmd3c_ros.bags.completion import (
         DEFAULT_OUTPUTS,
         RECTIFIED_OUTPUTS,
@@ -154,7 +154,7 @@ def _say_reports(sources: 'Mapping[str, FrameSource]', named: bool) -> None:
 
 @app.command()
 def info(bag: BagPath) -> None:
-    """Describe a recording: its topics, and what `complete bag` would take."""
+    """Describe a recording: its topics, and the ones that `complete bag` would use."""
     from dmd3c_ros.bags.info import describe
     from dmd3c_ros.bags.reader import Bag
 
@@ -182,7 +182,7 @@ def from_kitti(
         ),
     ] = 'auto',
 ) -> None:
-    """Write a KITTI raw drive as a ROS 2 bag that `ros2 bag play` and the node take as it is."""
+    """Convert a KITTI raw drive to a ROS 2 bag that needs no remapping for the node."""
     from dmd3c_ros.bags.kitti_conversion import convert_drive, open_drive
 
     from .console import fail, progress_bar, say

@@ -133,7 +133,7 @@ def frames(
     *,
     options: dict,
 ) -> None:
-    """Complete sparse depth images into OUT, under the names of the images.
+    """Complete sparse depth images; OUT gets files with the names of the images.
 
     Files belong together by name; the names of KITTI's depth selection are understood.
     """

@@ -28,7 +28,7 @@ def benchmark_confidence(
     options: dict,
     json: JsonFile = None,
 ) -> None:
-    """How much depth each min_confidence keeps, and how wrong it is, on simulated drives."""
+    """Measure how much depth each min_confidence keeps, and its accuracy, on simulated drives."""
     from dmd3c_ros.benchmarks.confidence import Drives, as_rows, measure
 
     from .console import console, fail, write_numbers

@@ -158,7 +158,7 @@ def evaluate(
         int, typer.Option(min=0, help='Number of frames on the sheet of the worst ones.')
     ] = 6,
 ) -> None:
-    """Measure models as the benchmarks do; tables here, everything else into OUT."""
+    """Score models as the benchmarks do; prints tables and writes everything else to OUT."""
     from .console import fail
 
     options = given(points=points, hide=hide, seed=seed, allow_pickle=allow_pickle or None)

@@ -55,7 +55,7 @@ def live(
     *,
     options: dict,
 ) -> None:
-    """Feed the node over DDS and time its depth and its cloud, from sensor to subscriber.
+    """Measure the latency of the node's depth and cloud over DDS, from sensor to subscriber.
 
     Needs ROS 2 and Linux.
     """

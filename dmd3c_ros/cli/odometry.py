@@ -57,7 +57,7 @@ def odometry(
     device: Device = None,
     precision: Precision = None,
 ) -> None:
-    """Measure what dense depth is worth to RGB-D odometry (Open3D), with errors by evo.
+    """Compare RGB-D odometry (Open3D) on sparse and dense depth, with errors by evo.
 
     The reference is the simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive.
     Needs `pip install 'dmd3c_ros[simulation,slam]'`.

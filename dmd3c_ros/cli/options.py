@@ -274,7 +274,7 @@ def with_out(help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         required = default is inspect.Parameter.empty
         shown = '[required]' if required else f'[default: {default}]'
         argument = typer.Argument(metavar='OUT', help=f'{help} {shown}', show_default=False)
-        option = typer.Option('--out', metavar='OUT', help='OUT, by name.', show_default=False)
+        option = typer.Option('--out', metavar='OUT', help='The same as OUT.', show_default=False)
         parameters = []
         for parameter in signature.parameters.values():
             if parameter.name == 'out':

@@ -22,9 +22,9 @@ def soak(
     ] = None,
     json: JsonFile = None,
 ) -> None:
-    """Run the node under garbage, clock jumps, restarts, bursts and slow subscribers.
+    """Stress-test the node: malformed messages, clock jumps, restarts, bursts, subscribers.
 
-    Every good frame must be answered rightly. Needs ROS 2 and Linux; some minutes for 20,000.
+    Every valid frame must be answered correctly. Needs ROS 2 and Linux; takes minutes for 20,000.
     """
     import tempfile
 
