@@ -22,7 +22,7 @@ from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.networks.lrru import LRRU
 from dmd3c_ros.core.ops.ip_basic import ip_basic
-from dmd3c_ros.core.weights.checkpoint import CheckpointError
+from dmd3c_ros.core.weights.checkpoint import CheckpointError, load_weights
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxscript')
@@ -202,6 +202,31 @@ def test_no_runtime_reports_its_use_to_anybody(
     # Each keeps the number by which it reports, and what it has not sent yet, in files of its own.
     folders = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob('*')}
     assert folders == {('.cache',), ('.cache', 'dmd3c_ros')}
+
+
+def test_the_second_of_two_stages_runs_in_openvino(
+    openvino: Path, weights: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
+    monkeypatch.setattr(openvino_runner, '_converted', lambda *_: pytest.fail('converted again'))
+    torch.manual_seed(0)
+    network = networks.build('two_stage')
+    load_weights(network.completion, weights)
+    path = tmp_path / 'two_stage.pth'
+    torch.save({'net': network.state_dict()}, path)
+    found = {}
+    for backend in ('auto', 'eager'):
+        completer = DepthCompleter(
+            CompleterConfig(weights=str(path), backend=backend, device='cpu')
+        )
+        assert completer.backend == {'auto': 'openvino'}.get(backend, backend)
+        found[backend] = [
+            completer.complete(rgb, sparse, np.array([[90.0, 0, 48], [0, 90.0, 32], [0, 0, 1]]))
+            for rgb, sparse in (scene(64, 96), scene(130, 200))
+        ]
+    for ours, theirs in zip(found['auto'], found['eager'], strict=True):
+        np.testing.assert_allclose(ours.depth, theirs.depth, rtol=2e-3)
+        np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=2e-3)
 
 
 def test_openvino_is_the_default_on_a_cpu_and_converts_once(

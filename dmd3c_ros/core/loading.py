@@ -20,7 +20,7 @@ from dmd3c_ros.core.weights.releases import (
 from . import networks, openvino_runner
 from .config import PRECISIONS, CompleterConfig
 from .fusion import fold_batch_norms
-from .openvino_runner import CONVERTIBLE, OpenVinoRunner
+from .openvino_runner import CONVERTIBLE, Converted, OpenVinoRunner
 from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def load_runner(
         return _onnx(config, network)
     if config.backend == 'openvino':
         name, network = _ready(config, network)
-        return name, _openvino(config, name, network)
+        return name, _in_openvino(config, name, network)
     device = _device(config.device)
     dtype = _dtype(config.precision, device)
     given = network is not None
@@ -65,20 +65,32 @@ def _openvino(config: CompleterConfig, name: str, network: CompletionNetwork) ->
     return OpenVinoRunner(network, name, dtype, config.threads)
 
 
+def _in_openvino(config: CompleterConfig, name: str, network: CompletionNetwork) -> Runner:
+    """What runs the network, or the part of it that OpenVINO can run, there."""
+    if name != 'two_stage':
+        return _openvino(config, name, network)
+    # The alignment follows the points, which OpenVINO cannot.
+    second = _openvino(config, 'light', network.completion)
+    network.completion = Converted(second)
+    runner = TorchRunner(network, second.device, second.dtype)
+    runner.backend = second.backend
+    return runner
+
+
 def _openvino_if_it_can(
     config: CompleterConfig, name: str, network: CompletionNetwork
-) -> OpenVinoRunner | None:
+) -> Runner | None:
     """What runs the network in OpenVINO; None, and a line in the log, where PyTorch has to."""
     if not openvino_runner.is_installed():
         _log.info(
             'running %s in PyTorch: OpenVINO, which is faster on a CPU, is not installed', name
         )
         return None
-    if name not in CONVERTIBLE:
+    if name not in (*CONVERTIBLE, 'two_stage'):
         _log.info('running %s in PyTorch: OpenVINO supports only %s', name, ', '.join(CONVERTIBLE))
         return None
     try:
-        return _openvino(config, name, network)
+        return _in_openvino(config, name, network)
     except (ValueError, ImportError, RuntimeError) as error:
         _log.warning('running %s in PyTorch: %s', name, str(error).partition('\n')[0])
         return None

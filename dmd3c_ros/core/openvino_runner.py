@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
+from dmd3c_ros.core.networks.base import CompletionNetwork, Convention, NetworkOutput
 
 from .cache import cache_folder
 from .runners import (
@@ -152,6 +152,25 @@ class OpenVinoRunner:
             self._of_size[size] = compiled.create_infer_request()
         self._of_size[size] = self._of_size.pop(size)
         return self._of_size[size]
+
+
+class Converted(CompletionNetwork):
+    """Takes the place of a network inside another one that PyTorch runs; one image at a time."""
+
+    def __init__(self, runner: OpenVinoRunner) -> None:
+        super().__init__()
+        self.convention, self._run = runner.convention, runner
+
+    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
+        """See ``CompletionNetwork.forward``; the image is rounded to bytes."""
+        mean, std = (
+            image.new_tensor(v).view(3, 1, 1) for v in (self.convention.mean, self.convention.std)
+        )
+        rgb = ((image[0].float() * std + mean) * 255).round().clamp(0, 255).byte()
+        rgb = rgb.permute(1, 2, 0).contiguous().numpy()
+        found = self._run(rgb, sparse[0, 0].float().contiguous().numpy(), K[0].float().numpy())
+        depth, confidence = (torch.from_numpy(x)[None, None] for x in found)
+        return NetworkOutput(depth, confidence, (depth,))
 
 
 def is_installed() -> bool:
