@@ -60,7 +60,7 @@ def _folder(name: str, trained_on: str, key: str) -> Release:
 
 RELEASES = (
     Release(
-        'light', 'light', 'simulated scenes', 'light.pth', 'this package', '', 'Apache-2.0', 6.5
+        'light', 'light', 'simulated scenes', 'light.pth', 'this package', '', 'Apache-2.0', 4.0
     ),
     _dmd3c(
         'dmd3c',
