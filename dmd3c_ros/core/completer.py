@@ -125,11 +125,10 @@ class DepthCompleter:
         sparse: (H, W) float32, m, 0 = unknown, with a known pixel at least.
         """
         convention = self._runner.convention if self._runner else Convention()
-        if not (convention.point_distance and self.config.adapt_scale):
+        distance = convention.point_distance if convention.reduced_by == 'caller' else 0.0
+        if not (distance and self.config.adapt_scale):
             return self.config.inference_scale
-        if convention.reduced_by == 'network':
-            return self.config.inference_scale
-        scale = suitable_scale(sparse, convention.point_distance)
+        scale = suitable_scale(sparse, distance)
         return min(self.config.inference_scale, scale)
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:

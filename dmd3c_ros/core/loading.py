@@ -25,6 +25,9 @@ from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
 _log = logging.getLogger(__name__)
 
+# Whole, or in part.
+_IN_OPENVINO = (*CONVERTIBLE, 'two_stage')
+
 
 def load_runner(
     config: CompleterConfig, network: CompletionNetwork | None = None
@@ -86,8 +89,9 @@ def _openvino_if_it_can(
             'running %s in PyTorch: OpenVINO, which is faster on a CPU, is not installed', name
         )
         return None
-    if name not in (*CONVERTIBLE, 'two_stage'):
-        _log.info('running %s in PyTorch: OpenVINO supports only %s', name, ', '.join(CONVERTIBLE))
+    if name not in _IN_OPENVINO:
+        supported = ', '.join(_IN_OPENVINO)
+        _log.info('running %s in PyTorch: OpenVINO supports only %s', name, supported)
         return None
     try:
         return _in_openvino(config, name, network)
