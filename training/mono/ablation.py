@@ -13,7 +13,7 @@ seed, and is scored against exact depth. A run that was killed goes on where it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class MonoAblationConfig:
     test: str
     seeds: tuple[int, ...] = (1, 2, 3)
     size: int = 128
-    references: dict[str, str] | None = None
+    references: dict[str, str] = field(default_factory=dict)
 
     def of(self, arm: str, seed: int) -> MonoConfig:
         """Settings of one run."""
@@ -84,7 +84,7 @@ def ablate(config: MonoAblationConfig) -> Results:
 
     references = {
         name: {column: [value] for column, value in score(file, config.test, config.size).items()}
-        for name, file in (config.references or {}).items()
+        for name, file in config.references.items()
     }
     out, arms = Path(config.run.out), tuple(config.arms)
     return references | compare(out, arms, config.seeds, settings, scores, asdict(config))
