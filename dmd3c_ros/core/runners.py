@@ -64,11 +64,10 @@ class Runner(Protocol):
 
 
 def normalized(rgb: Tensor, convention: Convention) -> Tensor:
-    """Network input (B, 3, H, W) float32 from images (B, H, W, 3) uint8."""
-    image = rgb.permute(0, 3, 1, 2).float()
-    mean = image.new_tensor(convention.mean).view(1, 3, 1, 1)
-    std = image.new_tensor(convention.std).view(1, 3, 1, 1)
-    return image.mul_(1 / (255 * std)).sub_(mean / std)
+    """Network input (B, 3, H, W) float32, channels last, from images (B, H, W, 3) uint8."""
+    image = rgb.float()
+    mean, std = image.new_tensor(convention.mean), image.new_tensor(convention.std)
+    return image.mul_(1 / (255 * std)).sub_(mean / std).permute(0, 3, 1, 2)
 
 
 class TorchRunner:

@@ -12,6 +12,7 @@ follows CSPN (Cheng et al., ECCV 2018), here with softmax weights and shrinking 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -26,6 +27,10 @@ PROPAGATION_DILATIONS = (3, 1)
 _CROSS = ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1))  # a cell and its four direct neighbours
 Offsets = tuple[tuple[int, int], ...]
 _SQUARE = tuple((i, j) for i in range(3) for j in range(3))
+# Of the upsampling, in the heads' channels: the first, and the number of candidates, the cells
+# around and the pixel's own measurement.
+_COARSE_LOGITS = 1 + len(_SQUARE) * len(PROPAGATION_DILATIONS), len(_SQUARE) + 1
+_FINE_LOGITS = 1, len(_CROSS) + 1
 _LOGIT_RANGE = 30.0
 _SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
@@ -60,9 +65,11 @@ class LightNet(CompletionNetwork):
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(channels))
         self.decoder = nn.ModuleList(_conv(c, c) for c in channels[:-1])
         # At 1/4: correction, one set of weights a propagation step, upsampling to 1/2.
-        self.coarse_head = nn.Conv2d(quarter, 1 + 9 * len(PROPAGATION_DILATIONS) + 4 * 10, 1)
+        start, candidates = _COARSE_LOGITS
+        self.coarse_head = nn.Conv2d(quarter, start + 4 * candidates, 1)
         # At 1/2: correction, upsampling to full resolution, trust.
-        self.fine_head = nn.Conv2d(half, 1 + 4 * 6 + 4, 1)
+        start, candidates = _FINE_LOGITS
+        self.fine_head = nn.Conv2d(half, start + 4 * candidates + 4, 1)
         # Begin at the prior: no correction, equal weights, and half trust everywhere.
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
@@ -90,7 +97,10 @@ class LightNet(CompletionNetwork):
             skip = skips.pop()
             up = F.interpolate(lateral(decoded[-1]), size=skip.shape[-2:], mode='bilinear')
             decoded.append(block(up + skip))
-        return _planar(self.coarse_head, decoded[-2]), _planar(self.fine_head, decoded[-1])
+        return (
+            _planar(self.coarse_head, decoded[-2], *_COARSE_LOGITS),
+            _planar(self.fine_head, decoded[-1], *_FINE_LOGITS),
+        )
 
 
 class _Prior:
@@ -175,7 +185,7 @@ def _select(coarse: Tensor, fine: Tensor, prior: _Prior) -> NetworkOutput:
     log_depth = prior.quarter + correction
     for affinity, dilation in zip(affinities, PROPAGATION_DILATIONS, strict=True):
         near = _neighbours(log_depth, _SQUARE, dilation)
-        log_depth = (near * affinity.softmax(1)).sum(1, keepdim=True)
+        log_depth = _blend(near, affinity)
     outputs = [log_depth]
     own = _unshuffle(prior.half)
     known = _unshuffle(prior.half_known)
@@ -195,21 +205,33 @@ def _upsample(
     """Double the resolution: each sub-pixel selects among its neighbours and its own measurement.
 
     log_depth: (B, 1, h, w); own, known: (B, 4, h, w), the measurements of the four sub-pixels;
-    logits: (B, 4 * (len(offsets) + 1), h, w). Returns (B, 1, 2 h, 2 w).
+    logits: (B, (len(offsets) + 1) * 4, h, w), as ``_planar`` orders them. Returns
+    (B, 1, 2 h, 2 w).
+    """
+    return _shuffle(_blend([*_neighbours(log_depth, offsets, 1), own], logits, known))
+
+
+def _blend(values: Sequence[Tensor], logits: Tensor, known: Tensor | float = 1.0) -> Tensor:
+    """(B, c, h, w): mean of n values (B, 1 or c, h, w), weighted by the softmax of their logits.
+
+    logits: (B, n * c, h, w), value by value. known: mask of the last value.
     """
     # Softmax written out: a tenth of the memory traffic. Its range keeps every sum finite.
-    weights = logits.clamp(-_LOGIT_RANGE, _LOGIT_RANGE).exp().unflatten(1, (4, len(offsets) + 1))
-    total = weights[:, :, -1] * known
-    fine = total * own
-    near = _neighbours(log_depth, offsets, 1)
-    for k in range(len(offsets)):
-        total = total + weights[:, :, k]
-        fine = torch.addcmul(fine, weights[:, :, k], near[:, k, None])
-    return _shuffle(fine / total)
+    weights = logits.clamp(-_LOGIT_RANGE, _LOGIT_RANGE).exp()
+    *weights, last = weights.split(logits.shape[1] // len(values), 1)
+    total = last * known
+    blended = total * values[-1]
+    for weight, value in zip(weights, values[:-1], strict=True):
+        total = total + weight
+        blended = torch.addcmul(blended, weight, value)
+    return blended / total
 
 
-def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
-    """(B, n, h, w): the cells at ``offsets`` (0 to 2, times dilation), borders repeated."""
+def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> list[Tensor]:
+    """Maps like x (B, 1, h, w), of the cells at ``offsets`` (0 to 2, times dilation) from each.
+
+    Borders are repeated.
+    """
     height, width = x.shape[-2:]
     # F.pad(mode='replicate') says the same, but Inductor of PyTorch 2.13 fails on it.
     top, bottom = (row.expand(-1, -1, dilation, -1) for row in (x[:, :, :1], x[:, :, -1:]))
@@ -218,13 +240,10 @@ def _neighbours(x: Tensor, offsets: Offsets, dilation: int) -> Tensor:
         column.expand(-1, -1, -1, dilation) for column in (padded[..., :1], padded[..., -1:])
     )
     padded = torch.cat([left, padded, right], 3)
-    return torch.cat(
-        [
-            padded[..., i * dilation : i * dilation + height, j * dilation : j * dilation + width]
-            for i, j in offsets
-        ],
-        1,
-    )
+    return [
+        padded[..., i * dilation : i * dilation + height, j * dilation : j * dilation + width]
+        for i, j in offsets
+    ]
 
 
 def _unshuffle(x: Tensor) -> Tensor:
@@ -241,16 +260,22 @@ def _shuffle(x: Tensor) -> Tensor:
     return rows.reshape(batch, 1, 2 * height, 2 * width)
 
 
-def _planar(head: nn.Conv2d, x: Tensor) -> Tensor:
+def _planar(head: nn.Conv2d, x: Tensor, start: int, candidates: int) -> Tensor:
     """A 1x1 convolution of channels-last features whose result lies plane by plane.
 
     The selection reads plane by plane; written so at once, the result need not be rearranged,
-    which took as long as the selection itself.
+    which took as long as the selection itself. The logits from channel ``start`` on come candidate
+    by candidate, four sub-pixels each; the head's weights hold them sub-pixel by sub-pixel.
     """
     batch, _, height, width = x.shape
-    weight = head.weight.flatten(1).expand(batch, -1, -1)
-    bias = head.bias[:, None].expand(batch, -1, 1)
+    weight = _by_candidate(head.weight.flatten(1), start, candidates).expand(batch, -1, -1)
+    bias = _by_candidate(head.bias[:, None], start, candidates).expand(batch, -1, 1)
     return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, (height, width))
+
+
+def _by_candidate(rows: Tensor, start: int, candidates: int) -> Tensor:
+    before, logits, after = rows.tensor_split((start, start + 4 * candidates))
+    return torch.cat([before, logits.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1), after])
 
 
 def _conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

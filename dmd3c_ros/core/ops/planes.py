@@ -104,10 +104,10 @@ def refine(planes: Planes) -> Planes:
     y = torch.arange(height, device=planes.value.device, dtype=planes.value.dtype)[:, None]
     # Values at the origin of the coarse grid can be blended as they are.
     at_origin = planes.value - planes.slope_x * x - planes.slope_y * y
-    blended = F.interpolate(
-        torch.cat([at_origin, planes.slope_x, planes.slope_y], 1), scale_factor=2, mode='bilinear'
+    at_origin, slope_x, slope_y = (
+        F.interpolate(each, scale_factor=2, mode='bilinear')
+        for each in (at_origin, planes.slope_x, planes.slope_y)
     )
-    at_origin, slope_x, slope_y = blended.split(1, 1)
     x = (torch.arange(2 * width, device=x.device, dtype=x.dtype) - 0.5) / 2
     y = (torch.arange(2 * height, device=x.device, dtype=x.dtype)[:, None] - 0.5) / 2
     return Planes(at_origin + slope_x * x + slope_y * y, slope_x / 2, slope_y / 2)
