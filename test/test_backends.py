@@ -204,29 +204,44 @@ def test_no_runtime_reports_its_use_to_anybody(
     assert folders == {('.cache',), ('.cache', 'dmd3c_ros')}
 
 
-def test_the_second_of_two_stages_runs_in_openvino(
-    openvino: Path, weights: Path, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
-    monkeypatch.setattr(openvino_runner, '_converted', lambda *_: pytest.fail('converted again'))
+@pytest.fixture
+def two_stages(weights: Path, tmp_path: Path) -> Path:
     torch.manual_seed(0)
     network = networks.build('two_stage')
     load_weights(network.completion, weights)
     path = tmp_path / 'two_stage.pth'
     torch.save({'net': network.state_dict()}, path)
-    found = {}
-    for backend in ('auto', 'eager'):
-        completer = DepthCompleter(
-            CompleterConfig(weights=str(path), backend=backend, device='cpu')
-        )
-        assert completer.backend == {'auto': 'openvino'}.get(backend, backend)
-        found[backend] = [
-            completer.complete(rgb, sparse, np.array([[90.0, 0, 48], [0, 90.0, 32], [0, 0, 1]]))
-            for rgb, sparse in (scene(64, 96), scene(130, 200))
-        ]
-    for ours, theirs in zip(found['auto'], found['eager'], strict=True):
+    return path
+
+
+def test_both_of_two_stages_run_in_openvino(
+    openvino: Path, two_stages: Path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
+    monkeypatch.setattr(openvino_runner, '_converted', lambda *_: pytest.fail('converted again'))
+    intrinsics = np.array([[90.0, 0, 48], [0, 90.0, 32], [0, 0, 1]])
+    # The student is converted for a size that comes again.
+    scenes = [scene(*size) for size in ((64, 96), (100, 200), (64, 96), (64, 96), (64, 96))]
+    config = CompleterConfig(weights=str(two_stages), device='cpu')
+    completers = [DepthCompleter(replace(config, backend=name)) for name in ('auto', 'eager')]
+    assert [completer.backend for completer in completers] == ['openvino', 'eager']
+    for index, (rgb, sparse) in enumerate(scenes):
+        ours, theirs = (each.complete(rgb, sparse, intrinsics) for each in completers)
         np.testing.assert_allclose(ours.depth, theirs.depth, rtol=2e-3)
         np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=2e-3)
+        assert len(list(openvino.glob('student-192x288-*.xml'))) == (index >= 3)
+    monkeypatch.setattr(openvino_runner, '_traced', lambda *_: pytest.fail('converted again'))
+    again = DepthCompleter(config)
+    found = [again.complete(rgb, sparse, intrinsics).depth for rgb, sparse in scenes[2:]]
+    np.testing.assert_array_equal(found[-1], ours.depth)
+    np.testing.assert_allclose(found[0], ours.depth, rtol=1e-4)
+    monkeypatch.setattr(openvino_runner, 'EXPORT_TOLERANCE', 0.0)
+    doubted = DepthCompleter(config)
+    for rgb, sparse in scenes[2:]:
+        np.testing.assert_allclose(
+            doubted.complete(rgb, sparse, intrinsics).depth, theirs.depth, rtol=2e-3
+        )
+    assert caplog.text.count('running student-192x288 in PyTorch: OpenVINO changes its') == 1
 
 
 def test_openvino_is_the_default_on_a_cpu_and_converts_once(

@@ -20,7 +20,7 @@ from dmd3c_ros.core.weights.releases import (
 from . import networks, openvino_runner
 from .config import PRECISIONS, CompleterConfig
 from .fusion import fold_batch_norms
-from .openvino_runner import CONVERTIBLE, Converted, OpenVinoRunner
+from .openvino_runner import CONVERTIBLE, Converted, ConvertedMono, OpenVinoRunner
 from .runners import OnnxRunner, Runner, TorchRunner, cached_export
 
 _log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def _in_openvino(config: CompleterConfig, name: str, network: CompletionNetwork)
     # The alignment follows the points, which OpenVINO cannot.
     second = _openvino(config, 'light', network.completion)
     network.completion = Converted(second)
+    network.mono = ConvertedMono(network.mono, 'student', second.dtype, config.threads)
     runner = TorchRunner(network, second.device, second.dtype)
     runner.backend = second.backend
     return runner

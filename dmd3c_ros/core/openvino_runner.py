@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention, NetworkOutput
+from dmd3c_ros.core.networks.mono import MonoNetwork, MonoOutput
 
 from .cache import cache_folder
 from .runners import (
@@ -91,16 +92,8 @@ class OpenVinoRunner:
     def _load(self, network: CompletionNetwork, name: str):
         """The model of the cache, or one that is converted, checked and kept there now."""
         path = _cached(network, name, self._openvino.__version__)
-        if path.is_file():
-            try:
-                return self._openvino.Core().read_model(path)
-            except RuntimeError as error:
-                _log.warning(
-                    '%s cannot be loaded and will be converted again (%s)',
-                    path,
-                    _first_line(error),
-                )
-        _log.info('converting %s to OpenVINO, once', name)
+        if (model := _read(self._openvino, path)) is not None:
+            return model
         self._model = _converted(self._openvino, network, name)
         self._begin(torch.float32)
         difference = export_difference(network, self)
@@ -109,21 +102,12 @@ class OpenVinoRunner:
                 f'openvino: {name} differs from PyTorch by {difference:.2g} of the depth, more '
                 f'than {EXPORT_TOLERANCE:g}'
             )
-        try:
-            _save(self._openvino, self._model, path)
-        except (OSError, RuntimeError) as error:
-            _log.warning('%s is not cached (%s)', path, _first_line(error))
+        _save(self._openvino, self._model, path)
         return self._model
 
     def _begin(self, dtype: torch.dtype) -> None:
         """Compile for a type of features, and run with it from now on."""
-        hints = {
-            'INFERENCE_NUM_THREADS': self._threads,
-            'INFERENCE_PRECISION_HINT': _HINTS[dtype],
-            'PERFORMANCE_HINT': 'LATENCY',
-            # A thread pinned to a core waits for it even while another core is idle.
-            'ENABLE_CPU_PINNING': False,
-        }
+        hints = _hints(dtype, self._threads)
         compiled = self._openvino.Core().compile_model(self._model, 'CPU', hints)
         # Some networks leave the intrinsics out.
         names = set().union(*(source.get_names() for source in compiled.inputs))
@@ -173,6 +157,64 @@ class Converted(CompletionNetwork):
         return NetworkOutput(depth, confidence, (depth,))
 
 
+class ConvertedMono(MonoNetwork):
+    """Takes the place of a monocular network inside another one that PyTorch runs.
+
+    A size of images that comes twice in a row is converted, which takes seconds once. PyTorch runs
+    the first image of a size, batches, and a network that differs too much in OpenVINO.
+    """
+
+    def __init__(self, network: MonoNetwork, name: str, dtype: torch.dtype, threads: int) -> None:
+        """network: on the CPU, in eval mode; the others as ``OpenVinoRunner`` has them."""
+        super().__init__()
+        self.convention, self.zero_is_far = network.convention, network.zero_is_far
+        self._network, self._name, self._dtype = network, name, dtype
+        self._threads = threads or torch.get_num_threads()
+        self._openvino = import_openvino()
+        self._lock = threading.Lock()
+        self._size: torch.Size | None = None
+        self._request = None
+
+    def forward(self, image: Tensor) -> MonoOutput:
+        """See ``MonoNetwork.forward``; without features where OpenVINO runs it."""
+        with self._lock:
+            if image.shape != self._size:
+                self._size, self._request = image.shape, None
+            elif self._request is None and len(image) == 1:
+                self._request = self._begin(image)
+            if self._request:
+                return MonoOutput(_disparity(self._request, image), ())
+        return self._network(image)
+
+    def _begin(self, image: Tensor):
+        """What runs images of this size; False where PyTorch has to."""
+        height, width = image.shape[-2:]
+        name = f'{self._name}-{height}x{width}'
+        path = _cached(self._network, name, self._openvino.__version__)
+        cached = _read(self._openvino, path)
+        try:
+            model = cached or _traced(self._openvino, _Disparity(self._network), (image,), name)
+            hints = _hints(self._dtype, self._threads)
+            request = self._openvino.Core().compile_model(model, 'CPU', hints)
+            request = request.create_infer_request()
+        except (ValueError, RuntimeError) as error:
+            _log.warning('running %s in PyTorch: %s', name, _first_line(error))
+            return False
+        expected = self._network(image).disparity
+        difference = (_disparity(request, image) - expected).abs().max() / np.ptp(expected.numpy())
+        bound = EXPORT_TOLERANCE if self._dtype == torch.float32 else BFLOAT16_TOLERANCE
+        if not difference < bound:
+            _log.warning(
+                'running %s in PyTorch: OpenVINO changes its depth by %.2g of the range',
+                name,
+                difference,
+            )
+            return False
+        if cached is None:
+            _save(self._openvino, model, path)
+        return request
+
+
 def is_installed() -> bool:
     """Whether the package is installed; it is not imported."""
     return importlib.util.find_spec('openvino') is not None
@@ -208,6 +250,33 @@ class _FromBytes(torch.nn.Module):
         return self.network(normalized(rgb, self._convention), sparse, K)
 
 
+class _Disparity(torch.nn.Module):
+    """A monocular network's depth without its features."""
+
+    def __init__(self, network: MonoNetwork) -> None:
+        super().__init__()
+        self._network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self._network(image).disparity
+
+
+def _disparity(request, image: Tensor) -> Tensor:
+    (found,) = request.infer([image.float().contiguous().numpy()], share_inputs=True).values()
+    return torch.from_numpy(found)
+
+
+def _hints(dtype: torch.dtype, threads: int) -> dict[str, object]:
+    """How a model is compiled."""
+    return {
+        'INFERENCE_NUM_THREADS': threads,
+        'INFERENCE_PRECISION_HINT': _HINTS[dtype],
+        'PERFORMANCE_HINT': 'LATENCY',
+        # A thread pinned to a core waits for it even while another core is idle.
+        'ENABLE_CPU_PINNING': False,
+    }
+
+
 def _converted(openvino, network: CompletionNetwork, name: str):
     """Model of OpenVINO for images of any size."""
     multiple = network.convention.size_multiple
@@ -219,8 +288,14 @@ def _converted(openvino, network: CompletionNetwork, name: str):
         known * 10 * torch.rand(known.shape, generator=generator).add(1),
         torch.tensor([[[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]]]),
     )
+    return _traced(openvino, _FromBytes(network).eval(), inputs, name)
+
+
+def _traced(openvino, module: torch.nn.Module, inputs: tuple[Tensor, ...], name: str):
+    """Model of OpenVINO of what a module does with such inputs."""
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+    _log.info('converting %s to OpenVINO, once', name)
     with warnings.catch_warnings(), torch.no_grad():
         # It traces: what Python computes from sizes is said to be constant, and is not used.
         warnings.simplefilter('ignore')
@@ -228,7 +303,7 @@ def _converted(openvino, network: CompletionNetwork, name: str):
             # By default, tracing runs everything twice more for a comparison that we make
             # ourselves.
             decoder = TorchScriptPythonDecoder(
-                _FromBytes(network).eval(),
+                module,
                 example_input=inputs,
                 trace_kwargs={'check_trace': False},
             )
@@ -245,14 +320,32 @@ def _cached(network: CompletionNetwork, name: str, version: str) -> Path:
     return cache_folder() / 'openvino' / f'{name}-{fingerprint(network)}-{release}.xml'
 
 
+def _read(openvino, path: Path):
+    """The model of a file; None where there is none or it cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        return openvino.Core().read_model(path)
+    except RuntimeError as error:
+        _log.warning(
+            '%s cannot be loaded and will be converted again (%s)', path, _first_line(error)
+        )
+        return None
+
+
 def _save(openvino, model, path: Path) -> None:
-    """Write a model, its weights first, so that the model file exists only if all is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a model, its weights first, so that the model file exists only if all is complete.
+
+    Where that cannot be, the log says so.
+    """
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.xml')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, temporary, compress_to_fp16=False)
         temporary.with_suffix('.bin').replace(path.with_suffix('.bin'))
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        _log.warning('%s is not cached (%s)', path, _first_line(error))
     finally:
         for suffix in ('.xml', '.bin'):
             temporary.with_suffix(suffix).unlink(missing_ok=True)
