@@ -8,7 +8,9 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ CONVERTIBLE = ('light',)
 # of features, but a sum of points that lost its digits.
 BFLOAT16_TOLERANCE = 0.03
 _INPUTS = ('rgb', 'sparse', 'K')
-_HINTS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
+_PRECISIONS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
 # Number of image sizes whose compiled networks are kept; each holds some 100 MB of buffers.
 _SIZES_KEPT = 3
 
@@ -114,28 +116,49 @@ class OpenVinoRunner:
         self._inputs = [name for name in _INPUTS if name in names]
         self._hints, self.dtype = hints, dtype
         self._any_size = compiled.create_infer_request()
-        self._of_size: dict[tuple[int, int], object] = {}
-        self._last: tuple[int, int] | None = None
+        self._of_size = _BySize()
 
     def _request(self, size: tuple[int, int]):
         """What runs images of this (height, width).
 
         For one size alone OpenVINO fuses the arithmetic between convolutions, which then takes a
-        sixth of its time. That is compiled, in a second, for a size that comes twice in a row.
+        sixth of its time; compiling for it takes a second.
         """
+        return self._of_size.get(size, self._compiled) or self._any_size
+
+    def _compiled(self, size: tuple[int, int]):
+        """What runs images of this (height, width) alone."""
+        model = self._model.clone()
+        shapes = {'rgb': [1, *size, 3], 'sparse': [1, 1, *size], 'K': [1, 3, 3]}
+        model.reshape({name: shapes[name] for name in self._inputs})
+        compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
+        return compiled.create_infer_request()
+
+
+class _BySize:
+    """What is made for one size of images alone, once that size comes twice in a row.
+
+    The last few are kept, as a camera keeps its size and a folder may hold any number of them.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, ...], Any] = {}
+        self._last: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def get(self, size: tuple[int, ...], make: Callable[[tuple[int, ...]], Any]) -> Any:
+        """What ``make`` made for the size, now or earlier; None the first time."""
         repeated, self._last = size == self._last, size
-        if size not in self._of_size:
+        if size not in self._made:
             if not repeated:
-                return self._any_size
-            if len(self._of_size) == _SIZES_KEPT:
-                del self._of_size[next(iter(self._of_size))]  # the least recently used one
-            model = self._model.clone()
-            shapes = {'rgb': [1, *size, 3], 'sparse': [1, 1, *size], 'K': [1, 3, 3]}
-            model.reshape({name: shapes[name] for name in self._inputs})
-            compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
-            self._of_size[size] = compiled.create_infer_request()
-        self._of_size[size] = self._of_size.pop(size)
-        return self._of_size[size]
+                return None
+            if len(self._made) == _SIZES_KEPT:
+                del self._made[next(iter(self._made))]  # the least recently used one
+            self._made[size] = make(size)
+        self._made[size] = self._made.pop(size)
+        return self._made[size]
 
 
 class Converted(CompletionNetwork):
@@ -160,8 +183,8 @@ class Converted(CompletionNetwork):
 class ConvertedMono(MonoNetwork):
     """Takes the place of a monocular network inside another one that PyTorch runs.
 
-    A size of images that comes twice in a row is converted, which takes seconds once. PyTorch runs
-    the first image of a size, batches, and a network that differs too much in OpenVINO.
+    One image at a time; a size that comes twice in a row is converted, which takes seconds once.
+    PyTorch runs the first image of a size, and a network that differs too much in OpenVINO.
     """
 
     def __init__(self, network: MonoNetwork, name: str, dtype: torch.dtype, threads: int) -> None:
@@ -171,37 +194,38 @@ class ConvertedMono(MonoNetwork):
         self._network, self._name, self._dtype = network, name, dtype
         self._threads = threads or torch.get_num_threads()
         self._openvino = import_openvino()
+        # Requests take one call at a time.
         self._lock = threading.Lock()
-        self._size: torch.Size | None = None
-        self._request = None
+        self._of_size = _BySize()
 
     def forward(self, image: Tensor) -> MonoOutput:
         """See ``MonoNetwork.forward``; without features where OpenVINO runs it."""
         with self._lock:
-            if image.shape != self._size:
-                self._size, self._request = image.shape, None
-            elif self._request is None and len(image) == 1:
-                self._request = self._begin(image)
-            if self._request:
-                return MonoOutput(_disparity(self._request, image), ())
-        return self._network(image)
+            run = self._of_size.get(tuple(image.shape[-2:]), lambda _: self._runner(image))
+            return (run or self._network)(image)
 
-    def _begin(self, image: Tensor):
-        """What runs images of this size; False where PyTorch has to."""
-        height, width = image.shape[-2:]
-        name = f'{self._name}-{height}x{width}'
+    def _runner(self, image: Tensor) -> Callable[[Tensor], MonoOutput]:
+        """What runs images of this one's size: OpenVINO, or the network itself."""
+        name = f'{self._name}-{image.shape[-2]}x{image.shape[-1]}'
         path = _cached(self._network, name, self._openvino.__version__)
         cached = _read(self._openvino, path)
         try:
             model = cached or _traced(self._openvino, _Disparity(self._network), (image,), name)
-            hints = _hints(self._dtype, self._threads)
-            request = self._openvino.Core().compile_model(model, 'CPU', hints)
-            request = request.create_infer_request()
+            compiled = self._openvino.Core().compile_model(
+                model, 'CPU', _hints(self._dtype, self._threads)
+            )
         except (ValueError, RuntimeError) as error:
             _log.warning('running %s in PyTorch: %s', name, _first_line(error))
-            return False
+            return self._network
+        request = compiled.create_infer_request()
+
+        def run(image: Tensor) -> MonoOutput:
+            values = [image.float().contiguous().numpy()]
+            (disparity,) = request.infer(values, share_inputs=True).values()
+            return MonoOutput(torch.from_numpy(disparity), ())
+
         expected = self._network(image).disparity
-        difference = (_disparity(request, image) - expected).abs().max() / np.ptp(expected.numpy())
+        difference = (run(image).disparity - expected).abs().max() / np.ptp(expected.numpy())
         bound = EXPORT_TOLERANCE if self._dtype == torch.float32 else BFLOAT16_TOLERANCE
         if not difference < bound:
             _log.warning(
@@ -209,10 +233,10 @@ class ConvertedMono(MonoNetwork):
                 name,
                 difference,
             )
-            return False
+            return self._network
         if cached is None:
             _save(self._openvino, model, path)
-        return request
+        return run
 
 
 def is_installed() -> bool:
@@ -261,16 +285,11 @@ class _Disparity(torch.nn.Module):
         return self._network(image).disparity
 
 
-def _disparity(request, image: Tensor) -> Tensor:
-    (found,) = request.infer([image.float().contiguous().numpy()], share_inputs=True).values()
-    return torch.from_numpy(found)
-
-
 def _hints(dtype: torch.dtype, threads: int) -> dict[str, object]:
     """How a model is compiled."""
     return {
         'INFERENCE_NUM_THREADS': threads,
-        'INFERENCE_PRECISION_HINT': _HINTS[dtype],
+        'INFERENCE_PRECISION_HINT': _PRECISIONS[dtype],
         'PERFORMANCE_HINT': 'LATENCY',
         # A thread pinned to a core waits for it even while another core is idle.
         'ENABLE_CPU_PINNING': False,
