@@ -37,7 +37,7 @@ _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit vari
 
 
 class LightNet(CompletionNetwork):
-    """Light completion network (5 GFLOP at 352x1216, 1.1 M parameters).
+    """Light completion network (5 GFLOP at 352x1216, 1.0 M parameters).
 
     channels: of the stages at 1/2, 1/4, 1/8, 1/16 and 1/32 resolution.
     blocks: residual blocks in the encoder's last three stages.
