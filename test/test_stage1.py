@@ -94,31 +94,48 @@ def validations(out: Path) -> list[int]:
     return found
 
 
-def run(config: dict, folder: Path, *, processes: int = 1) -> subprocess.CompletedProcess:
-    """`python -m training.stage1` (under torchrun) in a process of its own."""
-    file = folder / f'{Path(config["out"]).name}.yaml'
-    file.write_text(yaml.safe_dump(config))
+# Of two processes. Batch normalization sees half a batch in each; its statistics stay fixed here.
+IN_STEP = {'iterations': 3, 'freeze_norm': True, 'validate_every': 3}
+
+
+@pytest.fixture(scope='module')
+def of_two_processes(shards, tmp_path_factory) -> Path:
+    """Folder of `in_step` and `at_random`, runs of `python -m training.stage1` under torchrun.
+
+    One after the other in the same two processes, which take longer to start than to train.
+    """
+    folder = tmp_path_factory.mktemp('two')
     script = folder / 'run.py'
-    script.write_text('from training.stage1 import main\nmain()\n')
-    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={processes}']
-    command = [sys.executable, *(launcher if processes > 1 else ()), str(script)]
-    return subprocess.run(
-        [*command, '--config', str(file)],
+    script.write_text(
+        'import sys\n'
+        'from training.stage1 import main\n'
+        'for file in sys.argv[1:]:\n'
+        "    main(['--config', file])\n"
+    )
+    changes = {'in_step': IN_STEP, 'at_random': {'network': 'lrru_tiny', 'validate_every': 6}}
+    files = []
+    for name, changed in changes.items():
+        files.append(folder / f'{name}.yaml')
+        files[-1].write_text(yaml.safe_dump(settings(shards, folder / name, **changed)))
+    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    process = subprocess.run(
+        [sys.executable, *launcher, str(script), *map(str, files)],
         env=ENVIRONMENT,
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
     )
-
-
-def test_two_processes_train_in_step_with_one_at_the_same_total_batch(shards, tmp_path):
-    one, two = tmp_path / 'one', tmp_path / 'two'
-    # Batch normalization sees half a batch in each process; its statistics stay fixed here.
-    changes = {'iterations': 3, 'freeze_norm': True, 'validate_every': 3}
-    train(from_dict(TrainConfig, settings(shards, one, **changes)))
-    process = run(settings(shards, two, **changes), tmp_path, processes=2)
     assert process.returncode == 0, process.stderr[-2000:]
+    return folder
+
+
+@pytest.mark.timeout(600)  # of a busy machine
+def test_two_processes_train_in_step_with_one_at_the_same_total_batch(
+    of_two_processes, shards, tmp_path
+):
+    one, two = tmp_path / 'one', of_two_processes / 'in_step'
+    train(from_dict(TrainConfig, settings(shards, one, **IN_STEP)))
     expected, got = (read_state(f / 'weights.pth') for f in (one, two))
     initial = Training(from_dict(TrainConfig, settings(shards, one))).network.state_dict()
     moved = 0
@@ -146,11 +163,9 @@ def test_a_batch_in_parts_trains_as_a_whole_one_and_goes_on_after_a_stop(shards,
     assert events == 2
 
 
-def test_processes_train_a_network_that_leaves_out_blocks_at_random(shards, tmp_path):
-    config = settings(shards, tmp_path / 'run', network='lrru_tiny', validate_every=6)
-    process = run(config, tmp_path, processes=2)
-    assert process.returncode == 0, process.stderr[-2000:]
-    assert (tmp_path / 'run' / 'weights.pth').is_file()
+@pytest.mark.timeout(600)  # of a busy machine
+def test_processes_train_a_network_that_leaves_out_blocks_at_random(of_two_processes):
+    assert (of_two_processes / 'at_random' / 'weights.pth').is_file()
 
 
 def test_more_processes_than_images_to_validate_are_refused(shards, tmp_path):
