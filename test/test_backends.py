@@ -83,6 +83,7 @@ def test_an_exported_file_takes_any_size_and_agrees(
 
 def test_an_exported_file_says_which_network_it_is(exported: Path, tmp_path: Path) -> None:
     completer = DepthCompleter(CompleterConfig(weights=str(exported)))
+    assert str(Path(__file__).parents[1]).encode() not in exported.read_bytes()
     assert (completer.name, completer.backend) == ('light', 'onnx')
     assert (completer.device, completer.precision) == ('cpu', 'float32')
     with pytest.raises(CheckpointError, match='expected the network bpnet, got light'):
