@@ -38,23 +38,57 @@ def network():
     return networks.build('two_stage', student='topformer_tiny', size=HEIGHT).eval()
 
 
+def trusting(network):
+    """The network as it would be had it learned to follow its guide."""
+    heads = network.completion.coarse_guide_head, network.completion.fine_guide_head
+    with torch.no_grad():
+        for head in heads:
+            head.bias[-4:] = 5.0
+        heads[0].bias[0] = 1.0
+    return network
+
+
 def mae(found, depth):
     return float((found - depth).abs().mean())
 
 
 def test_a_good_student_needs_few_points(network):
-    network.mono = Oracle()
+    trusting(network).mono = Oracle()
     image, depth, sparse = scene(12)
     intrinsics = torch.tensor(K[None]).float()
     with torch.no_grad():
         two = network(image, sparse, intrinsics).depth
         one = networks.build('light').eval()(image, sparse, intrinsics).depth
-    # Neither was trained: what is left is the prior of each.
     assert mae(two, depth) < 0.15 < 1.0 < mae(one, depth)
 
 
+def test_stage_two_begins_as_the_light_network_and_without_a_guide_stays_so(network):
+    light = networks.build('light').eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in light.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    network.completion.load_state_dict(light.state_dict(), strict=False)
+    image, depth, sparse = scene(60)
+    intrinsics = torch.tensor(K[None]).float()
+    for guide, tolerance in ((None, 1e-6), (0 * depth, 1e-6), (2 * depth, 0.03)):
+        with torch.no_grad():
+            one = light(image, sparse, intrinsics)
+            two = network.completion(image, sparse, intrinsics, guide)
+        torch.testing.assert_close(two.depth, one.depth, rtol=tolerance, atol=0)
+        torch.testing.assert_close(two.confidence, one.confidence)
+    trusting(network)
+    with torch.no_grad():
+        unguided = network.completion(image, sparse, intrinsics).depth
+        half = torch.where(torch.arange(WIDTH) < WIDTH // 2, depth, 0.0)
+        guided = network.completion(image, sparse, intrinsics, half).depth
+    torch.testing.assert_close(unguided, one.depth)
+    left = np.s_[..., : WIDTH // 2 - 8]
+    assert mae(guided[left], depth[left]) < 0.2 * mae(one.depth[left], depth[left])
+
+
 def test_points_that_disagree_with_the_student_are_followed(network):
-    network.mono = Oracle()
+    trusting(network).mono = Oracle()
     image, depth, sparse = scene(600)
     bent = depth * torch.linspace(0.7, 1.3, WIDTH)
     sparse = torch.where(sparse > 0, bent, sparse)
@@ -64,8 +98,7 @@ def test_points_that_disagree_with_the_student_are_followed(network):
 
 
 def test_stage_two_is_reduced_where_points_lie_far_apart(network, monkeypatch):
-    # The student's edges stay those of the whole image, to the pixel.
-    network.mono, seen = Oracle(), []
+    trusting(network).mono, seen = Oracle(), []
     network._size = 4 * HEIGHT
     forward = network.completion.forward
     monkeypatch.setattr(network.completion, 'forward', lambda *x: seen.append(x) or forward(*x))
@@ -74,11 +107,11 @@ def test_stage_two_is_reduced_where_points_lie_far_apart(network, monkeypatch):
     intrinsics = torch.tensor(K[None]).float() * torch.tensor([[4.0], [4.0], [1.0]])
     with torch.no_grad():
         found = network(image, sparse, intrinsics)
-    (small, ratio, reduced), size = seen[0], depth.shape[-2:]
+    (small, points, reduced, guide), size = seen[0], depth.shape[-2:]
     assert found.depth.shape == found.confidence.shape == depth.shape
-    assert 112 <= small.shape[-2] < size[0] and ratio.shape[-2:] == small.shape[-2:]
-    assert 0 < int((ratio > 0).sum()) <= int((sparse > 0).sum())
-    assert float((ratio[ratio > 0] - 1).abs().max()) < 0.2
+    assert 112 <= small.shape[-2] < size[0] and guide.shape[-2:] == small.shape[-2:]
+    assert 0 < int((points > 0).sum()) <= int((sparse > 0).sum())
+    assert float((points / guide)[points > 0].sub(1).abs().max()) < 0.2
     # A ray through the same point of both images is the same.
     for k, (h, w) in ((intrinsics, size), (reduced, small.shape[-2:])):
         middle = torch.tensor([w / 3 - 0.5, h / 3 - 0.5, 1.0])
@@ -113,11 +146,15 @@ def test_only_the_second_stage_learns(network):
     assert not network.mono.training and network.completion.training
 
 
-def test_no_point_is_no_depth_and_no_nan(network):
+def test_without_a_point_the_output_is_that_of_the_light_network(network):
     image, _, sparse = scene()
+    intrinsics = torch.tensor(K[None]).float()
     with torch.no_grad():
-        output = network(image, 0 * sparse, torch.tensor(K[None]).float())
-    assert not output.depth.any() and output.confidence.isfinite().all()
+        assert not network.aligned(image, 0 * sparse).any()
+        output = network(image, 0 * sparse, intrinsics)
+        light = networks.build('light').eval()(image, 0 * sparse, intrinsics)
+    torch.testing.assert_close(output.depth, light.depth)
+    assert output.depth.isfinite().all() and output.confidence.isfinite().all()
 
 
 def test_the_completer_takes_it_like_any_network(tmp_path):

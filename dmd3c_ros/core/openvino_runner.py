@@ -35,7 +35,7 @@ CONVERTIBLE = ('light',)
 # What bfloat16 may differ from float32, as of ``export_difference``: more than that is no rounding
 # of features, but a sum of points that lost its digits.
 BFLOAT16_TOLERANCE = 0.03
-_INPUTS = ('rgb', 'sparse', 'K')
+_INPUTS = ('rgb', 'sparse', 'K', 'guide')
 _PRECISIONS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
 # Number of image sizes whose compiled networks are kept; each holds some 100 MB of buffers.
 _SIZES_KEPT = 3
@@ -83,8 +83,12 @@ class OpenVinoRunner:
             )
             self._begin(torch.float32)
 
-    def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction:
-        values = dict(zip(_INPUTS, (rgb[None], sparse[None, None], K[None]), strict=True))
+    def __call__(
+        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, *guide: np.ndarray
+    ) -> Prediction:
+        """guide: as of ``TorchRunner``."""
+        inputs = rgb[None], sparse[None, None], K[None], *(x[None, None] for x in guide)
+        values = dict(zip(_INPUTS[: len(inputs)], inputs, strict=True))
         values = {name: values[name] for name in self._inputs}
         with self._lock:
             result = self._request(sparse.shape).infer(values, share_inputs=True)
@@ -129,7 +133,8 @@ class OpenVinoRunner:
     def _compiled(self, size: tuple[int, int]):
         """What runs images of this (height, width) alone."""
         model = self._model.clone()
-        shapes = {'rgb': [1, *size, 3], 'sparse': [1, 1, *size], 'K': [1, 3, 3]}
+        one = [1, 1, *size]
+        shapes = {'rgb': [1, *size, 3], 'sparse': one, 'K': [1, 3, 3], 'guide': one}
         model.reshape({name: shapes[name] for name in self._inputs})
         compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
         return compiled.create_infer_request()
@@ -168,14 +173,15 @@ class Converted(CompletionNetwork):
         super().__init__()
         self.convention, self._run = runner.convention, runner
 
-    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
+    def forward(self, image: Tensor, sparse: Tensor, K: Tensor, *guide: Tensor) -> NetworkOutput:
         """See ``CompletionNetwork.forward``; the image is rounded to bytes."""
         mean, std = (
             image.new_tensor(v).view(3, 1, 1) for v in (self.convention.mean, self.convention.std)
         )
         rgb = ((image[0].float() * std + mean) * 255).round().clamp(0, 255).byte()
         rgb = rgb.permute(1, 2, 0).contiguous().numpy()
-        found = self._run(rgb, sparse[0, 0].float().contiguous().numpy(), K[0].float().numpy())
+        sparse, *guide = (x[0, 0].float().contiguous().numpy() for x in (sparse, *guide))
+        found = self._run(rgb, sparse, K[0].float().numpy(), *guide)
         depth, confidence = (torch.from_numpy(x)[None, None] for x in found)
         return NetworkOutput(depth, confidence, (depth,))
 
@@ -270,8 +276,11 @@ class _FromBytes(torch.nn.Module):
         self.network = Outputs(network)
         self._convention: Convention = network.convention
 
-    def forward(self, rgb: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-        return self.network(normalized(rgb, self._convention), sparse, K)
+    def forward(
+        self, rgb: Tensor, sparse: Tensor, K: Tensor, guide: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        image = normalized(rgb, self._convention)
+        return self.network(image, sparse, K, *([] if guide is None else [guide]))
 
 
 class _Disparity(torch.nn.Module):
@@ -302,10 +311,12 @@ def _converted(openvino, network: CompletionNetwork, name: str):
     height, width = multiple * 6, multiple * 8
     generator = torch.Generator().manual_seed(0)
     known = torch.rand(1, 1, height, width, generator=generator) < 0.05
+    depth = 10 * torch.rand(known.shape, generator=generator).add(1)
     inputs = (
         torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8, generator=generator),
-        known * 10 * torch.rand(known.shape, generator=generator).add(1),
+        known * depth,
         torch.tensor([[[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]]]),
+        *([depth] if network.guided else []),
     )
     return _traced(openvino, _FromBytes(network).eval(), inputs, name)
 

@@ -78,16 +78,20 @@ def suitable_scale(sparse: np.ndarray, distance: float) -> float:
 
 
 def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Depth (h, w) float32, m, 0 = unknown, at the size `shape`.
+    """Depth (h, w) float32, m, 0 = unknown, at the size `shape`; as `enlarged_depth`."""
+    return enlarged_depth(torch.from_numpy(depth)[None, None], shape)[0, 0].numpy()
+
+
+def enlarged_depth(depth: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Depth (B, 1, h, w), m, 0 = unknown, at the size `shape`.
 
     Interpolated within a surface only: between two surfaces, or next to unknown depth, a mean
     would be a flying point, so the nearest pixel is used.
     """
-    image = torch.from_numpy(depth)[None, None]
-    nearest = F.interpolate(image, shape, mode='nearest-exact')
-    smooth = F.interpolate(image, shape, mode='bilinear', align_corners=False)
+    nearest = F.interpolate(depth, shape, mode='nearest-exact')
+    smooth = F.interpolate(depth, shape, mode='bilinear', align_corners=False)
     edge = (smooth - nearest).abs() > _EDGE_RATIO * nearest
-    return torch.where(edge, nearest, smooth)[0, 0].numpy()
+    return torch.where(edge, nearest, smooth)
 
 
 def enlarge_confidence(confidence: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -90,12 +90,17 @@ class TorchRunner:
         self._forward = torch.compile(network, dynamic=False) if compiled else network
 
     @torch.inference_mode()
-    def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction:
+    def __call__(
+        self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, *guide: np.ndarray
+    ) -> Prediction:
+        """guide: (H, W) float32, network depth, 0 = unknown, of a guided network."""
         # Moved as bytes, a quarter of the data to send to a GPU.
-        rgb, sparse, K = (torch.from_numpy(x).to(self.device)[None] for x in (rgb, sparse, K))
+        rgb, sparse, K, *guide = (
+            torch.from_numpy(x).to(self.device)[None] for x in (rgb, sparse, K, *guide)
+        )
         image = normalized(rgb, self.convention).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self._forward(image, sparse[None], K)
+            output = self._forward(image, sparse[None], K, *(x[None] for x in guide))
         return Prediction(
             *(None if x is None else x[0, 0].float().cpu().numpy() for x in output[:2])
         )
@@ -275,22 +280,25 @@ def export_difference(network: CompletionNetwork, runner: Runner) -> float:
     differences = []
     for rows, columns in ((5, 12), (3, 7)):
         size = rows * convention.size_multiple, columns * convention.size_multiple
-        inputs = _scene(size, convention.depth_scale)
+        *inputs, depth = _scene(size, convention.depth_scale)
+        if network.guided:
+            inputs.append(np.roll(depth, 9, 0))  # a guide that the points contradict
         expected = original(*inputs).depth
         difference = np.abs(runner(*inputs).depth - expected) / np.maximum(expected, 1e-6)
         differences.append(float(np.quantile(difference, _FRACTION_WITHIN)))
     return max(differences)
 
 
-def _scene(size: tuple[int, int], depth_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs of a runner: ground that rises to a wall, seen at one pixel in twenty."""
+def _scene(size: tuple[int, int], depth_scale: float) -> tuple[np.ndarray, ...]:
+    """Inputs of a runner, and depth: ground that rises to a wall, seen at one pixel in twenty."""
     height, width = size
     rng = np.random.default_rng(height * width)
     rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
-    depth = 60 / np.linspace(1, 12, height, dtype=np.float32)[:, None].repeat(width, 1)
-    sparse = np.where(rng.random(size) < 0.05, depth, np.float32(0)) * np.float32(depth_scale)
+    depth = depth_scale * 60 / np.linspace(1, 12, height, dtype=np.float32)[:, None]
+    depth = depth.astype(np.float32).repeat(width, 1)
+    sparse = np.where(rng.random(size) < 0.05, depth, np.float32(0))
     K = np.array([[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]])
-    return rgb, sparse, K.astype(np.float32)
+    return rgb, sparse, K.astype(np.float32), depth
 
 
 def _read_metadata(session: object, path: Path) -> tuple[str, Convention]:

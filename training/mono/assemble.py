@@ -24,14 +24,17 @@ def assemble(student: str | Path, out: str | Path, completion: str | Path | None
     """Write the weights of a ``two_stage`` network.
 
     student: file of its monocular network. completion: file of a light network; None for one that
-    begins at the aligned depth. Raises FileNotFoundError or CheckpointError for files that are
+    begins at its prior. Raises FileNotFoundError or CheckpointError for files that are
     missing or do not fit.
     """
     torch.manual_seed(0)
     network = networks.build('two_stage')
     load_state(network.mono, read_state(student), student)
     if completion is not None:
-        load_weights(network.completion, completion)
+        light = networks.build('light')
+        load_weights(light, completion)
+        # Only what reads the guide is its own: it begins without effect.
+        network.completion.load_state_dict(light.state_dict(), strict=False)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     save(weights_content(network, 'two_stage'), out)
 

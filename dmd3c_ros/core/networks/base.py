@@ -67,6 +67,8 @@ class CompletionNetwork(nn.Module):
     """Base of the networks: (image, sparse depth, K) -> dense depth (Eq. 1 of DMD3C)."""
 
     convention = Convention()
+    guided = False
+    """Whether ``forward`` takes a dense guide after K: (B, 1, H, W) network depth, 0 = unknown."""
     preparations: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType({})
     """What the network makes of the sparse depth by rules that branch on the data: name ->
     function of (B, 1, H, W). An exported network is given their results."""

@@ -33,6 +33,7 @@ _COARSE_LOGITS = 1 + len(_SQUARE) * len(PROPAGATION_DILATIONS), len(_SQUARE) + 1
 _FINE_LOGITS = 1, len(_CROSS) + 1
 _LOGIT_RANGE = 30.0
 _SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
+_UNTRUSTED = -4.0  # logit of a guide that nothing has been learned of
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
 
 
@@ -41,6 +42,8 @@ class LightNet(CompletionNetwork):
 
     channels: of the stages at 1/2, 1/4, 1/8, 1/16 and 1/32 resolution.
     blocks: residual blocks in the encoder's last three stages.
+    guided: whether it takes a dense guide as well, such as aligned monocular depth. It begins as
+        the network without one, whose weights it also loads.
     """
 
     convention = Convention(size_multiple=32, point_distance=8.0)
@@ -49,6 +52,7 @@ class LightNet(CompletionNetwork):
         self,
         channels: tuple[int, ...] = (16, 32, 48, 96, 128),
         blocks: tuple[int, ...] = (1, 2, 1),
+        guided: bool = False,
     ) -> None:
         super().__init__()
         half, quarter, *rest = channels
@@ -74,21 +78,46 @@ class LightNet(CompletionNetwork):
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        self.guided = guided
+        if guided:
+            self.guide_stem = nn.Conv2d(_Guide.HALF_FEATURES, half, 3, padding=1, bias=False)
+            self.quarter_guide = nn.Conv2d(_Guide.QUARTER_FEATURES, quarter, 1, bias=False)
+            self.coarse_guide_head = nn.Conv2d(quarter, 1 + 4, 1)
+            self.fine_guide_head = nn.Conv2d(half, 4, 1)
+            for head in (self.coarse_guide_head, self.fine_guide_head):
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
+                nn.init.constant_(head.bias[-4:], _UNTRUSTED)
+            for stem in (self.guide_stem, self.quarter_guide):
+                nn.init.zeros_(stem.weight)
 
-    def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
-        """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %)."""
+    def forward(
+        self, image: Tensor, sparse: Tensor, K: Tensor, guide: Tensor | None = None
+    ) -> NetworkOutput:
+        """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %).
+
+        guide: what a guided network takes; None: unknown everywhere.
+        """
         device = image.device.type
         with torch.autocast(device, enabled=False):
             prior = _Prior(sparse.float(), K.float())
-        coarse, fine = self._trunk(image, prior.half_features, prior.quarter_features)
+            hint = None
+            if self.guided:
+                guide = torch.zeros_like(sparse) if guide is None else guide
+                hint = _Guide(guide.float(), prior)
+        maps = self._trunk(image, prior, hint)
         with torch.autocast(device, enabled=False):
-            return _select(coarse.float(), fine.float(), prior)
+            return _select(prior, hint, *(x.float() for x in maps))
 
-    def _trunk(self, image: Tensor, half: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor]:
-        layout = torch.channels_last
-        image, half, quarter = (x.contiguous(memory_format=layout) for x in (image, half, quarter))
-        skips = [F.relu(self.image_stem(image) + self.depth_stem(half), inplace=True)]
-        x = F.relu(self.quarter(skips[0]) + self.quarter_prior(quarter), inplace=True)
+    def _trunk(self, image: Tensor, prior: _Prior, guide: _Guide | None) -> tuple[Tensor, ...]:
+        """Results of the heads: coarse and fine, and with a guide those of its own, likewise."""
+        half = self.depth_stem(_last(prior.half_features))
+        quarter = self.quarter_prior(_last(prior.quarter_features))
+        if guide is not None:
+            half = half + self.guide_stem(_last(guide.half_features))
+            quarter = quarter + self.quarter_guide(_last(guide.quarter_features))
+        skips = [F.relu(self.image_stem(_last(image)) + half, inplace=True)]
+        x = F.relu(self.quarter(skips[0]) + quarter, inplace=True)
         for stage in self.encoder:
             x = stage(x)
             skips.append(x)
@@ -97,10 +126,12 @@ class LightNet(CompletionNetwork):
             skip = skips.pop()
             up = F.interpolate(lateral(decoded[-1]), size=skip.shape[-2:], mode='bilinear')
             decoded.append(block(up + skip))
-        return (
-            _planar(self.coarse_head, decoded[-2], *_COARSE_LOGITS),
-            _planar(self.fine_head, decoded[-1], *_FINE_LOGITS),
-        )
+        coarse = _planar(self.coarse_head, decoded[-2], *_COARSE_LOGITS)
+        fine = _planar(self.fine_head, decoded[-1], *_FINE_LOGITS)
+        if guide is None:
+            return coarse, fine
+        guided = self.coarse_guide_head(decoded[-2]), self.fine_guide_head(decoded[-1])
+        return coarse, fine, *guided
 
 
 class _Prior:
@@ -166,6 +197,36 @@ class _Prior:
         )
 
 
+class _Guide:
+    """Dense log depth of another source, relative to the prior's mean, and where it is known.
+
+    depth: (B, 1, H, W), 0 = unknown. fine, half: (B, 4, H/2, W/2) and (B, 4, H/4, W/4), four
+    sub-pixels as channels, at full and at half resolution; fine_known, half_known: their masks.
+    step: (B, 1, H/4, W/4), from the prior to the guide. half_features, quarter_features: as the
+    prior's.
+    """
+
+    HALF_FEATURES = 2
+    QUARTER_FEATURES = 3
+
+    def __init__(self, depth: Tensor, prior: _Prior) -> None:
+        depth = _unshuffle(depth)
+        known = depth > 0
+        self.fine_known = known.float()
+        self.fine = (torch.where(known, depth, 1.0).log() - prior.mean) * self.fine_known
+        half, half_known = self.fine.mean(1, keepdim=True), self.fine_known.amin(1, keepdim=True)
+        self.half, self.half_known = _unshuffle(half), _unshuffle(half_known)
+        quarter = self.half.mean(1, keepdim=True)
+        known = self.half_known.amin(1, keepdim=True)
+        self.step = (quarter - prior.quarter) * known
+        above = F.interpolate(quarter, size=half.shape[-2:], mode='bilinear')
+        differences = torch.cat([half - prior.half, half - above], 1)
+        self.half_features = (differences * _GAIN).clamp(-4, 4) * half_known
+        self.quarter_features = torch.cat(
+            [(self.step * _GAIN).clamp(-4, 4), quarter * known, known], 1
+        )
+
+
 def _rays(K: Tensor, height: int, width: int) -> Tensor:
     """(B, 2, height, width): slopes x/z and y/z of the viewing rays of cells of 4 pixels."""
     # A cell's centre lies between its pixels: 4 i + 1.5.
@@ -178,52 +239,68 @@ def _rays(K: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([x, y], 1)
 
 
-def _select(coarse: Tensor, fine: Tensor, prior: _Prior) -> NetworkOutput:
+def _select(
+    prior: _Prior,
+    guide: _Guide | None,
+    coarse: Tensor,
+    fine: Tensor,
+    coarse_guide: Tensor | None = None,
+    fine_guide: Tensor | None = None,
+) -> NetworkOutput:
     """Turn the heads' channels into depth: correct the prior, propagate, upsample twice."""
     steps = len(PROPAGATION_DILATIONS)
-    correction, *affinities, upsampling = coarse.split([1, *[9] * steps, 40], 1)
+    correction, *affinities, coarse_logits = coarse.split([1, *[9] * steps, 40], 1)
     log_depth = prior.quarter + correction
+    correction, fine_logits, trust = fine.split([1, 24, 4], 1)
+    halves = [(_unshuffle(prior.half), _unshuffle(prior.half_known))]
+    pixels = [(prior.own, prior.known)]
+    if guide is not None:
+        gate, logits = coarse_guide.split([1, 4], 1)
+        log_depth = log_depth + gate * guide.step
+        coarse_logits = torch.cat([coarse_logits, logits], 1)
+        fine_logits = torch.cat([fine_logits, fine_guide], 1)
+        halves.append((guide.half, guide.half_known))
+        pixels.append((guide.fine, guide.fine_known))
     for affinity, dilation in zip(affinities, PROPAGATION_DILATIONS, strict=True):
         near = _neighbours(log_depth, _SQUARE, dilation)
-        log_depth = _blend(near, affinity)
+        log_depth = _blend([(value, None) for value in near], affinity)
     outputs = [log_depth]
-    own = _unshuffle(prior.half)
-    known = _unshuffle(prior.half_known)
-    log_depth = _upsample(log_depth, own, known, upsampling, _SQUARE)
-    correction, upsampling, trust = fine.split([1, 24, 4], 1)
-    log_depth = log_depth + correction
+    log_depth = _upsample(log_depth, halves, coarse_logits, _SQUARE) + correction
     outputs.append(log_depth)
-    outputs.append(_upsample(log_depth, prior.own, prior.known, upsampling, _CROSS))
+    outputs.append(_upsample(log_depth, pixels, fine_logits, _CROSS))
     pyramid = tuple(torch.exp(x + prior.mean) for x in outputs)
     confidence = torch.sigmoid(_shuffle(trust))
     return NetworkOutput(pyramid[-1], confidence, pyramid)
 
 
 def _upsample(
-    log_depth: Tensor, own: Tensor, known: Tensor, logits: Tensor, offsets: Offsets
+    log_depth: Tensor, others: Sequence[tuple[Tensor, Tensor]], logits: Tensor, offsets: Offsets
 ) -> Tensor:
-    """Double the resolution: each sub-pixel selects among its neighbours and its own measurement.
+    """Double the resolution: each sub-pixel selects among its neighbours and what else is known.
 
-    log_depth: (B, 1, h, w); own, known: (B, 4, h, w), the measurements of the four sub-pixels;
-    logits: (B, (len(offsets) + 1) * 4, h, w), as ``_planar`` orders them. Returns
-    (B, 1, 2 h, 2 w).
+    log_depth: (B, 1, h, w); others: values (B, 4, h, w) of the four sub-pixels, measured ones
+    among them, and their masks; logits: (B, (len(offsets) + len(others)) * 4, h, w), as
+    ``_planar`` orders them. Returns (B, 1, 2 h, 2 w).
     """
-    return _shuffle(_blend([*_neighbours(log_depth, offsets, 1), own], logits, known))
+    near = [(value, None) for value in _neighbours(log_depth, offsets, 1)]
+    return _shuffle(_blend([*near, *others], logits))
 
 
-def _blend(values: Sequence[Tensor], logits: Tensor, known: Tensor | float = 1.0) -> Tensor:
+def _blend(candidates: Sequence[tuple[Tensor, Tensor | None]], logits: Tensor) -> Tensor:
     """(B, c, h, w): mean of n values (B, 1 or c, h, w), weighted by the softmax of their logits.
 
-    logits: (B, n * c, h, w), value by value. known: mask of the last value.
+    candidates: values and masks, None for one that is known everywhere, as the first is.
+    logits: (B, n * c, h, w), value by value.
     """
     # Softmax written out: a tenth of the memory traffic. Its range keeps every sum finite.
     weights = logits.clamp(-_LOGIT_RANGE, _LOGIT_RANGE).exp()
-    *weights, last = weights.split(logits.shape[1] // len(values), 1)
-    total = last * known
-    blended = total * values[-1]
-    for weight, value in zip(weights, values[:-1], strict=True):
-        total = total + weight
-        blended = torch.addcmul(blended, weight, value)
+    total = blended = None
+    for weight, (value, known) in zip(
+        weights.split(logits.shape[1] // len(candidates), 1), candidates, strict=True
+    ):
+        weight = weight if known is None else weight * known
+        total = weight if total is None else total + weight
+        blended = weight * value if blended is None else torch.addcmul(blended, weight, value)
     return blended / total
 
 
@@ -276,6 +353,10 @@ def _planar(head: nn.Conv2d, x: Tensor, start: int, candidates: int) -> Tensor:
 def _by_candidate(rows: Tensor, start: int, candidates: int) -> Tensor:
     before, logits, after = rows.tensor_split((start, start + 4 * candidates))
     return torch.cat([before, logits.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1), after])
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

@@ -3,9 +3,8 @@
 Gao et al., "Robust Lightweight Depth Estimation Model via Data-free Distillation", ICASSP 2024:
 stage one is the light student's relative depth of the image; an alignment module brings it to the
 sparse depth; stage two completes with the guidance of the image and the aligned depth. Here stage
-two completes what the aligned depth leaves: the ratio of measured to aligned depth is known at the
-points, near 1 and smooth, and times the aligned depth it is depth again. Where points are few, the
-shape is the student's; where they are many, theirs.
+two is the light network, which is given the aligned depth as a guide: one more thing to look at,
+and one more candidate that its pixels may select. It begins as the light network alone.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
-from ..resizing import suitable_scale
+from ..resizing import enlarged_depth, suitable_scale
 from . import mono
 from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
 
-_FARTHEST_RATIO = 4.0
 _MULTIPLE = 32
 
 
@@ -32,6 +30,8 @@ class TwoStage(CompletionNetwork):
 
     student: name of the monocular network, which stays as it is while the rest trains. size: of
     the image's shorter side as the student sees it, pixels. alignment: None for its defaults.
+    dropped: fraction of the training samples without a guide, so that stage two does not depend
+    on it.
     """
 
     # Stage two is reduced here, not the image: the student needs no points to see its details.
@@ -42,10 +42,12 @@ class TwoStage(CompletionNetwork):
         student: str = 'topformer_small',
         size: int = 192,
         alignment: AlignmentConfig | None = None,
+        dropped: float = 0.3,
     ) -> None:
         super().__init__()
         self.mono = mono.build(student).requires_grad_(False)
-        self.completion = LightNet()
+        self.completion = LightNet(guided=True)
+        self._dropped = dropped
         self._size, self._alignment = size, alignment or AlignmentConfig()
 
     def train(self, mode: bool = True) -> TwoStage:
@@ -57,13 +59,14 @@ class TwoStage(CompletionNetwork):
     def forward(self, image: Tensor, sparse: Tensor, K: Tensor) -> NetworkOutput:
         """See ``CompletionNetwork.forward``; confidence is P(relative error < 5 %).
 
-        Where points lie far apart, stage two runs on a reduced image and its ratio is enlarged;
-        in training, whose samples are reduced before, on the image as it is.
+        Where points lie far apart, stage two runs on a reduced image; in training, whose samples
+        are reduced before, on the image as it is.
         """
-        aligned = self.aligned(image, sparse)
         sparse = sparse.float()
         if self.training:
-            return self._complete(image, sparse, K, aligned)
+            kept = torch.rand(len(image), 1, 1, 1, device=image.device) >= self._dropped
+            return self.completion(image, sparse, K, self.aligned(image, sparse * kept))
+        aligned = self.aligned(image, sparse)
         each = zip(image, sparse, K, aligned, strict=True)
         outputs = [self._reduced(*(x[None] for x in sample)) for sample in each]
         depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
@@ -86,39 +89,17 @@ class TwoStage(CompletionNetwork):
         scale = suitable_scale(sparse[0, 0].cpu().numpy(), distance) if sparse.any() else 1.0
         small = _scaled(image, scale) if scale < 1 else size
         if small == size:
-            output = self._complete(image, sparse, K, aligned)
+            output = self.completion(image, sparse, K, aligned)
             return output.depth, output.confidence
         sx, sy = small[1] / size[1], small[0] / size[0]
         resize = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         output = self.completion(
-            _resized(image, small),
-            _ratio(_nearest(sparse, small), _resized(aligned, small)),
-            resize @ K,
+            _resized(image, small), _nearest(sparse, small), resize @ K, _resized(aligned, small)
         )
-        # The ratio is smooth; the edges are those of the aligned depth, at the image's size.
         return (
-            _resized(output.depth.float(), size) * aligned,
+            enlarged_depth(output.depth.float(), size),
             _resized(output.confidence.float(), size),
         )
-
-    def _complete(
-        self, image: Tensor, sparse: Tensor, K: Tensor, aligned: Tensor
-    ) -> NetworkOutput:
-        """Stage two at the image's size."""
-        output = self.completion(image, _ratio(sparse, aligned), K)
-        pyramid = tuple(
-            level.float() * _resized(aligned, level.shape[-2:]) for level in output.pyramid
-        )
-        return NetworkOutput(output.depth.float() * aligned, output.confidence, pyramid)
-
-
-def _ratio(sparse: Tensor, aligned: Tensor) -> Tensor:
-    """Measured over aligned depth (B, 1, H, W), 0 where nothing is measured."""
-    known = (sparse > 0) & (aligned > 0)
-    # A point far off the aligned depth is a wrong one, or the alignment is: either way the network
-    # need not see how far.
-    ratio = sparse / aligned.where(known, torch.ones_like(aligned))
-    return ratio.clamp(1 / _FARTHEST_RATIO, _FARTHEST_RATIO) * known
 
 
 def _nearest(sparse: Tensor, size: tuple[int, int]) -> Tensor:
