@@ -24,6 +24,7 @@ from .runners import (
     EXPORT_TOLERANCE,
     Outputs,
     Prediction,
+    example,
     export_difference,
     fingerprint,
     normalized,
@@ -308,16 +309,9 @@ def _hints(dtype: torch.dtype, threads: int) -> dict[str, object]:
 def _converted(openvino, network: CompletionNetwork, name: str):
     """Model of OpenVINO for images of any size."""
     multiple = network.convention.size_multiple
-    height, width = multiple * 6, multiple * 8
-    generator = torch.Generator().manual_seed(0)
-    known = torch.rand(1, 1, height, width, generator=generator) < 0.05
-    depth = 10 * torch.rand(known.shape, generator=generator).add(1)
-    inputs = (
-        torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8, generator=generator),
-        known * depth,
-        torch.tensor([[[0.6 * width, 0, width / 2], [0, 0.6 * width, height / 2], [0, 0, 1]]]),
-        *([depth] if network.guided else []),
-    )
+    image, sparse, K = example(multiple * 6, multiple * 8)
+    rgb = image.mul(64).add(128).clamp(0, 255).byte().permute(0, 2, 3, 1)
+    inputs = rgb, sparse, K, *([sparse.clamp(min=1)] if network.guided else [])
     return _traced(openvino, _FromBytes(network).eval(), inputs, name)
 
 

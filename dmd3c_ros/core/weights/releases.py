@@ -18,6 +18,7 @@ _DRIVE_DOWNLOAD = 'https://drive.usercontent.google.com/download?id={}&export=do
 _DMD3C = 'https://github.com/Sharpiless/DMD3C'
 _DMD3C_FILES = f'{_DMD3C}/releases/download/pretrain-checkpoints'
 _UNLICENSED = 'none stated'
+_BUNDLED = 'this package'
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / 'weights'
 
 
@@ -58,10 +59,14 @@ def _folder(name: str, trained_on: str, key: str) -> Release:
     return Release(name, 'completionformer', trained_on, f'{name}.pt', page, '', 'MIT', 334)
 
 
+def _bundled(name: str, size_mb: float) -> Release:
+    file = f'{name}.pth'
+    return Release(name, name, 'simulated scenes', file, _BUNDLED, '', 'Apache-2.0', size_mb)
+
+
 RELEASES = (
-    Release(
-        'light', 'light', 'simulated scenes', 'light.pth', 'this package', '', 'Apache-2.0', 4.0
-    ),
+    _bundled('light', 4.0),
+    _bundled('two_stage', 10.3),
     _dmd3c(
         'dmd3c',
         'KITTI, distilled from Depth Anything V2 (paper: RMSE 678.12 mm)',
@@ -122,7 +127,7 @@ def release(name: str) -> Release:
 
 def weights_path(item: Release, folder: Path | None = None) -> Path:
     """Where a release is stored, by default in the cache; the file need not exist."""
-    if item.name == 'light':
+    if item.page == _BUNDLED:
         return WEIGHTS_FOLDER / item.file
     return (folder or cache_folder() / 'weights') / item.file
 
