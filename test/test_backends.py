@@ -223,7 +223,7 @@ def test_both_of_two_stages_run_in_openvino(
     monkeypatch.setattr(openvino_runner, 'computes_bfloat16', lambda: False)
     intrinsics = np.array([[90.0, 0, 48], [0, 90.0, 32], [0, 0, 1]])
     # The student is converted for a size that comes again.
-    scenes = [scene(*size) for size in ((64, 96), (100, 200), (64, 96), (64, 96), (64, 96))]
+    scenes = [scene(*size) for size in ((64, 96), (64, 200), (64, 96), (64, 96), (64, 96))]
     config = CompleterConfig(weights=str(two_stages), device='cpu')
     completers = [DepthCompleter(replace(config, backend=name)) for name in ('auto', 'eager')]
     assert [completer.backend for completer in completers] == ['openvino', 'eager']

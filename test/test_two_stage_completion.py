@@ -172,9 +172,27 @@ def test_the_completer_takes_it_like_any_network(tmp_path):
     assert depth.shape == (61, 93) and (depth > 0).all() and np.isfinite(confidence).all()
 
 
-def test_weights_of_ones_own_are_asked_for():
-    with pytest.raises(FileNotFoundError, match=r'no weights come .* your own training'):
-        DepthCompleter(CompleterConfig(model='two_stage', device='cpu'))
+def test_where_points_are_many_the_student_is_not_asked(network, monkeypatch):
+    monkeypatch.setattr(network, 'aligned', lambda *_: pytest.fail('asked'))
+    image, _, sparse = scene(1001)
+    intrinsics = torch.tensor(K[None]).float()
+    with torch.no_grad():
+        found = trusting(network)(image, sparse, intrinsics)
+        expected = network.completion(image, sparse, intrinsics)
+    torch.testing.assert_close(found.depth, expected.depth)
+
+
+def test_the_bundled_weights_use_the_image_where_points_are_few():
+    completer = DepthCompleter(CompleterConfig(model='two_stage', device='cpu', backend='eager'))
+    rgb = np.full((192, 256, 3), 120, np.uint8)
+    rgb[96:] = 60, 70, 60
+    rgb[40:150, 90:170] = 200, 40, 30
+    sparse = np.zeros((192, 256), np.float32)
+    sparse[[20, 60, 110, 180, 180], [30, 220, 128, 60, 200]] = 12, 12, 4, 3, 3
+    depth = completer.complete(rgb, sparse, 2.5 * K).depth
+    grey = completer.complete(np.full_like(rgb, 128), sparse, 2.5 * K).depth
+    assert depth.min() > 1 and depth.max() < 40
+    assert np.median(np.abs(depth / grey - 1)) > 0.02
 
 
 def test_parts_trained_apart_make_one_file(tmp_path):

@@ -173,13 +173,10 @@ def _default_weights(model: str) -> Path:
     path = WEIGHTS_FOLDER / f'{model}.pth'
     if not path.is_file():
         known = ', '.join(item.name for item in RELEASES if item.network == model)
-        fetch = (
-            f'fetch released ones with `dmd3c weights get NAME` (NAME: {known}) and give that '
-            'name as weights, or a checkpoint file of your own'
-        )
         raise FileNotFoundError(
-            f'{model}: no weights come with the package for this network; '
-            + (fetch if known else 'give a checkpoint file of your own training as weights')
+            f'{model}: no weights come with the package for this network; fetch released ones '
+            f'with `dmd3c weights get NAME` (NAME: {known}) and give that name as weights, or a '
+            'checkpoint file of your own'
         )
     return path
 

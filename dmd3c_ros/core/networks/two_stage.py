@@ -4,7 +4,8 @@ Gao et al., "Robust Lightweight Depth Estimation Model via Data-free Distillatio
 stage one is the light student's relative depth of the image; an alignment module brings it to the
 sparse depth; stage two completes with the guidance of the image and the aligned depth. Here stage
 two is the light network, which is given the aligned depth as a guide: one more thing to look at,
-and one more candidate that its pixels may select. It begins as the light network alone.
+and one more candidate that its pixels may select. It begins as the light network alone, and stays
+that where points are many: they tell more than the student.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TwoStage(CompletionNetwork):
     student: name of the monocular network, which stays as it is while the rest trains. size: of
     the image's shorter side as the student sees it, pixels. alignment: None for its defaults.
     dropped: fraction of the training samples without a guide, so that stage two does not depend
-    on it.
+    on it. most_points: of an image that stage one is run for, outside training.
     """
 
     # Stage two is reduced here, not the image: the student needs no points to see its details.
@@ -43,11 +44,12 @@ class TwoStage(CompletionNetwork):
         size: int = 192,
         alignment: AlignmentConfig | None = None,
         dropped: float = 0.3,
+        most_points: int = 1000,
     ) -> None:
         super().__init__()
         self.mono = mono.build(student).requires_grad_(False)
         self.completion = LightNet(guided=True)
-        self._dropped = dropped
+        self._dropped, self._most_points = dropped, most_points
         self._size, self._alignment = size, alignment or AlignmentConfig()
 
     def train(self, mode: bool = True) -> TwoStage:
@@ -66,9 +68,8 @@ class TwoStage(CompletionNetwork):
         if self.training:
             kept = torch.rand(len(image), 1, 1, 1, device=image.device) >= self._dropped
             return self.completion(image, sparse, K, self.aligned(image, sparse * kept))
-        aligned = self.aligned(image, sparse)
-        each = zip(image, sparse, K, aligned, strict=True)
-        outputs = [self._reduced(*(x[None] for x in sample)) for sample in each]
+        each = zip(image, sparse, K, strict=True)
+        outputs = [self._completed(*(x[None] for x in sample)) for sample in each]
         depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
         return NetworkOutput(depth, confidence, (depth,))
 
@@ -81,20 +82,20 @@ class TwoStage(CompletionNetwork):
             disparity = _resized(disparity.float(), image.shape[-2:])
             return align_to_points(disparity, sparse.float(), self._alignment).depth
 
-    def _reduced(
-        self, image: Tensor, sparse: Tensor, K: Tensor, aligned: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Depth and confidence (1, 1, H, W) of one sample."""
+    def _completed(self, image: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth and confidence (1, 1, H, W) of one sample, at the scale that suits its points."""
+        few = torch.count_nonzero(sparse) <= self._most_points
+        guide = self.aligned(image, sparse) if few else torch.zeros_like(sparse)
         distance, size = self.convention.point_distance, sparse.shape[-2:]
         scale = suitable_scale(sparse[0, 0].cpu().numpy(), distance) if sparse.any() else 1.0
         small = _scaled(image, scale) if scale < 1 else size
         if small == size:
-            output = self.completion(image, sparse, K, aligned)
+            output = self.completion(image, sparse, K, guide)
             return output.depth, output.confidence
         sx, sy = small[1] / size[1], small[0] / size[0]
         resize = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         output = self.completion(
-            _resized(image, small), _nearest(sparse, small), resize @ K, _resized(aligned, small)
+            _resized(image, small), _nearest(sparse, small), resize @ K, _resized(guide, small)
         )
         return (
             enlarged_depth(output.depth.float(), size),
