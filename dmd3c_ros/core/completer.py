@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
+from dmd3c_ros.core.networks.two_stage import MOST_POINTS
 
 from .baselines import BASELINES
 from .config import CompleterConfig, needs_filtering
@@ -35,7 +37,8 @@ class Completion(NamedTuple):
 class DepthCompleter:
     """Completes sparse depth with one model; holds no state between calls.
 
-    name: that of the model, never 'auto'. device, precision, backend: those in use.
+    name: that of the model, never 'auto', but for images with few measurements. device, precision,
+    backend: those in use.
 
     Raises ValueError for an unavailable device or back end, FileNotFoundError or CheckpointError
     for weights that are missing or do not fit, ImportError without ONNX Runtime.
@@ -50,6 +53,10 @@ class DepthCompleter:
         """
         self.config = config or CompleterConfig()
         self._runner: Runner | None = None
+        config = self.config
+        free = config.model == 'auto' and config.backend == 'auto' and not config.weights
+        self._chooses = free and network is None
+        self._for_few: DepthCompleter | None = None
         self._warned = False
         self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
@@ -83,7 +90,10 @@ class DepthCompleter:
         if not known.any():
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
-        self._warn_of_few(int(known.sum()))
+        count = int(known.sum())
+        if count <= MOST_POINTS and (two_stages := self._two_stages()):
+            return two_stages.complete(rgb, sparse, K, scale_limit)
+        self._warn_of_few(count)
         with torch_threads(self._torch_threads):
             completion = self._complete(rgb, sparse, K, scale_limit)
         if not self.config.preserve_lidar:
@@ -106,6 +116,18 @@ class DepthCompleter:
             enlarge_depth(small.depth, sparse.shape),
             enlarge_confidence(small.confidence, sparse.shape),
         )
+
+    def _two_stages(self) -> DepthCompleter | None:
+        """What completes images with few measurements, where that is left to this class.
+
+        Loaded with the first of them, as most sensors have more; in PyTorch, as a conversion would
+        hold that image up.
+        """
+        if self._chooses and self._for_few is None and self._runner is not None:
+            _log.info('images with at most %d measurements: model two_stage', MOST_POINTS)
+            config = replace(self.config, model='two_stage', backend='eager')
+            self._for_few = DepthCompleter(config)
+        return self._for_few
 
     def _warn_of_few(self, count: int) -> None:
         """Say once that so few measurements are fewer than networks are trained for."""
@@ -158,7 +180,7 @@ class DepthCompleter:
 
     def close(self) -> None:
         """Release the network and its memory; the completer cannot be used afterwards."""
-        self._runner = None
+        self._runner = self._for_few = None
         if self.device.startswith('cuda'):
             torch.cuda.empty_cache()
 

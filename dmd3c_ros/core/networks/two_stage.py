@@ -5,7 +5,7 @@ stage one is the light student's relative depth of the image; an alignment modul
 sparse depth; stage two completes with the guidance of the image and the aligned depth. Here stage
 two is the light network, which is given the aligned depth as a guide: one more thing to look at,
 and one more candidate that its pixels may select. It begins as the light network alone, and stays
-that where points are many: they tell more than the student.
+that where points are many.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from . import mono
 from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
 
+# Of an image for which stage one is run: more points tell more than the student.
+MOST_POINTS = 1000
 _MULTIPLE = 32
 
 
@@ -32,7 +34,7 @@ class TwoStage(CompletionNetwork):
     student: name of the monocular network, which stays as it is while the rest trains. size: of
     the image's shorter side as the student sees it, pixels. alignment: None for its defaults.
     dropped: fraction of the training samples without a guide, so that stage two does not depend
-    on it. most_points: of an image that stage one is run for, outside training.
+    on it. Stage one is run for images with at most ``MOST_POINTS``, and in training for all.
     """
 
     # Stage two is reduced here, not the image: the student needs no points to see its details.
@@ -44,12 +46,11 @@ class TwoStage(CompletionNetwork):
         size: int = 192,
         alignment: AlignmentConfig | None = None,
         dropped: float = 0.3,
-        most_points: int = 1000,
     ) -> None:
         super().__init__()
         self.mono = mono.build(student).requires_grad_(False)
         self.completion = LightNet(guided=True)
-        self._dropped, self._most_points = dropped, most_points
+        self._dropped = dropped
         self._size, self._alignment = size, alignment or AlignmentConfig()
 
     def train(self, mode: bool = True) -> TwoStage:
@@ -84,7 +85,7 @@ class TwoStage(CompletionNetwork):
 
     def _completed(self, image: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and confidence (1, 1, H, W) of one sample, at the scale that suits its points."""
-        few = torch.count_nonzero(sparse) <= self._most_points
+        few = torch.count_nonzero(sparse) <= MOST_POINTS
         guide = self.aligned(image, sparse) if few else torch.zeros_like(sparse)
         distance, size = self.convention.point_distance, sparse.shape[-2:]
         scale = suitable_scale(sparse[0, 0].cpu().numpy(), distance) if sparse.any() else 1.0
