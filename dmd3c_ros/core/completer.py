@@ -37,8 +37,8 @@ class Completion(NamedTuple):
 class DepthCompleter:
     """Completes sparse depth with one model; holds no state between calls.
 
-    name: that of the model, never 'auto', but for images with few measurements. device, precision,
-    backend: those in use.
+    name: that of the model; of 'auto', the one for images with many measurements. device,
+    precision, backend: those in use.
 
     Raises ValueError for an unavailable device or back end, FileNotFoundError or CheckpointError
     for weights that are missing or do not fit, ImportError without ONNX Runtime.
@@ -51,9 +51,9 @@ class DepthCompleter:
 
         Such a network is rewritten for inference and moved to the device.
         """
-        self.config = config or CompleterConfig()
+        config = config or CompleterConfig()
+        self.config = config
         self._runner: Runner | None = None
-        config = self.config
         free = config.model == 'auto' and config.backend == 'auto' and not config.weights
         self._chooses = free and network is None
         self._for_few: DepthCompleter | None = None

@@ -78,11 +78,11 @@ def suitable_scale(sparse: np.ndarray, distance: float) -> float:
 
 
 def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Depth (h, w) float32, m, 0 = unknown, at the size `shape`; as `enlarged_depth`."""
-    return enlarged_depth(torch.from_numpy(depth)[None, None], shape)[0, 0].numpy()
+    """Depth (h, w) float32, m, 0 = unknown, at the size `shape`; as `interpolate_surfaces`."""
+    return interpolate_surfaces(torch.from_numpy(depth)[None, None], shape)[0, 0].numpy()
 
 
-def enlarged_depth(depth: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def interpolate_surfaces(depth: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Depth (B, 1, h, w), m, 0 = unknown, at the size `shape`.
 
     Interpolated within a surface only: between two surfaces, or next to unknown depth, a mean

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
-from ..resizing import enlarged_depth, suitable_scale
+from ..resizing import interpolate_surfaces, suitable_scale
 from . import mono
 from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
@@ -67,8 +67,11 @@ class TwoStage(CompletionNetwork):
         """
         sparse = sparse.float()
         if self.training:
-            kept = torch.rand(len(image), 1, 1, 1, device=image.device) >= self._dropped
-            return self.completion(image, sparse, K, self.aligned(image, sparse * kept))
+            guide = torch.zeros_like(sparse)
+            kept = torch.rand(len(image), device=image.device) >= self._dropped
+            if kept.any():
+                guide[kept] = self.aligned(image[kept], sparse[kept])
+            return self.completion(image, sparse, K, guide)
         each = zip(image, sparse, K, strict=True)
         outputs = [self._completed(*(x[None] for x in sample)) for sample in each]
         depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
@@ -99,7 +102,7 @@ class TwoStage(CompletionNetwork):
             _resized(image, small), _nearest(sparse, small), resize @ K, _resized(guide, small)
         )
         return (
-            enlarged_depth(output.depth.float(), size),
+            interpolate_surfaces(output.depth.float(), size),
             _resized(output.confidence.float(), size),
         )
 
