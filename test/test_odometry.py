@@ -157,6 +157,24 @@ def test_a_drive_without_poses_is_tracked_by_its_sweeps():
     assert reference.name == 'kiss-icp on the sweeps'
 
 
+def test_traffic_that_drives_along_does_not_pull_the_reference():
+    pytest.importorskip('kiss_icp')
+    rng = np.random.default_rng(2)
+    walls = rng.uniform([-60, -12, 1], [90, 12, 8], (9000, 3))
+    walls[:, 1] = np.where(walls[:, 1] > 0, 12, -12)
+    gables = rng.uniform([-0.2, -12, 1], [0.2, 12, 8], (1500, 3)) + rng.integers(
+        -6, 9, (1500, 1)
+    ) * [10, 0, 0]
+    gables = gables[np.abs(gables[:, 1]) > 9]
+    cars = rng.uniform([-40, -8, -1.6], [40, 8, 0.2], (30000, 3))
+    reference, image = Reference(), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for number in range(6):
+        street = np.concatenate([walls, gables]) - [0.5 * number, 0, 0]
+        points = np.concatenate([street, cars]).astype(np.float32)
+        reference.add(DriveFrame(0, 0, image, points, CAMERA, np.eye(4)))
+    np.testing.assert_allclose(reference.poses[-1][:3, 3], [2.5, 0, 0], atol=0.05)
+
+
 def test_what_cannot_be_compared_is_refused(frames, tmp_path):
     with pytest.raises(ValueError, match='at least 3 frames, got 2'):
         compare('short', frames[:2], {})

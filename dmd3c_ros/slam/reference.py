@@ -37,8 +37,16 @@ class Reference:
         return self.poses[-1]
 
 
+# Above the LiDAR, m: over the roofs of cars (KITTI's LiDAR is 1.73 m above the road), as cars that
+# drive along pull the odometry with them.
+_ABOVE_TRAFFIC = 0.6
+# Fewer points than this, of buildings and trees, do not fix a pose.
+_ENOUGH = 1000
+_VOXEL = 0.3  # m
+
+
 class _SweepOdometry:
-    """KISS-ICP with its defaults; sweeps are taken as deskewed, as KITTI's are."""
+    """KISS-ICP on what stands above the traffic; sweeps are taken as deskewed, as KITTI's are."""
 
     def __init__(self) -> None:
         try:
@@ -50,9 +58,12 @@ class _SweepOdometry:
             ) from error
         config = load_config(None)
         config.data.deskew = False
+        config.mapping.voxel_size = _VOXEL
         self._odometry = KissICP(config)
 
     def add(self, points: np.ndarray) -> np.ndarray:
-        """T_world_lidar (4, 4) of the sweep (N, 3 or more)."""
+        """T_world_lidar (4, 4) of the sweep (N, 3 or more), whose z axis points up."""
+        high = points[points[:, 2] > _ABOVE_TRAFFIC]
+        points = high if len(high) >= _ENOUGH else points
         self._odometry.register_frame(points[:, :3].astype(np.float64), np.empty(0))
         return self._odometry.last_pose.copy()
