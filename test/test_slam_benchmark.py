@@ -145,6 +145,10 @@ def test_settings_carry_numbers_that_orbslam3_takes_for_real(tmp_path):
     settings = dict(line.split(': ') for line in text.splitlines()[1:])
     for name in ('Camera1.fx', 'Camera1.cx', 'Stereo.b', 'RGBD.DepthMapFactor'):
         assert '.' in settings[name], name
+    # A point is close up to 40 m, and at 10 m one pixel (f = 720) is 0.7 % of its depth.
+    baseline = float(settings['Stereo.b'])
+    assert baseline * float(settings['Stereo.ThDepth']) == 40
+    assert 10 / (720 * baseline) == pytest.approx(0.007, rel=0.01)
 
 
 def test_an_environment_without_orbslam3_is_named(tmp_path):

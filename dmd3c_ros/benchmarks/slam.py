@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +23,7 @@ from dmd3c_ros.core.projection import remove_hidden_points
 from dmd3c_ros.core.selection import PRESETS, DepthSelection
 from dmd3c_ros.datasets.drives import Drive, DriveFrame
 from dmd3c_ros.io.atomic import write_json
+from dmd3c_ros.io.depth_png import TUM_SCALE
 from dmd3c_ros.io.tum import TumWriter
 from dmd3c_ros.pipeline.arrays import complete_sparse
 from dmd3c_ros.slam import trajectories
@@ -30,8 +31,10 @@ from dmd3c_ros.slam.orbslam3 import Track
 from dmd3c_ros.slam.reference import Reference
 
 RAW = 'raw'
-# Steps of 2 mm up to 131 m: fine enough for rooms, far enough for streets.
-_SCALE = 500.0
+# Steps of 2 mm up to 131 m, far enough for streets. Rooms have TUM's own, which end at 13 m: what
+# ORB-SLAM3 calls close, and how far it trusts depth, follow from the reach.
+_STREET_SCALE = 500.0
+_ROOM = 10.0  # m
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,12 @@ def write_sequences(
     errors: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     for kind in kinds:
         shutil.rmtree(out / kind.name, ignore_errors=True)
+    frames = iter(frames)
+    first = next(frames)
+    scale = TUM_SCALE if first.sparse().max() < _ROOM else _STREET_SCALE
     with ExitStack() as stack:
-        writers = {kind: stack.enter_context(TumWriter(out / kind.name, _SCALE)) for kind in kinds}
-        for frame in frames:
+        writers = {kind: stack.enter_context(TumWriter(out / kind.name, scale)) for kind in kinds}
+        for frame in chain([first], frames):
             stamps.append(frame.stamp_ns)
             reference.add(frame)
             done = _completions(frame, {kind.model for kind in kinds}, completers)

@@ -29,8 +29,9 @@ from .images import write_rgb
 _DEFAULT_RATE_HZ = 10.0
 _TRAJECTORY_HEADING = '# seconds tx ty tz qx qy qz qw'
 
-# The features' and the viewer's values are those of ORB-SLAM3's own RGB-D examples; Stereo.b times
-# Stereo.ThDepth is the depth, m, up to which a point is placed by one frame's depth alone.
+# The features' and the viewer's values are those of ORB-SLAM3's own RGB-D examples. It takes depth
+# for that of a stereo pair with baseline Stereo.b, right to about a pixel; up to Stereo.b times
+# Stereo.ThDepth, m, a point is placed by one frame's depth alone.
 _ORBSLAM3 = """%YAML:1.0
 File.version: "1.0"
 Camera.type: "PinHole"
@@ -46,7 +47,7 @@ Camera.width: {width}
 Camera.height: {height}
 Camera.fps: {rate}
 Camera.RGB: 0
-Stereo.ThDepth: 40.0
+Stereo.ThDepth: {baselines}
 Stereo.b: {baseline}
 RGBD.DepthMapFactor: {scale}
 ORBextractor.nFeatures: 2000
@@ -66,6 +67,9 @@ Viewer.ViewpointZ: -1.8
 Viewer.ViewpointF: 500.0
 """
 _ORBSLAM3_CLOSE = 40.0
+# So one pixel is 0.7 % of a depth of 10 m (f = 720), which confident pixels keep. With half the
+# baseline, traffic and the sky, which stay in place in the image, outvote the depth.
+_ORBSLAM3_CLOSE_BASELINES = 20.0
 
 
 class TumWriter:
@@ -186,7 +190,8 @@ class TumWriter:
             width=camera.width,
             height=camera.height,
             rate=max(1, round(float(rate))),
-            baseline=_real(min(reach, 40.0) / _ORBSLAM3_CLOSE),
+            baseline=_real(min(reach, _ORBSLAM3_CLOSE) / _ORBSLAM3_CLOSE_BASELINES),
+            baselines=_real(_ORBSLAM3_CLOSE_BASELINES),
             scale=_real(self.depth_scale),
         )
 
