@@ -1,5 +1,7 @@
 """Two-stage completion: a student's depth, aligned to the points, under the completion."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -234,3 +236,26 @@ def test_parts_trained_apart_make_one_file(tmp_path):
         assemble(tmp_path / 'light.pth', tmp_path / 'other.pth')
     with pytest.raises(SystemExit, match='no file'):
         main(['--student', str(tmp_path / 'none.pth'), '--out', str(tmp_path / 'x.pth')])
+
+
+def test_without_memory_for_two_stages_the_other_model_goes_on(monkeypatch, caplog):
+    from dmd3c_ros.core import completer as module
+
+    loaded, asked = module.load_runner, []
+
+    def load(config, network):
+        asked.append(config.model)
+        if config.model == 'two_stage':
+            raise torch.OutOfMemoryError('CUDA out of memory')
+        return loaded(replace(config, backend='eager'), network)
+
+    monkeypatch.setattr(module, 'load_runner', load)
+    completer = DepthCompleter(CompleterConfig(device='cpu', precision='float32'))
+    rgb, K = np.zeros((96, 160, 3), np.uint8), np.array([[90, 0, 80], [0, 90, 48], [0, 0, 1.0]])
+    sparse = np.zeros((96, 160), np.float32)
+    sparse[::9, ::9] = 5.0
+    for _ in range(2):
+        depth = completer.complete(rgb, sparse, K).depth
+        np.testing.assert_allclose(depth, 5.0, rtol=0.2)
+    assert asked == ['auto', 'two_stage']
+    assert sum('out of memory' in message for message in caplog.messages) == 1

@@ -126,7 +126,12 @@ class DepthCompleter:
         if self._chooses and self._for_few is None and self._runner is not None:
             _log.info('images with at most %d measurements: model two_stage', MOST_POINTS)
             config = replace(self.config, model='two_stage', backend='eager')
-            self._for_few = DepthCompleter(config)
+            try:
+                self._for_few = DepthCompleter(config)
+            except (OSError, RuntimeError, ValueError) as error:
+                # Such as for want of memory on a GPU: less accurate depth is better than none.
+                self._chooses = False
+                _log.warning('model two_stage does not load, %s goes on: %s', self.name, error)
         return self._for_few
 
     def _warn_of_few(self, count: int) -> None:
