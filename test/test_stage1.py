@@ -269,6 +269,25 @@ def test_the_last_weights_are_those_of_the_last_iteration_validated_or_not(shard
         torch.testing.assert_close(tensor, last['state_dict'][f'average.module.{name}'])
 
 
+def test_a_compiled_run_ends_with_the_weights_of_a_plain_one(shards, tmp_path, monkeypatch):
+    compile_module, compiled = torch.nn.Module.compile, []
+
+    def traced(module):
+        compiled.append(module)
+        compile_module(module, backend='eager')  # without the minute that machine code takes
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', traced)
+    plain, other = (
+        train(from_dict(TrainConfig, settings(shards, tmp_path / name, iterations=2, **changes)))
+        for name, changes in (('plain', {}), ('compiled', {'compile': True}))
+    )
+    assert len(compiled) == 1
+    expected, found = read_state(plain), read_state(other)
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6)
+
+
 def test_losses_are_computed_in_full_precision(shards, tmp_path):
     """CUDA refuses some of them in lower precision, the cross entropy of the confidence among
     them."""
@@ -417,6 +436,26 @@ def test_in_the_geometric_mean_easy_and_hard_images_weigh_alike():
     before = total(0.4, 4.0)
     assert total(0.2, 4.0) - before == pytest.approx(total(0.4, 2.0) - before, rel=0.1)
     assert total(0.0, 0.0) < before
+
+
+def test_far_pixels_count_more_where_asked_for():
+    truth = torch.full((1, 1, 16, 16), 5.0)
+    truth[..., :8] = 15.0
+
+    def total(power: float, error: torch.Tensor) -> float:
+        loss = {'relative': {'confidence': 0.0, 'l2': 0.0, 'depth_power': power}}
+        depth = truth + error
+        output = NetworkOutput(depth, None, (depth,))
+        return float(
+            from_dict(ObjectiveConfig, loss)
+            .build()(output, {'depth': truth, 'sparse': truth})
+            .total
+        )
+
+    far, near = (truth > 10).float(), (truth < 10).float()
+    assert total(0, far) == pytest.approx(total(0, near)) == pytest.approx(0.5 / 10)
+    assert total(1, far) == pytest.approx(0.75 / 10)
+    assert total(1, near) == pytest.approx(0.25 / 10)
 
 
 def test_the_relative_objective_learns_trust():

@@ -52,6 +52,8 @@ class Training(pl.LightningModule):
         self.average = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         ).requires_grad_(False)
+        if config.compile:
+            self.network.compile()
         self._objective = self.build_objective()
         self._samples: Samples | None = None
         self._scores: list[dict[str, float]] = []

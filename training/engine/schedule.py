@@ -24,7 +24,9 @@ def make_optimizer(config: TrainConfig, parameters: Sequence[nn.Parameter]) -> t
             {'params': [p for p in parameters if p.ndim != 1]},
             {'params': vectors, 'weight_decay': 0.0},
         ]
-    return torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(
+        groups, config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def make_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer) -> LRScheduler | None:

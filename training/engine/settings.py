@@ -55,7 +55,8 @@ class TrainConfig:
         the result; 0: no average.
     precision: '32-true' or 'bf16-mixed'; the paper does not say. freeze_norm: keep the statistics
         of batch normalization as they are, as for small batches of fine-tuning. sync_norm: share
-        them between GPUs.
+        them between GPUs. compile: train the network through torch.compile, which takes a minute
+        and more at the start; weights and checkpoints are the same.
     max_depth: deeper ground truth does not count in validation, m.
     validate_every, checkpoint_every, log_every: iterations. validation_images: shown in
         TensorBoard of each validation.
@@ -93,6 +94,7 @@ class TrainConfig:
     precision: str = 'bf16-mixed'
     freeze_norm: bool = False
     sync_norm: bool = True
+    compile: bool = False
     max_depth: float = 100.0
     validate_every: int = 5000
     checkpoint_every: int = 1000
