@@ -103,6 +103,8 @@ class RelativeLossConfig:
         geometric: the logarithms of each image's mean absolute and root mean square errors are
         averaged instead of the errors, so that easy images, whose errors are small, weigh as much
         as those that no network can solve.
+        depth_power: pixels count by their depth relative to the image's mean, from a quarter to
+        four times, to this power. 0: alike, and the few far ones hardly matter.
         max_depth: deeper pixels do not count, m.
     """
 
@@ -114,6 +116,7 @@ class RelativeLossConfig:
     returns: float = 0.0
     returns_l2: float = 4.0
     gradient: float = 0.0
+    depth_power: float = 0.0
     max_depth: float = 100.0
 
 
@@ -134,7 +137,7 @@ class RelativeLoss:
         near = _near(batch.get('sweep', batch['sparse']))[
             ..., : truth.shape[-2], : truth.shape[-1]
         ]
-        weight = valid * (c.far + (1 - c.far) * near)
+        weight = valid * (c.far + (1 - c.far) * near) * self._by_depth(truth / scale)
         total = finest = truth.new_zeros(())
         for level in output.pyramid or (output.depth,):
             if level.shape[-2:] != truth.shape[-2:]:
@@ -146,7 +149,8 @@ class RelativeLoss:
             held_out = batch['sweep'] * (batch['sparse'] == 0)
             valid_returns = ((held_out > 0) & (held_out < c.max_depth)).float()
             difference = (output.depth - held_out) / scale
-            returns = self._average(difference, valid_returns, c.returns_l2)
+            weight = valid_returns * self._by_depth(held_out / scale)
+            returns = self._average(difference, weight, c.returns_l2)
             terms['returns'] = returns.detach()
             total = total + c.returns * returns
         if c.gradient:
@@ -159,6 +163,9 @@ class RelativeLoss:
             terms['confidence'] = trust.detach()
             total = total + c.confidence * trust
         return LossTerms(total, terms)
+
+    def _by_depth(self, relative: Tensor) -> Tensor:
+        return relative.clamp(0.25, 4) ** self.config.depth_power
 
     def _average(self, difference: Tensor, weight: Tensor, l2: float) -> Tensor:
         """Over all pixels, or the mean of the logarithms of the images' averages."""
