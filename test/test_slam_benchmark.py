@@ -283,3 +283,17 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     assert cv2.imread(str(tmp_path / 'trajectory.png')) is not None
     assert slam.run(tmp_path, drive, kinds, make, track, 3).keys() == results.keys()
     assert calls[4:] == ['raw', 'nearest']
+
+
+@pytest.mark.parametrize(('times', 'close', 'scale'), [(1, 13.107, 5000), (3, 40, 500)])
+def test_rooms_are_written_in_finer_steps_than_streets(tmp_path, times, close, scale):
+    sized = [
+        frame._replace(points=times * frame.points, depth=times * frame.depth)
+        for frame in frames()
+    ]
+    slam.write_sequences(tmp_path, sized, [slam.DepthKind('raw')], {})
+    settings = (tmp_path / 'raw/orbslam3.yaml').read_text().splitlines()
+    values = {key: float(value) for key, value in (line.split(': ') for line in settings[4:20])}
+    assert values['RGBD.DepthMapFactor'] == scale
+    assert values['Stereo.b'] * values['Stereo.ThDepth'] == pytest.approx(close)
+    assert json.loads((tmp_path / 'drive.json').read_text())['mae_m']['raw'] < 1e-3

@@ -246,7 +246,7 @@ def test_without_memory_for_two_stages_the_other_model_goes_on(monkeypatch, capl
     def load(config, network):
         asked.append(config.model)
         if config.model == 'two_stage':
-            raise torch.OutOfMemoryError('CUDA out of memory')
+            raise RuntimeError('CUDA out of memory')
         return loaded(replace(config, backend='eager'), network)
 
     monkeypatch.setattr(module, 'load_runner', load)
