@@ -148,6 +148,19 @@ def test_only_the_second_stage_learns(network):
     assert not network.mono.training and network.completion.training
 
 
+def test_as_built_the_students_statistics_stay_while_stage_two_trains():
+    """A training loop that keeps each module's mode never calls ``train``."""
+    built = networks.build('two_stage')
+    before = {name: buffer.clone() for name, buffer in built.mono.named_buffers()}
+    image, _, sparse = scene()
+    for _ in range(4):  # one may be without a guide
+        built(image, sparse, torch.tensor(K[None]).float())
+    assert before
+    for name, buffer in built.mono.named_buffers():
+        torch.testing.assert_close(buffer, before[name], rtol=0, atol=0)
+    assert built.completion.training
+
+
 def test_without_a_point_the_output_is_that_of_the_light_network(network):
     image, _, sparse = scene()
     intrinsics = torch.tensor(K[None]).float()

@@ -48,7 +48,7 @@ class TwoStage(CompletionNetwork):
         dropped: float = 0.3,
     ) -> None:
         super().__init__()
-        self.mono = mono.build(student).requires_grad_(False)
+        self.mono = mono.build(student).requires_grad_(False).eval()
         self.completion = LightNet(guided=True)
         self._dropped = dropped
         self._size, self._alignment = size, alignment or AlignmentConfig()
