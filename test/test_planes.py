@@ -1,9 +1,12 @@
 """Planes fitted to sparse depth: exact on planes, and dense whatever is known."""
 
+import math
+from itertools import product
+
 import pytest
 import torch
 
-from dmd3c_ros.core.ops.planes import fit_planes, refine
+from dmd3c_ros.core.ops.planes import Planes, fit_planes, refine, refined_value
 
 H, W = 64, 96
 
@@ -52,6 +55,24 @@ def test_depth_keeps_to_the_range_of_the_measurements() -> None:
     sparse[..., :, 48:] = 0
     known, dense = sparse[sparse > 0], _dense(sparse)
     assert dense.min() > 0.9 * known.min() and dense.max() < 1.1 * known.max()
+
+
+def test_refined_planes_are_those_around_blended_bilinearly() -> None:
+    coarse = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(3))
+    planes = Planes(*coarse[:, None, None])
+    fine = torch.cat(refine(planes), 1)[0]
+    torch.testing.assert_close(refined_value(planes)[0, 0], fine[0])
+    for i, j in product(range(10), range(14)):
+        y, x = (i - 0.5) / 2, (j - 0.5) / 2
+        expected = torch.zeros(3)
+        for row, column in product((math.floor(y), math.ceil(y)), (math.floor(x), math.ceil(x))):
+            weight = (1 - abs(y - row)) * (1 - abs(x - column))
+            # At the border the outermost plane goes on.
+            r, c = min(max(row, 0), 4), min(max(column, 0), 6)
+            value, slope_x, slope_y = coarse[:, r, c]
+            at = value + slope_x * (x - c) + slope_y * (y - r)
+            expected += weight * torch.stack([at, slope_x / 2, slope_y / 2])
+        torch.testing.assert_close(fine[:, i, j], expected)
 
 
 @pytest.mark.parametrize('known', [0, 1, 2])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmd3c_ros.core.ops.planes import fit_planes, refine
+from dmd3c_ros.core.ops.planes import fit_planes, refined_value
 
 from .base import CompletionNetwork, Convention, NetworkOutput
 
@@ -159,8 +159,7 @@ class _Prior:
         self.own = (log - self.mean) * self.known
         inverse_mean = fit.mean.log() + self.mean
         self.quarter = -fit.fine.value.log() - inverse_mean
-        planes = refine(fit.fine)
-        value = torch.minimum(torch.maximum(planes.value, fit.low), fit.high)
+        value = torch.minimum(torch.maximum(refined_value(fit.fine), fit.low), fit.high)
         smooth = -value.log() - inverse_mean
         fraction = self.known.mean(1, keepdim=True)
         self.half_known = (fraction > 0).float()

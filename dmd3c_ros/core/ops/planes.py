@@ -17,6 +17,7 @@ maps that are smaller than the image, which every runtime and device can do.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -99,18 +100,31 @@ def fit_planes(sparse: Tensor) -> Fit:
 
 def refine(planes: Planes) -> Planes:
     """The planes of cells of half the edge, (B, 1, 2 h, 2 w), blended bilinearly between cells."""
-    height, width = planes.value.shape[-2:]
-    x = torch.arange(width, device=planes.value.device, dtype=planes.value.dtype)
-    y = torch.arange(height, device=planes.value.device, dtype=planes.value.dtype)[:, None]
-    # Values at the origin of the coarse grid can be blended as they are.
-    at_origin = planes.value - planes.slope_x * x - planes.slope_y * y
-    at_origin, slope_x, slope_y = (
-        F.interpolate(each, scale_factor=2, mode='bilinear')
-        for each in (at_origin, planes.slope_x, planes.slope_y)
+    value, slope_x, slope_y = (
+        F.pixel_shuffle(each, 2)
+        for each in F.conv2d(_framed(planes), _REFINING.to(planes.value.device)).split(4, 1)
     )
-    x = (torch.arange(2 * width, device=x.device, dtype=x.dtype) - 0.5) / 2
-    y = (torch.arange(2 * height, device=x.device, dtype=x.dtype)[:, None] - 0.5) / 2
-    return Planes(at_origin + slope_x * x + slope_y * y, slope_x / 2, slope_y / 2)
+    return Planes(value, slope_x, slope_y)
+
+
+def refined_value(planes: Planes) -> Tensor:
+    """What ``refine`` has as value."""
+    return F.pixel_shuffle(F.conv2d(_framed(planes), _REFINING[:4].to(planes.value.device)), 2)
+
+
+def _framed(planes: Planes) -> Tensor:
+    """(B, 3, h + 2, w + 2): value and slopes, with one more cell around where planes go on."""
+    maps = torch.cat(planes, 1)
+    left, right = (
+        torch.cat([column[:, :1] + side * column[:, 1:2], column[:, 1:]], 1)
+        for side, column in ((-1, maps[..., :1]), (1, maps[..., -1:]))
+    )
+    maps = torch.cat([left, maps, right], 3)
+    top, bottom = (
+        torch.cat([row[:, :1] + side * row[:, 2:], row[:, 1:]], 1)
+        for side, row in ((-1, maps[:, :, :1]), (1, maps[:, :, -1:]))
+    )
+    return torch.cat([top, maps, bottom], 2)
 
 
 def _around(moments: Tensor, reach: int) -> Tensor:
@@ -188,10 +202,26 @@ def _smoothing(reach: int) -> np.ndarray:
     return np.array(cells).transpose(2, 3, 0, 1)
 
 
+def _refining() -> np.ndarray:
+    """(12, 3, 3, 3): value and slopes of a cell's four quarters, by rows, from those of the cells
+    around."""
+    kernel = np.zeros((3, 2, 2, 3, 3, 3))
+    places = (-0.25, 0.25)
+    for (i, y), (j, x) in product(enumerate(places), repeat=2):
+        for row, column in product((-1, 0, 1), repeat=2):
+            # Linear interpolation between the centres of cells.
+            weight = max(0, 1 - abs(y - row)) * max(0, 1 - abs(x - column))
+            kernel[0, i, j, :, row + 1, column + 1] = weight * np.array([1, x - column, y - row])
+            kernel[1, i, j, 1, row + 1, column + 1] = weight / 2
+            kernel[2, i, j, 2, row + 1, column + 1] = weight / 2
+    return kernel.reshape(12, 3, 3, 3)
+
+
 def _constant(kernel: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(kernel, np.float32))
 
 
 _COUNTING = tuple(_constant(kernel) for kernel in _counting())
 _POOLING = _constant(_pooling())
+_REFINING = _constant(_refining())
 _SMOOTHING = {reach: _constant(_smoothing(reach)) for reach in _REACHES}
