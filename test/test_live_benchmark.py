@@ -1,12 +1,14 @@
 """The live benchmark feeds a real node, and its numbers add up."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from dmd3c_ros.benchmarks.live.config import LiveConfig, LiveResult
+from dmd3c_ros.benchmarks.live.config import LiveCase, LiveConfig, LiveResult
+from dmd3c_ros.benchmarks.live.driver import _node
 from dmd3c_ros.benchmarks.live.sensors import street
 from dmd3c_ros.cli.app import app
 
@@ -57,6 +59,18 @@ def test_a_sweep_lies_on_ground_and_walls() -> None:
     wall = np.abs(np.abs(points[:, 1]) - 8) < 1e-3
     assert (ground | wall).all() and ground.any() and wall.any()
     assert np.linalg.norm(points[:, :3], axis=1).max() <= 80.01
+
+
+def test_the_node_is_that_of_the_checkout(tmp_path) -> None:
+    package = tmp_path / 'dmd3c_ros'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    (package / 'completion_node.py').write_text('print("the other one")\n')
+    log = tmp_path / 'node.log'
+    with _node(LiveCase({}, tmp_path), LiveConfig(), log) as child:
+        while child.exit_code is None:
+            time.sleep(0.05)
+    assert log.read_text() == 'the other one\n'
 
 
 def test_without_an_answer_there_is_no_percentile() -> None:

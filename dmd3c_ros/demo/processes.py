@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from .config import DemoError
@@ -36,8 +36,8 @@ def _interrupt_deferred(clean_up: Callable[[], object]) -> Iterator[None]:
 class Child:
     """A Python module that runs in a separate process, with its output in a log file.
 
-    A context manager: leaving the block stops the process, gracefully at first. environment:
-    variables of the process in addition to this one's.
+    A context manager: leaving the block stops the process, gracefully at first. folder: where it
+    runs, which is where Python looks for the module first; None: where this process does.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class Child:
         module: str,
         arguments: Sequence[str],
         log: Path,
-        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.name = module.rpartition('.')[2]
         self._command = [sys.executable, '-m', module, *arguments]
         self._log = log
-        self._environment = dict(environment or {})
+        self._folder = folder
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> 'Child':
@@ -63,7 +63,8 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, 'PYTHONUNBUFFERED': '1', **self._environment},
+                cwd=self._folder,
+                env={**os.environ, 'PYTHONUNBUFFERED': '1'},
                 start_new_session=True,
             )
         return self

@@ -61,8 +61,7 @@ def _node(case: LiveCase, config: LiveConfig, log: Path) -> Child:
         'report_period': 0.5,
         **case.parameters,
     }
-    path = {} if case.tree is None else {'PYTHONPATH': str(case.tree.resolve())}
-    return Child('dmd3c_ros.completion_node', ros_arguments(parameters), log, path)
+    return Child('dmd3c_ros.completion_node', ros_arguments(parameters), log, case.tree)
 
 
 @contextlib.contextmanager
