@@ -18,13 +18,15 @@ SMALL = ['--size', '48x64', '--lines', '16', '--columns', '300']
 
 def test_every_case_is_fed_in_turns_and_all_answers_are_timed(tmp_path, wide_terminal) -> None:
     out = tmp_path / 'numbers.json'
-    command = [*WORDS, *SMALL, '--turns', '2', '--json', str(out), '--logs', str(tmp_path)]
+    command = [*WORDS, *SMALL, '--turns', '2', '--max-latency', '5']
+    command += ['--json', str(out), '--logs', str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     numbers = json.loads(out.read_text())
     assert numbers['machine']['cores'] >= 1
     assert numbers['config']['load'] == 1
     (case,) = numbers['cases']
+    assert case['label'] == 'model nearest, max_latency 5.0'
     assert case['sent'] == 12
     # A machine that is busy may drop some.
     assert case['answered'] + case['dropped'] == 12 and case['answered'] > 0

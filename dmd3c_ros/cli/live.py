@@ -1,5 +1,6 @@
 """`dmd3c bench node`: the node at a given rate, under other load."""
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,13 @@ def live(
         typer.Option(
             show_default='this one',
             help='Checkout to run the node from; several are compared ("." is this one).',
+        ),
+    ] = None,
+    max_latency: Annotated[
+        list[float] | None,
+        typer.Option(
+            show_default='no limit',
+            help='Latency, s, for which the node reduces the scale; several are compared.',
         ),
     ] = None,
     rate: Annotated[float | None, typer.Option(show_default='10', help='Sets per second.')] = None,
@@ -72,9 +80,8 @@ def live(
     from dmd3c_ros.benchmarks.speed import machine
 
     cases = [
-        LiveCase(options | ({'backend': name} if name else {}), path)
-        for path in (tree or [None])
-        for name in (backend or [None])
+        LiveCase(options | given(backend=name, max_latency=limit), path)
+        for path, name, limit in product(tree or [None], backend or [None], max_latency or [None])
     ]
     try:
         config = LiveConfig(
