@@ -4,18 +4,13 @@ from typing import Annotated
 
 import typer
 
-from .options import COMPLETION, JsonFile, Scene, given, make_completer, with_options
+from .options import COMPLETION, JsonFile, Scene, SceneLidar, given, make_completer, with_options
 
 
 @with_options(COMPLETION)
 def benchmark_confidence(
     scene: Scene = None,
-    lidar: Annotated[
-        str | None,
-        typer.Option(
-            show_default='hdl64e', help='Scan pattern: hdl64e, vlp16, os1_128 or solid_state.'
-        ),
-    ] = None,
+    lidar: SceneLidar = None,
     frames: Annotated[
         int | None,
         typer.Option(min=1, show_default='4', help='Frames of each of the four drives.'),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import NETWORK, Scene, SceneSeed, given, with_options, with_out
+from .options import NETWORK, Scene, SceneLidar, SceneSeed, given, with_options, with_out
 
 
 @with_out('Folder for the results.')
@@ -27,12 +27,7 @@ def demo(
     ] = None,
     seed: SceneSeed = None,
     scene: Scene = None,
-    lidar: Annotated[
-        str | None,
-        typer.Option(
-            show_default='hdl64e', help='hdl64e, vlp16, os1_128, solid_state or line_scan.'
-        ),
-    ] = None,
+    lidar: SceneLidar = None,
     *,
     options: dict,
 ) -> None:

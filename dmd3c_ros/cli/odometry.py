@@ -11,6 +11,7 @@ from .options import (
     Kitti,
     Precision,
     Scene,
+    SceneLidar,
     SceneSeed,
     Weights,
     given,
@@ -29,10 +30,7 @@ def odometry(
     frames: DriveFrames = None,
     scene: Scene = None,
     seed: SceneSeed = None,
-    lidar: Annotated[
-        str | None,
-        typer.Option(show_default='hdl64e', help='Scan pattern of the simulated LiDAR.'),
-    ] = None,
+    lidar: SceneLidar = None,
     model: Annotated[
         list[str] | None,
         typer.Option(

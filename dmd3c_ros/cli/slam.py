@@ -11,6 +11,7 @@ from .options import (
     Kitti,
     Precision,
     Scene,
+    SceneLidar,
     SceneSeed,
     depth_kinds,
     given,
@@ -49,6 +50,7 @@ def benchmark_slam(
     frames: DriveFrames = None,
     scene: Scene = None,
     seed: SceneSeed = None,
+    lidar: SceneLidar = None,
     depth: depth_kinds(_KINDS) = None,
     runs: Annotated[
         int, typer.Option(min=1, help='Runs per depth; ORB-SLAM3 is not deterministic.')
@@ -74,7 +76,7 @@ def benchmark_slam(
     try:
         check_folder(out)
         kinds = [DepthKind.parse(text) for text in depth or _KINDS]
-        drive = open_drive(kitti, frames, scene=scene, seed=seed)
+        drive = open_drive(kitti, frames, scene=scene, seed=seed, lidar=lidar)
         out.mkdir(parents=True, exist_ok=True)
         with console().status('') as status:
             status.update('ORB-SLAM3')
