@@ -1,6 +1,7 @@
 """DepthCompleter: any size, any precision, clear errors, no state."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.projection import remove_hidden_points
-from dmd3c_ros.core.resizing import enlarge_depth, shrink
+from dmd3c_ros.core.resizing import enlarge_depth, shrink, shrink_sparse
 from dmd3c_ros.core.weights.checkpoint import CheckpointError
 
 K = np.array([[90.0, 0, 50], [0, 90.0, 30], [0, 0, 1]])
@@ -158,6 +159,18 @@ def test_a_plane_stays_where_it_is_at_every_scale(scale: float) -> None:
 def _columns(width: int) -> tuple[np.ndarray, np.ndarray]:
     """Column in the small image and grey value of each column of the large one."""
     return (np.arange(120) + 0.5) * width / 120 - 0.5, np.arange(120)
+
+
+@pytest.mark.parametrize(('large', 'small'), [((9, 33), (4, 18)), ((6, 8), (6, 8))])
+def test_a_measurement_stays_in_the_pixel_that_holds_its_centre(large, small) -> None:
+    for row, column in np.ndindex(*large):
+        sparse = torch.zeros(large)
+        sparse[row, column] = 7
+        centre = [Fraction(2 * i + 1, 2) for i in (row, column)]
+        expected = [int(c * n / m) for c, n, m in zip(centre, small, large, strict=True)]
+        assert shrink_sparse(sparse, small).nonzero().tolist() == [expected]
+    crowded = torch.arange(1.0, 1 + large[0] * large[1]).reshape(large)
+    assert shrink_sparse(crowded, small)[0, 0] == 1
 
 
 def test_no_depth_between_two_surfaces_is_made_up_when_it_is_enlarged() -> None:

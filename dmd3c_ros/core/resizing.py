@@ -27,14 +27,25 @@ def shrink(
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     small = F.interpolate(image, (h, w), mode='bilinear', antialias=True)[0].permute(1, 2, 0)
     sx, sy = w / width, h / height
-    rows, columns = np.nonzero(sparse)
-    v = np.minimum(((rows + 0.5) * sy).astype(np.intp), h - 1)
-    u = np.minimum(((columns + 0.5) * sx).astype(np.intp), w - 1)
-    depth = np.full((h, w), np.inf, np.float32)
-    np.minimum.at(depth, (v, u), sparse[rows, columns])
-    depth[np.isinf(depth)] = 0
+    depth = shrink_sparse(torch.from_numpy(np.ascontiguousarray(sparse)), (h, w)).numpy()
     resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
     return np.ascontiguousarray(small.numpy()), depth, resize @ K
+
+
+def shrink_sparse(sparse: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Sparse depth (H, W), m, 0 = unknown, at the size `shape`, no larger.
+
+    Of several measurements in one pixel the nearest stays.
+    """
+    rows, columns = torch.nonzero(sparse, as_tuple=True)
+    # Where a pixel's centre falls, which float64 gives exactly.
+    v, u = (
+        ((index.double() + 0.5) * small / large).long()
+        for index, small, large in zip((rows, columns), shape, sparse.shape, strict=True)
+    )
+    depth = sparse.new_full(shape, torch.inf)
+    depth.view(-1).scatter_reduce_(0, v * shape[1] + u, sparse[rows, columns], 'amin')
+    return torch.where(depth.isinf(), 0.0, depth)
 
 
 def mean_distance(sparse: np.ndarray) -> float:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
-from ..resizing import interpolate_surfaces, suitable_scale
+from ..resizing import interpolate_surfaces, shrink_sparse, suitable_scale
 from . import mono
 from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
@@ -99,23 +99,15 @@ class TwoStage(CompletionNetwork):
         sx, sy = small[1] / size[1], small[0] / size[0]
         resize = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         output = self.completion(
-            _resized(image, small), _nearest(sparse, small), resize @ K, _resized(guide, small)
+            _resized(image, small),
+            shrink_sparse(sparse[0, 0], small)[None, None],
+            resize @ K,
+            _resized(guide, small),
         )
         return (
             interpolate_surfaces(output.depth.float(), size),
             _resized(output.confidence.float(), size),
         )
-
-
-def _nearest(sparse: Tensor, size: tuple[int, int]) -> Tensor:
-    """Sparse depth (1, 1, h, w) at a smaller size; of several measurements the nearest stays."""
-    _, _, rows, columns = torch.nonzero(sparse, as_tuple=True)
-    height, width = sparse.shape[-2:]
-    h, w = size
-    place = (rows * h // height) * w + columns * w // width
-    depth = sparse.new_full((h * w,), torch.inf)
-    depth = depth.scatter_reduce(0, place, sparse[0, 0, rows, columns], 'amin')
-    return depth.where(depth.isfinite(), depth.new_zeros(())).view(1, 1, h, w)
 
 
 def _scaled(image: Tensor, scale: float) -> tuple[int, int]:
