@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import ros_graph
 import yaml
-from ros_graph import ROOT
+from ros_graph import ROOT, NodeProcess, parameters
+from synthetic_drive import make_drive
 
 from dmd3c_ros.node.inputs import TOPICS as INPUTS
 from dmd3c_ros.pipeline.outputs import OUTPUTS
@@ -106,3 +107,20 @@ def test_a_signal_ends_the_waiting_for_the_frame(rviz, folder):
             break
     process.send_signal(signal.SIGTERM)
     assert process.wait(ros_graph.PATIENCE_S) == 0
+
+
+def test_rviz_opens_on_a_player_that_waits_for_a_node_without_subscribers(rviz, folder, tmp_path):
+    node = NodeProcess('dmd3c_ros.completion_node', folder, *parameters(model='nearest'))
+    settings = parameters(drive=make_drive(tmp_path), loop='true', publish_clock='true')
+    player = NodeProcess('dmd3c_ros.node.players.kitti_player', folder, *settings)
+    probe = ros_graph.Probe(publishing=False)
+    try:
+        assert probe.wait(lambda: 'waiting for subscribers' in player.log), player.log
+        process = rviz('-p', 'use_sim_time:=true')
+        assert probe.wait((tmp_path / 'arguments').exists), player.log + node.log
+        assert process.poll() is None
+        assert 'incompatible QoS' not in player.log
+    finally:
+        probe.close()
+        player.stop()
+        node.stop()

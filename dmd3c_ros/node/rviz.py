@@ -1,7 +1,7 @@
 """completion_rviz: RViz with the package's layout, for the topics and the frame in use.
 
 Takes the same remappings as completion_node. The frame is that of the images; it waits for the
-first CameraInfo to find it.
+first CameraInfo to find it, and counts as a subscriber of completion_node until then.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import rclpy
 import rclpy.logging
 import yaml
 from ament_index_python.packages import get_package_share_directory
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 
 from .entrypoint import run
 from .inputs import compressed_topic
+from .topic_input import TopicInput
 
 NAME = 'completion_rviz'
 _REMINDER_S = 10.0
-# Compatible with CameraInfo published with every image, or once and latched.
-_QOS = (
-    QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-    QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-)
+_MATCH_PERIOD_S = 0.5
+# completion_node subscribes to its inputs only while an output has a subscriber, and a player
+# starts only once it has: listening to this output too keeps them from waiting for each other.
+_WANTED = 'depth_registered/camera_info'
 
 
 def layout_for(
@@ -54,14 +54,21 @@ class FrameFinder(Node):
     def __init__(self) -> None:
         super().__init__(NAME)
         self.frame = ''
-        self.topic = self.resolve_topic_name('camera_info')
-        for qos in _QOS:
-            self.create_subscription(CameraInfo, 'camera_info', self._take, qos)
+        self._inputs = [
+            TopicInput(self, topic, CameraInfo, self._take, with_history=True)
+            for topic in ('camera_info', _WANTED)
+        ]
+        self.topic = self._inputs[0].name
         self._remind()
-        self.create_timer(_REMINDER_S, self._remind)
+        # A simulated clock may stand still until there are subscribers.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_MATCH_PERIOD_S, self._match, clock=clock)
+        self.create_timer(_REMINDER_S, self._remind, clock=clock)
 
     def close(self) -> None:
-        """Nothing is held beside the node."""
+        """End the subscriptions."""
+        for source in self._inputs:
+            source.close()
 
     def topic_of(self, name: str) -> str:
         """Full name of a topic of completion_node; compressed images if there are no others."""
@@ -70,6 +77,10 @@ class FrameFinder(Node):
         if self.count_publishers(compressed) and not self.count_publishers(topic):
             return compressed
         return topic
+
+    def _match(self) -> None:
+        for source in self._inputs:
+            source.match()
 
     def _take(self, info: CameraInfo) -> None:
         self.frame = info.header.frame_id
