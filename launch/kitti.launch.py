@@ -32,6 +32,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context) -> list:
+    """Raises ValueError without a drive: only the player would end, and the others go on."""
     environment = actions.middleware_environment(context, SHARE)
     return [
         actions.completion_node(context, environment),
@@ -43,8 +44,11 @@ def _start(context) -> list:
 def _player(context, environment: dict[str, str]) -> Node:
     """The player itself tells the time, so it must not wait for /clock."""
     settings = actions.given(context, ('drive', *PLAYER_ARGUMENTS))
-    drive = str(Path(settings.pop('drive')).expanduser().resolve())
-    parameters = {'drive': drive, **actions.typed(settings)}
+    name = settings.pop('drive', '')
+    drive = Path(name).expanduser().resolve()
+    if not name or not drive.is_dir():
+        raise ValueError(f'drive: expected the folder of a KITTI raw drive, got {name!r}')
+    parameters = {'drive': str(drive), **actions.typed(settings)}
     if actions.is_true(context, 'use_sim_time'):
         parameters['publish_clock'] = True
     return Node(

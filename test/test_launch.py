@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+# Only the player looks into it.
+DRIVE = str(ROOT)
 FILES = ('completion', 'kitti', 'slam')
 MODULES = ('actions', 'middleware', 'rtabmap')
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
@@ -167,7 +169,7 @@ def test_every_argument_is_declared_at_the_top_with_a_description(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_launch_files_pass_no_parameter_that_was_not_given(name):
-    given = {'drive': '/data/drive'} if name == 'kitti' else {}
+    given = {'drive': DRIVE} if name == 'kitti' else {}
     node = nodes(start(name, **given))['completion_node']
     assert node.parameters == ([{'preset': 'slam'}] if name == 'slam' else [])
     assert node.remappings == []
@@ -277,7 +279,7 @@ def test_nodes_nest_in_the_namespace_of_an_including_launch(namespace, base):
     several = start('completion', cameras='front,rear', points='lidar', **pushed)
     assert [node.namespace for node in several] == [f'{base}/front', f'{base}/rear']
     assert {dict(node.remappings)['points'] for node in several} == {f'{base}/lidar'}
-    played = start('kitti', drive='/d', **pushed) + start('slam', **pushed)
+    played = start('kitti', drive=DRIVE, **pushed) + start('slam', **pushed)
     assert {node.namespace.rstrip('/') for node in played} == {base}
 
 
@@ -307,7 +309,7 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
     assert set(actions._PARAMETERS) <= known
     player = {name for name, _ in entries(kitti_player.PARAMETER_GROUPS)}
     player |= {item.name for item in fields(PlayerSettings)}
-    started = start('kitti', drive='~/d', camera='image_03', rate='0.5', use_sim_time='true')
+    started = start('kitti', drive='~', camera='image_03', rate='0.5', use_sim_time='true')
     parameters = nodes(started)['kitti_player'].parameters[0]
     assert parameters.keys() <= player
     assert (parameters['rate'], parameters['publish_clock']) == (0.5, True)
@@ -316,8 +318,8 @@ def test_every_parameter_of_the_launch_files_is_known_to_its_node():
 
 def test_rviz_is_given_the_topics_of_the_node():
     assert 'completion_rviz' not in nodes(start('completion'))
-    assert 'completion_rviz' not in nodes(start('kitti', drive='/d', rviz='false'))
-    assert nodes(start('kitti', drive='/d'))['completion_rviz'].remappings == []
+    assert 'completion_rviz' not in nodes(start('kitti', drive=DRIVE, rviz='false'))
+    assert nodes(start('kitti', drive=DRIVE))['completion_rviz'].remappings == []
     for name in ('completion', 'slam'):
         started = nodes(
             start(name, rviz='true', image='/cam0/image_rect', points='/lidar', namespace='rig')
@@ -330,10 +332,16 @@ def test_rviz_is_given_the_topics_of_the_node():
 @pytest.mark.parametrize('name', FILES)
 def test_a_launch_without_rviz_ends_before_it_starts_anything(name, installed):
     (installed / 'rviz2').unlink()
-    arguments = {'drive': '/d'} if name == 'kitti' else {}
+    arguments = {'drive': DRIVE} if name == 'kitti' else {}
     with pytest.raises(RuntimeError, match=r'rviz2 is not installed: sudo apt .* rviz:=false'):
         start(name, rviz='true', **arguments)
     assert start(name, rviz='false', **arguments)
+
+
+@pytest.mark.parametrize('drive', ['', '/no/such/drive'])
+def test_a_launch_without_its_drive_ends_before_it_starts_anything(drive):
+    with pytest.raises(ValueError, match='drive: expected the folder of a KITTI raw drive, got'):
+        start('kitti', drive=drive, rviz='false')
 
 
 def test_a_switch_that_is_neither_true_nor_false_is_refused():
@@ -343,7 +351,7 @@ def test_a_switch_that_is_neither_true_nor_false_is_refused():
 
 @pytest.mark.parametrize('name', FILES)
 def test_the_fast_dds_profile_is_that_of_our_own_processes_alone(name):
-    started = start(name, rviz='true', **({'drive': '/d'} if name == 'kitti' else {}))
+    started = start(name, rviz='true', **({'drive': DRIVE} if name == 'kitti' else {}))
     assert len(started) > 1
     for node in started:
         assert {node.additional_env[variable] for variable in PROFILE_VARIABLES} == {
