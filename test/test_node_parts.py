@@ -238,7 +238,8 @@ def test_descriptors_carry_meaning_and_range(make_node):
         ({'heat': 999.0}, 'parameter heat: .*temperature inside'),
         ({'heat': 'hot'}, 'parameter heat: .*temperature inside'),
         ({'mode': 'off'}, "parameter mode: expected fan or grill, got 'off'"),
-        ({'shape': 'round'}, "parameter shape: expected a list of numbers, got 'round'"),
+        ({'shape': 'round'}, "parameter shape: expected a list of numbers, got 'round'$"),
+        ({'shape': '[0, 0.5]'}, r'as a text; write \[0.0, 0.5\] instead of \[0, 0.5\]$'),
     ],
 )
 def test_a_node_does_not_start_with_parameters_that_make_no_sense(make_node, given, text):

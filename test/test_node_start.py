@@ -84,7 +84,7 @@ def test_a_misspelt_section_of_a_parameter_file_is_told(tmp_path):
         (['--wrong'], {}, "unknown ROS arguments: ['--wrong']"),
         (['-p', 'drive:=[0, 0.5]'], {}, 'write [0.0, 0.5] instead'),
         (['-r', '__ns:=a-b'], {}, 'expected FROM:=TO'),
-        (['--log-level', 'chatty'], {}, 'valid severity level'),
+        (['--log-level', 'chatty'], {}, 'expected debug, info, warn, error or fatal'),
         ([], {'ROS_DOMAIN_ID': 'abc'}, 'expected an integer from 0 to 232'),
     ],
 )

@@ -35,6 +35,7 @@ _REMEDIES = {
     'No value at line': "a parameter has no value: remove it, or write '' for an empty string",
     'Error parsing a event': 'this is not valid YAML: check indentation and quotes',
     'Error opening YAML file': 'check the path and the read permission',
+    'parse log level': 'expected debug, info, warn, error or fatal',
     'parse remap rule': 'expected FROM:=TO, both valid ROS names',
     'ROS_DOMAIN_ID': 'expected an integer from 0 to 232 in the environment',
 }

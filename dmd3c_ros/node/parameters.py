@@ -220,4 +220,7 @@ def _from_ros(name: str, value: Any, default: Any) -> Any:
     try:
         return tuple(float(number) for number in value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'{name}: expected a list of numbers, got {value!r}') from error
+        # What `ros2 param set` makes of a list with integers and floats.
+        mixed = isinstance(value, str) and value.startswith('[')
+        hint = ' as a text; write [0.0, 0.5] instead of [0, 0.5]' if mixed else ''
+        raise ValueError(f'{name}: expected a list of numbers, got {value!r}{hint}') from error
