@@ -253,6 +253,19 @@ def test_shared_files_are_installed_and_the_package_is_indexed(installation):
     assert (share / 'ament_index' / 'resource_index' / 'packages' / 'dmd3c_ros').is_file()
 
 
+def test_tests_are_collected_without_the_plugins_of_ros(tmp_path, monkeypatch):
+    """launch_testing takes a module that is skipped for the end of the whole collection."""
+    (tmp_path / 'plugin_of_ros.py').write_text('raise SystemExit("the plugin is loaded")')
+    (tmp_path / 'launch-1.dist-info').mkdir()
+    (tmp_path / 'launch-1.dist-info/METADATA').write_text('Name: launch\nVersion: 1\n')
+    (tmp_path / 'launch-1.dist-info/entry_points.txt').write_text(
+        '[pytest11]\nlaunch_testing = plugin_of_ros\nlaunch_ros = plugin_of_ros\n'
+    )
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    command = [sys.executable, '-m', 'pytest', '--collect-only', '-q', 'test/test_camera.py']
+    assert 'test_camera.py::' in run(command, cwd=REPOSITORY)
+
+
 @pytest.fixture(scope='module')
 def manifest() -> ElementTree.Element:
     return ElementTree.parse(REPOSITORY / 'package.xml').getroot()
