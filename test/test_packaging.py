@@ -261,7 +261,9 @@ def test_tests_are_collected_without_the_plugins_of_ros(tmp_path, monkeypatch):
     (tmp_path / 'launch-1.dist-info/entry_points.txt').write_text(
         '[pytest11]\nlaunch_testing = plugin_of_ros\nlaunch_ros = plugin_of_ros\n'
     )
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    # In which colcon test has its options.
+    monkeypatch.delenv('PYTEST_ADDOPTS', raising=False)
     command = [sys.executable, '-m', 'pytest', '--collect-only', '-q', 'test/test_camera.py']
     assert 'test_camera.py::' in run(command, cwd=REPOSITORY)
 
