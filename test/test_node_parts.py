@@ -550,9 +550,23 @@ def test_a_report_is_news_once_until_something_else_happens():
     assert not news(frames_in=9, frames_out=8)
     assert news(frames_in=9, frames_out=8, dropped=1)
     assert not news(frames_in=9, frames_out=9)
-    assert news('nothing comes')
-    assert news(frames_in=10, frames_out=10)
-    assert not news(frames_in=10, frames_out=10)
+    for _ in range(2):
+        assert news('nothing comes')
+        assert not news('nothing comes')
+        assert news(frames_in=10, frames_out=10)
+        assert not news(frames_in=10, frames_out=10)
+
+
+def test_frames_that_keep_failing_are_reported_once():
+    counts = Counts()
+    reporter = Reporter(counts)
+    news = []
+    for _ in range(3):
+        counts.frames_in += 5
+        counts.fail('no transform')
+        reporter.status('n', 'h', None)
+        news.append(reporter.news)
+    assert news == [True, False, False]
 
 
 def test_steps_add_up_to_the_time_of_a_frame():

@@ -97,12 +97,13 @@ class Reporter:
     """Turns counts into a diagnostic status and a line for the log, each covering one period.
 
     line: the last period's counts and latency; reasons are logged when they arise. news: whether
-    this differs, apart from the numbers, from all reports since the start or the last trouble.
+    this differs, apart from the numbers, from all reports since the start or since the last
+    trouble began.
     """
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self.line, self.news = '', False
+        self.line, self.news, self._troubled = '', False, False
         self._reported: set[tuple[bool, ...]] = set()
         self._before = counts.as_dict()
         self._last = time.monotonic()
@@ -128,9 +129,10 @@ class Reporter:
             status.level = DiagnosticStatus.ERROR
             trouble = trouble or f'no frame completed: {counts.last_cause}'
         self.line = _sentence(fresh, now)
-        if trouble:
+        if trouble and not self._troubled:
             self._reported.clear()
-        happens = (bool(trouble), *(number > 0 for number in fresh.values()))
+        self._troubled = bool(trouble)
+        happens = (self._troubled, *(number > 0 for number in fresh.values()))
         self.news = happens not in self._reported
         self._reported.add(happens)
         status.message = trouble or self.line
