@@ -1,10 +1,12 @@
 """How nodes start, or say why they cannot, in processes of their own."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import rclpy
 import yaml
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 from rclpy.parameter import Parameter, parameter_value_to_python
@@ -110,6 +112,32 @@ def waiting(folder):
     yield start_waiting
     for process in started:
         process.stop()
+
+
+@pytest.mark.usefixtures('folder')
+@pytest.mark.parametrize('around', ['', '/robot'])
+def test_the_documented_parameter_files_hold_in_every_namespace(tmp_path, around):
+    text = (ROOT / 'docs/sensors.md').read_text()
+    single, several = re.findall(r'```yaml\n(.*?)```', text, re.DOTALL)
+    file = tmp_path / 'rig.yaml'
+    for content, inner, names in (
+        (single, '', {'T_camera_lidar'}),
+        (several, '/front', {'T_camera_lidar', 'fixed_frame'}),
+        (several, '/rear', {'T_camera_lidar', 'fixed_frame'}),
+    ):
+        file.write_text(content)
+        context = rclpy.Context()
+        rclpy.init(args=['--ros-args', '--params-file', str(file)], context=context)
+        node = rclpy.create_node(
+            'completion_node',
+            context=context,
+            namespace=f'{around}{inner}',
+            automatically_declare_parameters_from_overrides=True,
+        )
+        given = set(node.get_parameters_by_prefix(''))
+        node.destroy_node()
+        context.shutdown()
+        assert names <= given
 
 
 def dump(probe, node: str = '/completion_node') -> dict[str, object]:
