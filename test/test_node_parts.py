@@ -18,6 +18,7 @@ from geometry_msgs.msg import TransformStamped
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rcl_interfaces.srv import SetParameters
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
@@ -281,6 +282,24 @@ def test_a_list_is_one_of_numbers_whatever_it_holds(make_node, given):
     Parameters(node, (('', Oven),))
     assert node.describe_parameter('shape').type == Parameter.Type.DOUBLE_ARRAY.value
     assert list(node.get_parameter('shape').value) == list(given)
+
+
+@pytest.mark.skipif(
+    not hasattr(Node, 'add_pre_set_parameters_callback'), reason='Humble keeps the type given'
+)
+@pytest.mark.parametrize(
+    ('kind', 'value'),
+    [(Parameter.Type.BOOL_ARRAY, []), (Parameter.Type.INTEGER_ARRAY, [1, 2, 3])],
+)
+def test_a_list_stays_one_of_numbers_when_it_is_set(make_node, kind, value):
+    node = make_node(shape=[1.0])
+    parameters = Parameters(node, (('', Oven),))
+    (result,) = node.set_parameters([Parameter('shape', kind, value)])
+    assert result.successful
+    assert node.describe_parameter('shape').type == Parameter.Type.DOUBLE_ARRAY.value
+    assert parameters.get(Oven).shape == tuple(value)
+    (refused,) = node.set_parameters([Parameter('shape', value='[0, 0.5]')])
+    assert not refused.successful and 'write [0.0, 0.5]' in refused.reason
 
 
 def test_parameters_that_every_node_has_are_no_strangers(make_node):

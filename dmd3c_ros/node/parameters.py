@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import Field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -104,6 +105,8 @@ class Parameters:
             self._values = self._build(self._raw)
         except ValueError as error:
             raise ParameterError(f'parameter {error}') from error
+        if hasattr(node, 'add_pre_set_parameters_callback'):  # Humble has none.
+            node.add_pre_set_parameters_callback(self._lists_as_declared)
         node.add_on_set_parameters_callback(self._on_set)
 
     def get(self, group: type[T]) -> T:
@@ -145,6 +148,18 @@ class Parameters:
     def _candidate(self, parameters: Sequence[Parameter]) -> dict[str, Any]:
         return self._raw | {p.name: p.value for p in parameters if p.name in self._entries}
 
+    def _lists_as_declared(self, parameters: list[Parameter]) -> list[Parameter]:
+        """Lists of integers, and empty ones, which `ros2 param load` sends as booleans."""
+        changed = []
+        for parameter in parameters:
+            entry = self._entries.get(parameter.name)
+            if entry is not None and isinstance(entry.item.default, tuple):
+                with suppress(ValueError):  # It will be refused with the reason.
+                    value = _from_ros(parameter.name, parameter.value, entry.item.default)
+                    parameter = _doubles(parameter.name, value)
+            changed.append(parameter)
+        return changed
+
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         try:
             names, values = self.preview(parameters)
@@ -172,9 +187,13 @@ def _declare(node: Node, name: str, entry: _Entry) -> Any:
         return value
     # To rclpy an empty list is one of bytes, and an empty one of a file (as `ros2 param dump`
     # writes it) is no value at all.
-    value = list(_from_ros(name, [] if value is None else value, default))
-    node.set_parameters([Parameter(name, Parameter.Type.DOUBLE_ARRAY, value)])
-    return value
+    value = _from_ros(name, [] if value is None else value, default)
+    node.set_parameters([_doubles(name, value)])
+    return list(value)
+
+
+def _doubles(name: str, value: Sequence[float]) -> Parameter:
+    return Parameter(name, Parameter.Type.DOUBLE_ARRAY, list(value))
 
 
 def _names_in_own_sections(node: str, arguments: Sequence[str]) -> set[str]:
