@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import os
 import runpy
 import sys
@@ -86,6 +87,7 @@ STAND_INS = {
         'OpaqueFunction': OpaqueFunction,
     },
     'launch.substitutions': {'LaunchConfiguration': LaunchConfiguration},
+    'launch.logging': {'get_logger': logging.getLogger},
     'launch_ros': {},
     'launch_ros.actions': {'Node': NodeAction},
 }
@@ -378,10 +380,12 @@ def test_the_profile_can_be_turned_off():
 
 
 @pytest.mark.parametrize(('room_mb', 'segment_mb'), [(1000, 64), (64, 16), (20, None), (0, None)])
-def test_segments_are_as_large_as_shared_memory_allows(
-    monkeypatch, tmp_path, caplog, capfd, room_mb, segment_mb
-):
+def test_segments_are_as_large_as_shared_memory_allows(monkeypatch, tmp_path, room_mb, segment_mb):
     from dmd3c_ros.node.launch import middleware
+
+    told = []
+    logger = types.SimpleNamespace(warning=told.append)
+    monkeypatch.setattr(middleware, 'get_logger', {'launch.user': logger}.get)
 
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     monkeypatch.setattr(middleware, '_room', lambda: room_mb << 20)
@@ -394,9 +398,8 @@ def test_segments_are_as_large_as_shared_memory_allows(
         assert text.replace(str(segment_mb << 20), '') == (
             ROOT / 'config/fastdds.xml'
         ).read_text().replace(str(64 << 20), '')
-    # The real launch has a root logger of its own, which pytest does not listen to.
-    told = caplog.text + capfd.readouterr().err
-    assert ('--shm-size' in told) is (segment_mb != 64)
+    assert len(told) == (segment_mb != 64)
+    assert all(f'room for {room_mb} MB' in text and '--shm-size' in text for text in told)
 
 
 def test_waiting_threads_of_the_network_leave_the_core_soon():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import tempfile
 from pathlib import Path
+
+from launch.logging import get_logger
 
 # Fast DDS 2 (Humble, Jazzy) and 3 (Kilted) read one each.
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
@@ -16,7 +17,6 @@ _PROCESSES = 4
 _SIZE = re.compile(r'(?<=<segment_size>)\d+(?=</segment_size>)')
 # A frame of everything that the node takes and gives, at 1216x352.
 _LEAST_BYTES = 12 << 20
-_log = logging.getLogger(__name__)
 
 
 def environment(profile: str, own: Path) -> dict[str, str]:
@@ -40,12 +40,11 @@ def _fitting(own: Path) -> Path | None:
     size = room // _PROCESSES
     if size >= requested:
         return own
-    _log.warning(
-        '%s has room for %d MB, %d MB per process: messages of several megabytes may be lost '
-        '(start the container with --shm-size=512m or --ipc=host)',
-        _SHARED_MEMORY,
-        room >> 20,
-        size >> 20,
+    # Launch's own logger: others have no level on the screen and miss in its log file. It takes
+    # no arguments for the text.
+    get_logger('launch.user').warning(
+        f'{_SHARED_MEMORY} has room for {room >> 20} MB, {size >> 20} MB per process: messages of '
+        'several megabytes may be lost (start the container with --shm-size=512m or --ipc=host)'
     )
     if size < _LEAST_BYTES:
         return None
