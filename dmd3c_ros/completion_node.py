@@ -294,7 +294,8 @@ class CompletionNode(LifecycleNode):
         if self._worker.failed:
             raise RuntimeError('the worker thread has stopped; its error is logged above')
         inputs = self._inputs.report()
-        if inputs.idle and not self._idling_reported:
+        # Subscribers of before the start are known a moment after activation only.
+        if inputs.idle and not (self._idling_reported or self._needs_inputs()):
             self._idling_reported = True
             self.get_logger().info(
                 'no output has a subscriber: inputs are not subscribed until one does '

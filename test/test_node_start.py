@@ -8,6 +8,8 @@ import sys
 import pytest
 import rclpy
 import yaml
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -238,3 +240,13 @@ def test_an_override_of_qos_that_there_is_not_ends_the_start(override, cause):
     status, log = start('kitti_player', '-p', f'qos_overrides./points.publisher.{override}')
     assert status == 1
     assert 'parameter qos_overrides./points.publisher.' in log and cause in log
+
+
+def test_a_subscriber_that_comes_before_the_first_report_is_not_overlooked(waiting, probe):
+    node = waiting('-p', 'report_period:=3.0')
+    for step in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        request = ChangeState.Request(transition=Transition(id=step))
+        assert probe.call(ChangeState, '/completion_node/change_state', request).success
+    probe.listen('/sparse/image_rect', Image)
+    assert probe.wait(lambda: 'nothing to complete' in node.log)
+    assert 'no output has a subscriber' not in node.log
