@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,12 +176,26 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
         np.testing.assert_allclose(found[-1].confidence, expected.confidence, atol=1e-4)
     # What a frame got stays its own when the next one comes.
     kept = found[-1].depth.copy()
-    for size in ((64, 64), (64, 64), (61, 103), (61, 103), (64, 64)):
+    for _ in range(2):
+        completer.complete(*scene(64, 64), K)
+    # From the second of its size on it runs in what is compiled for that size alone ...
+    assert len(completer._runner._of_size) == 1
+    # ... and goes on while it is compiled for another one.
+    compiled, go_on = completer._runner._compiled, threading.Event()
+    monkeypatch.setattr(
+        completer._runner, '_compiled', lambda size: go_on.wait() and compiled(size)
+    )
+    for _ in range(3):
+        other = completer.complete(*scene(61, 103), K)
+    assert len(completer._runner._of_size) == 1
+    np.testing.assert_allclose(other.depth, found[0].depth, rtol=1e-4)
+    go_on.set()
+    while len(completer._runner._of_size) < 2:
+        completer.complete(*scene(61, 103), K)
+    for size, before in (((61, 103), found[0].depth), ((64, 64), kept)):
         again = completer.complete(*scene(*size), K)
+        np.testing.assert_allclose(again.depth, before, rtol=1e-4)
     np.testing.assert_array_equal(found[-1].depth, kept)
-    # From the second of its size on it runs in what is compiled for that size alone.
-    assert len(completer._runner._of_size) == 2
-    np.testing.assert_allclose(again.depth, kept, rtol=1e-4)
     for precision in ('bfloat16', 'float16'):
         with pytest.raises(ValueError, match='precision: expected float32 with openvino on this'):
             DepthCompleter(replace(config, precision=precision))

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,10 @@ class OpenVinoRunner:
         """What runs images of this (height, width).
 
         For one size alone OpenVINO fuses the arithmetic between convolutions, which then takes a
-        sixth of its time; compiling for it takes a second.
+        sixth of its time; compiling for it takes a second, several next to other programs, and
+        must not hold up the frames of a camera whose scale changes.
         """
-        return self._of_size.get(size, self._compiled) or self._any_size
+        return self._of_size.get(size, self._compiled, background=True) or self._any_size
 
     def _compiled(self, size: tuple[int, int]):
         """What runs images of this (height, width) alone."""
@@ -150,21 +152,40 @@ class _BySize:
     def __init__(self) -> None:
         self._made: dict[tuple[int, ...], Any] = {}
         self._last: tuple[int, ...] | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._coming: tuple[tuple[int, ...], Future] | None = None
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def get(self, size: tuple[int, ...], make: Callable[[tuple[int, ...]], Any]) -> Any:
-        """What ``make`` made for the size, now or earlier; None the first time."""
+    def get(
+        self,
+        size: tuple[int, ...],
+        make: Callable[[tuple[int, ...]], Any],
+        background: bool = False,
+    ) -> Any:
+        """What ``make`` made for the size, now or earlier; None the first time.
+
+        background: once something is made, ``make`` runs in a thread, and None is the answer until
+        it is done. Raises what it raises.
+        """
         repeated, self._last = size == self._last, size
-        if size not in self._made:
-            if not repeated:
-                return None
-            if len(self._made) == _SIZES_KEPT:
-                del self._made[next(iter(self._made))]  # the least recently used one
-            self._made[size] = make(size)
-        self._made[size] = self._made.pop(size)
-        return self._made[size]
+        if self._coming and self._coming[1].done():
+            (made, future), self._coming = self._coming, None
+            self._keep(made, future.result())
+        if size in self._made:
+            self._keep(size, self._made.pop(size))
+        elif repeated and not (background and self._made):
+            self._keep(size, make(size))
+        elif repeated and self._coming is None:
+            self._executor = self._executor or ThreadPoolExecutor(1)
+            self._coming = size, self._executor.submit(make, size)
+        return self._made.get(size)
+
+    def _keep(self, size: tuple[int, ...], made: Any) -> None:
+        if len(self._made) == _SIZES_KEPT:
+            del self._made[next(iter(self._made))]  # the least recently used one
+        self._made[size] = made
 
 
 class Converted(CompletionNetwork):

@@ -13,8 +13,8 @@ _LEVEL = 2.0**-0.25
 _MOST_LEVELS = 8
 # Number of frames that decide: few to reduce the scale, more to raise it again.
 _FEW, _MANY, _MOST = 5, 20, 320
-# A new size takes preparations.
-_IGNORED = 2
+# While the network is compiled for a new size in the background, frames take longer.
+_IGNORED = 15
 # Fraction of the time that must be left for a larger scale.
 _RESERVE = 0.85
 
