@@ -32,7 +32,7 @@ class Pace:
 
     def _reset(self) -> None:
         self.limit = 1.0
-        self._level, self._ignored = 0, _IGNORED
+        self._level, self._ignored = 0, 0
         self._patience = _MANY
         self._raised = False
         self._recent: deque[float] = deque(maxlen=_MOST)
