@@ -183,7 +183,7 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
     # ... and goes on while it is compiled for another one.
     compiled, go_on = completer._runner._compiled, threading.Event()
     monkeypatch.setattr(
-        completer._runner, '_compiled', lambda size: go_on.wait() and compiled(size)
+        completer._runner, '_compiled', lambda size: go_on.wait(60) and compiled(size)
     )
     for _ in range(3):
         other = completer.complete(*scene(61, 103), K)

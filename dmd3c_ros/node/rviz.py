@@ -31,8 +31,9 @@ NAME = 'completion_rviz'
 _REMINDER_S = 10.0
 _MATCH_PERIOD_S = 0.5
 # completion_node subscribes to its inputs only while an output has a subscriber, and a player
-# starts only once it has: listening to this output too keeps them from waiting for each other.
-_WANTED = 'depth_registered/camera_info'
+# starts only once it has: listening to this output too keeps them from waiting for each other. It
+# needs no completion.
+_OUTPUT = 'rectified/camera_info'
 
 
 def layout_for(
@@ -56,7 +57,7 @@ class FrameFinder(Node):
         self.frame = ''
         self._inputs = [
             TopicInput(self, topic, CameraInfo, self._take, with_history=True)
-            for topic in ('camera_info', _WANTED)
+            for topic in ('camera_info', _OUTPUT)
         ]
         self.topic = self._inputs[0].name
         self._remind()
