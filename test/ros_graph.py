@@ -163,11 +163,18 @@ class Probe:
         )
 
     def call(self, kind: type, name: str, request):
-        """Response of a service."""
+        """Response of a service.
+
+        Asked again after a while: a client may see its service before the service sees the
+        client's reader, and Fast DDS drops an answer without a reader after 100 ms.
+        """
         client = self.node.create_client(kind, name)
         assert self.wait(client.service_is_ready), f'{name} is not there'
-        future = client.call_async(request)
-        assert self.wait(future.done), f'{name} does not answer'
+        for _ in range(3):
+            future = client.call_async(request)
+            if self.wait(future.done, PATIENCE_S / 3):
+                break
+        assert future.done(), f'{name} does not answer'
         self.node.destroy_client(client)
         return future.result()
 
