@@ -130,7 +130,8 @@ class CompletionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe, and start the thread that completes."""
         settings = self._settings.get(NodeSettings)
-        self._counts, self._pace, self._idling_reported = Counts(), Pace(), False
+        self._counts, self._idling_reported = Counts(), False
+        self._pace = Pace(self._model.ready)
         self._reporter = Reporter(self._counts)
         self._warn_of_trouble = Throttle(
             lambda text: self.get_logger().warning(text),

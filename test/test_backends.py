@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,13 +186,15 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
     monkeypatch.setattr(
         completer._runner, '_compiled', lambda size: go_on.wait(60) and compiled(size)
     )
-    for _ in range(3):
+    for _ in range(10):
         other = completer.complete(*scene(61, 103), K)
     assert len(completer._runner._of_size) == 1
+    assert not completer.ready(1.0)
     np.testing.assert_allclose(other.depth, found[0].depth, rtol=1e-4)
     go_on.set()
-    while len(completer._runner._of_size) < 2:
-        completer.complete(*scene(61, 103), K)
+    while not completer.ready(1.0):
+        time.sleep(0.01)
+    assert len(completer._runner._of_size) == 2
     for size, before in (((61, 103), found[0].depth), ((64, 64), kept)):
         again = completer.complete(*scene(*size), K)
         np.testing.assert_allclose(again.depth, before, rtol=1e-4)
@@ -201,6 +204,28 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
             DepthCompleter(replace(config, precision=precision))
     with pytest.raises(ValueError, match='device: expected cpu with openvino, got cuda'):
         DepthCompleter(replace(config, device='cuda'))
+
+
+def test_a_size_that_openvino_cannot_compile_for_runs_all_the_same(
+    openvino: Path, weights: Path, monkeypatch, caplog
+) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), backend='openvino'))
+    assert completer.ready(0.5)  # No image yet, so there is nothing to wait for.
+    for _ in range(2):
+        completer.complete(*scene(64, 96), K)
+
+    def fail(size: tuple[int, int]):
+        raise RuntimeError(f'no memory for {size}')
+
+    monkeypatch.setattr(completer._runner, '_compiled', fail)
+    assert completer.ready(1.0)
+    assert not completer.ready(0.5)
+    while not completer.ready(0.5):
+        time.sleep(0.01)
+    for _ in range(20):
+        found = completer.complete(*scene(64, 96), K, 0.5)
+    assert (found.depth > 0).all()
+    assert caplog.text.count('no memory for (32, 64)') == 1
 
 
 def test_no_runtime_reports_its_use_to_anybody(

@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from dmd3c_ros.node.pace import Pace
 
 
@@ -40,6 +42,16 @@ def test_the_scale_does_not_go_to_and_fro() -> None:
         pace.finished(0.11 if pace.limit == 1 else 0.03, 0.1)
     changes = sum(a != b for a, b in itertools.pairwise(scales))
     assert 4 <= changes <= 24
+
+
+def test_a_larger_scale_waits_until_the_network_is_ready_for_it() -> None:
+    asked: list[float] = []
+    pace = Pace(lambda limit: asked.append(limit) or len(asked) > 50)
+    low = drive(pace, 30, 0.2)[-1]
+    assert not asked
+    assert set(drive(pace, 60, 0.04)) == {low}
+    assert asked == pytest.approx([low * 2**0.25] * len(asked))
+    assert drive(pace, 30, 0.04)[-1] > low
 
 
 def test_there_is_a_smallest_scale() -> None:

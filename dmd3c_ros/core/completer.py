@@ -17,7 +17,7 @@ from .baselines import BASELINES
 from .config import CompleterConfig, needs_filtering
 from .loading import check_config, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
-from .resizing import enlarge_confidence, enlarge_depth, shrink, suitable_scale
+from .resizing import enlarge_confidence, enlarge_depth, reduced, shrink, suitable_scale
 from .runners import Runner
 from .threads import torch_threads
 
@@ -58,6 +58,8 @@ class DepthCompleter:
         self._chooses = free and network is None
         self._for_few: DepthCompleter | None = None
         self._warned = False
+        # Size and suitable scale of the last image that the network ran on.
+        self._last: tuple[tuple[int, int], float] | None = None
         self.name, self.backend = self.config.model, 'eager'
         self.device, self.precision = 'cpu', 'float32'
         self._torch_threads = self.config.threads
@@ -108,7 +110,9 @@ class DepthCompleter:
         self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float
     ) -> Completion:
         """The model on inputs that are valid, at the size that suits it."""
-        scale = min(self.scale(sparse), scale_limit)
+        suitable = self.scale(sparse)
+        self._last = sparse.shape, suitable
+        scale = min(suitable, scale_limit)
         if scale == 1:
             return self._run(rgb, sparse, K)
         small = self._run(*shrink(rgb, sparse, K, scale))
@@ -116,6 +120,18 @@ class DepthCompleter:
             enlarge_depth(small.depth, sparse.shape),
             enlarge_confidence(small.confidence, sparse.shape),
         )
+
+    def ready(self, scale_limit: float) -> bool:
+        """Whether images like the last one run at this limit of their scale without delay.
+
+        False while a network is compiled for their size in the background, which this call starts.
+        """
+        if self._runner is None or self._last is None:
+            return True
+        shape, suitable = self._last
+        scale, multiple = min(suitable, scale_limit), self._runner.convention.size_multiple
+        height, width = (side + -side % multiple for side in reduced(shape, scale))
+        return self._runner.ready((height, width))
 
     def _two_stages(self) -> DepthCompleter | None:
         """What completes images with few measurements, where that is left to this class.

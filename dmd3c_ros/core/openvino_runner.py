@@ -25,6 +25,7 @@ from .runners import (
     EXPORT_TOLERANCE,
     Outputs,
     Prediction,
+    Runner,
     example,
     export_difference,
     fingerprint,
@@ -39,11 +40,15 @@ CONVERTIBLE = ('light',)
 BFLOAT16_TOLERANCE = 0.03
 _INPUTS = ('rgb', 'sparse', 'K', 'guide')
 _PRECISIONS = {torch.float32: 'f32', torch.bfloat16: 'bf16'}
-# Number of image sizes whose compiled networks are kept; each holds some 100 MB of buffers.
-_SIZES_KEPT = 3
+# Number of image sizes whose compiled networks are kept; each holds 50 to 100 MB.
+_SIZES_KEPT = 5
+# A size that comes this many times in a row stays for a while, so that it is worth compiling for.
+_TO_STAY = 8
+# Other programs go first while a network is compiled for a size that can wait.
+_COMPILING_NICENESS = 10
 
 
-class OpenVinoRunner:
+class OpenVinoRunner(Runner):
     """Runs a network in OpenVINO, on the CPU.
 
     Its threads steal work from each other instead of waiting for each other at the end of every
@@ -124,6 +129,11 @@ class OpenVinoRunner:
         self._any_size = compiled.create_infer_request()
         self._of_size = _BySize()
 
+    def ready(self, size: tuple[int, int]) -> bool:
+        """See ``Runner.ready``."""
+        with self._lock:
+            return self._of_size.prepare(size, self._compiled)
+
     def _request(self, size: tuple[int, int]):
         """What runs images of this (height, width).
 
@@ -144,14 +154,15 @@ class OpenVinoRunner:
 
 
 class _BySize:
-    """What is made for one size of images alone, once that size comes twice in a row.
+    """What is made for one size of images alone, once that size comes several times in a row.
 
-    The last few are kept, as a camera keeps its size and a folder may hold any number of them.
+    The last few are kept, as a camera has few sizes and a folder may hold any number of them.
     """
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, ...], Any] = {}
         self._last: tuple[int, ...] | None = None
+        self._in_a_row = 0
         self._executor: ThreadPoolExecutor | None = None
         self._coming: tuple[tuple[int, ...], Future] | None = None
 
@@ -164,28 +175,51 @@ class _BySize:
         make: Callable[[tuple[int, ...]], Any],
         background: bool = False,
     ) -> Any:
-        """What ``make`` made for the size, now or earlier; None the first time.
+        """What ``make`` made for the size, now, the second time in a row, or earlier; else None.
 
-        background: once something is made, ``make`` runs in a thread, and None is the answer until
-        it is done. Raises what it raises.
+        background: once something is made, ``make`` runs in a thread after some more times, and
+        None is the answer until it is done. Otherwise this raises what it raises.
         """
-        repeated, self._last = size == self._last, size
-        if self._coming and self._coming[1].done():
-            (made, future), self._coming = self._coming, None
-            self._keep(made, future.result())
+        self._in_a_row = self._in_a_row + 1 if size == self._last else 1
+        self._last = size
         if size in self._made:
             self._keep(size, self._made.pop(size))
-        elif repeated and not (background and self._made):
+        elif background and self._made:
+            if self._in_a_row >= _TO_STAY:
+                self.prepare(size, make)
+        elif self._in_a_row > 1:
             self._keep(size, make(size))
-        elif repeated and self._coming is None:
-            self._executor = self._executor or ThreadPoolExecutor(1)
-            self._coming = size, self._executor.submit(make, size)
         return self._made.get(size)
 
+    def prepare(self, size: tuple[int, ...], make: Callable[[tuple[int, ...]], Any]) -> bool:
+        """Whether ``make`` has run for the size; if not, it runs in a thread, or will.
+
+        Where it fails, such as for want of memory, nothing is made and it is not tried again.
+        """
+        if self._coming and self._coming[1].done():
+            (made, future), self._coming = self._coming, None
+            try:
+                self._keep(made, future.result())
+            except (MemoryError, RuntimeError) as error:
+                _log.warning('no network for images of %s alone: %s', made, _first_line(error))
+                self._keep(made, None)
+        if size in self._made:
+            self._keep(size, self._made.pop(size))
+        elif self._coming is None:
+            self._executor = self._executor or ThreadPoolExecutor(1, initializer=_give_way)
+            self._coming = size, self._executor.submit(make, size)
+        return size in self._made
+
     def _keep(self, size: tuple[int, ...], made: Any) -> None:
-        if len(self._made) == _SIZES_KEPT:
-            del self._made[next(iter(self._made))]  # the least recently used one
         self._made[size] = made
+        if len(self._made) > _SIZES_KEPT:
+            del self._made[next(iter(self._made))]  # the least recently used one
+
+
+def _give_way() -> None:
+    """Lower the priority of this thread, where threads have their own, as on Linux."""
+    if sys.platform == 'linux':
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _COMPILING_NICENESS)
 
 
 class Converted(CompletionNetwork):

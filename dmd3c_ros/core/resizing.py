@@ -21,8 +21,7 @@ def shrink(
     The image is filtered before it is sampled; of several measurements in one pixel the nearest
     stays, as where points are projected.
     """
-    height, width = sparse.shape
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    (height, width), (h, w) = sparse.shape, reduced(sparse.shape, scale)
     # PyTorch has a special kernel for bytes with the channels last, by far the fastest.
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     small = F.interpolate(image, (h, w), mode='bilinear', antialias=True)[0].permute(1, 2, 0)
@@ -30,6 +29,12 @@ def shrink(
     depth = shrink_sparse(torch.from_numpy(np.ascontiguousarray(sparse)), (h, w)).numpy()
     resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
     return np.ascontiguousarray(small.numpy()), depth, resize @ K
+
+
+def reduced(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width, pixels, at `scale` of their size."""
+    height, width = (max(1, round(side * scale)) for side in shape)
+    return height, width
 
 
 def shrink_sparse(sparse: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

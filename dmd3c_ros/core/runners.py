@@ -62,6 +62,13 @@ class Runner(Protocol):
 
     def __call__(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Prediction: ...
 
+    def ready(self, size: tuple[int, int]) -> bool:
+        """Whether images of this (height, width) run as fast as they ever will.
+
+        False while a network is compiled for them in the background, which this call starts.
+        """
+        return True
+
 
 def normalized(rgb: Tensor, convention: Convention) -> Tensor:
     """Network input (B, 3, H, W) float32, channels last, from images (B, H, W, 3) uint8."""
@@ -70,7 +77,7 @@ def normalized(rgb: Tensor, convention: Convention) -> Tensor:
     return image.mul_(1 / (255 * std)).sub_(mean / std).permute(0, 3, 1, 2)
 
 
-class TorchRunner:
+class TorchRunner(Runner):
     """Runs a network in PyTorch.
 
     network: in eval mode. dtype: of the features; below float32 by autocast. compiled: by
@@ -106,7 +113,7 @@ class TorchRunner:
         )
 
 
-class OnnxRunner:
+class OnnxRunner(Runner):
     """Runs a file that ``export_onnx`` wrote, in float32.
 
     device: CUDA needs onnxruntime-gpu. Raises ImportError without ONNX Runtime, ValueError for a

@@ -66,6 +66,11 @@ class Model:
                 # Outside the handler: the traceback kept the memory of the frame alive.
                 self._fall_back(reason)
 
+    def ready(self, scale_limit: float) -> bool:
+        """See ``DepthCompleter.ready``."""
+        with self._lock:
+            return self._completer.ready(scale_limit)
+
     def prepare(self, config: CompleterConfig) -> None:
         """Load another model next to this one; errors are kept for `exchange`."""
         with self._preparing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,10 +14,10 @@ _LEVEL = 2.0**-0.25
 _MOST_LEVELS = 8
 # Number of frames that decide: few to reduce the scale, more to raise it again.
 _FEW, _MANY, _MOST = 5, 20, 320
-# While the network is compiled for a new size in the background, frames take longer.
-_IGNORED = 15
-# Fraction of the time that must be left for a larger scale.
-_RESERVE = 0.85
+# The next ones have waited for a frame of the scale before.
+_IGNORED = 3
+# Fraction of the time that frames may take at the scale that is chosen.
+_AIM = 0.85
 
 
 class Pace:
@@ -27,7 +28,11 @@ class Pace:
     fro.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ready: Callable[[float], bool] = lambda limit: True) -> None:
+        """ready: whether frames run at this limit of their scale without delay, or else have it
+        prepared; a larger scale waits for that.
+        """
+        self._ready = ready
         self._reset()
 
     def _reset(self) -> None:
@@ -50,8 +55,10 @@ class Pace:
         if len(recent) >= _FEW and np.median(recent[-_FEW:]) > max_latency_s:
             self._fall(float(np.median(recent[-_FEW:])) / max_latency_s)
         elif len(recent) >= self._patience and self._level:
-            if np.percentile(recent[-self._patience :], 90) < _RESERVE * max_latency_s * _LEVEL**2:
-                self._go_to(self._level - 1)
+            usual = np.percentile(recent[-self._patience :], 90)
+            larger = self._level - 1
+            if usual < _AIM * max_latency_s * _LEVEL**2 and self._ready(_limit(larger)):
+                self._go_to(larger)
                 self._raised = True
         elif len(recent) >= self._patience:
             # All is well at the full scale.
@@ -60,12 +67,16 @@ class Pace:
     def _fall(self, excess: float) -> None:
         if self._raised:
             self._patience = min(2 * self._patience, _MOST)
-        levels = math.ceil(math.log(excess) / -math.log(_LEVEL**2) - 1e-9)
+        levels = math.ceil(math.log(excess / _AIM) / -math.log(_LEVEL**2) - 1e-9)
         self._go_to(self._level + max(1, levels))
         self._raised = False
 
     def _go_to(self, level: int) -> None:
         self._level = min(level, _MOST_LEVELS)
-        self.limit = 2.0 ** (-self._level / 4)
+        self.limit = _limit(self._level)
         self._ignored = _IGNORED
         self._recent.clear()
+
+
+def _limit(level: int) -> float:
+    return 2.0 ** (-level / 4)
