@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from dmd3c_ros.benchmarks import slam
+from dmd3c_ros.cli.app import app
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.completer import Completion, DepthCompleter
 from dmd3c_ros.core.config import CompleterConfig
@@ -54,6 +56,24 @@ def images():
 
 
 class TestVocabulary:
+    @pytest.mark.parametrize(
+        'content', [b'', b'10 6 0 0\n', b'10 6 0\n0 1 2\n', b'\x1f\x8b' * 400]
+    )
+    def test_a_file_that_would_end_orb_slam3_is_refused(self, content, tmp_path):
+        (tmp_path / 'ORBvoc.tar.gz').write_bytes(content)
+        result = CliRunner().invoke(
+            app,
+            [
+                'bench',
+                'slam',
+                str(tmp_path / 'out'),
+                '--vocabulary',
+                str(tmp_path / 'ORBvoc.tar.gz'),
+            ],
+        )
+        assert result.exit_code == 1
+        assert 'expected a DBoW2 vocabulary as text, a line of 4 numbers' in result.output
+
     def test_the_text_is_a_tree_in_dbow2s_form(self, images, tmp_path):
         settings = vocabulary.VocabularySettings(branching=4, levels=3)
         vocabulary.write(tmp_path / 'voc.txt', vocabulary.train(images, settings), settings)
@@ -62,6 +82,7 @@ class TestVocabulary:
         assert not text.endswith('\n')
         heading, *lines = text.split('\n')
         assert heading == '4 3 0 0'
+        vocabulary.check(tmp_path / 'voc.txt')
         nodes = [line.split() for line in lines]
         assert all(len(node) == 35 for node in nodes)
         parents = [int(node[0]) for node in nodes]

@@ -70,11 +70,14 @@ def benchmark_slam(
     from dmd3c_ros.benchmarks.slam import DepthKind, run
     from dmd3c_ros.io.atomic import check_folder
     from dmd3c_ros.slam.orbslam3 import OrbSlam3, OrbSlam3Error
+    from dmd3c_ros.slam.vocabulary import check as check_vocabulary
 
     from .console import console, fail, say
 
     try:
         check_folder(out)
+        if vocabulary:
+            check_vocabulary(vocabulary)
         kinds = [DepthKind.parse(text) for text in depth or _KINDS]
         drive = open_drive(kitti, frames, scene=scene, seed=seed, lidar=lidar)
         out.mkdir(parents=True, exist_ok=True)

@@ -148,3 +148,20 @@ def write(path: Path, nodes: Iterable[Node], settings: VocabularySettings | None
         text = ' '.join(map(str, node.descriptor))
         lines.append(f'{node.parent} {int(node.word)} {text} {node.weight:.9g}')
     write_bytes(path, '\n'.join(lines).encode('ascii'))
+
+
+def check(path: Path) -> None:
+    """Raise ValueError for a file that does not begin as such a text.
+
+    ORB-SLAM3 exits on it without a word of explanation. Raises OSError for one that is not there.
+    """
+    with path.open('rb') as file:
+        first = file.readline(100).split()
+        second = file.readline(1000).split()
+    header = [int(word) for word in first if word.isdigit()]
+    if len(header) != 4 or len(first) != 4 or len(second) != _BYTES + 3:
+        raise ValueError(
+            f'{path}: expected a DBoW2 vocabulary as text, a line of 4 numbers and then lines of '
+            f'{_BYTES + 3}; got lines of {len(first)} and {len(second)} words '
+            '(an archive must be unpacked first)'
+        )
