@@ -135,8 +135,7 @@ class Camera:
 
     def scaled(self, width: int, height: int) -> Camera:
         """Camera of the image resized to width x height (pixel areas, not corners, align)."""
-        sx, sy = width / self.width, height / self.height
-        resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
+        resize = resizing(self.height, self.width, height, width)
         return Camera(resize @ self.P, width, height, self.R)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +174,15 @@ class Camera:
         known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
         x, y, z = _rays(self.P[:, :3].tobytes(), *depth.shape)
         return x * known, y * known, z * known
+
+
+def resizing(height: int, width: int, new_height: int, new_width: int) -> np.ndarray:
+    """Matrix (3, 3) from the pixels of an image to those of the image resized, (u, v, 1).
+
+    Pixel areas, not the centres of the corner pixels, align.
+    """
+    sx, sy = new_width / width, new_height / height
+    return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
 
 
 @lru_cache(maxsize=4)

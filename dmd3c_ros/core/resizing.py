@@ -8,6 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .camera import resizing
+
 # Neighbours that differ by more than this fraction of their depth are on two surfaces.
 _EDGE_RATIO = 0.05
 _SHORTEST_SIDE = 112  # minimum size of the shorter side, pixels, whatever the points
@@ -25,10 +27,8 @@ def shrink(
     # PyTorch has a special kernel for bytes with the channels last, by far the fastest.
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
     small = F.interpolate(image, (h, w), mode='bilinear', antialias=True)[0].permute(1, 2, 0)
-    sx, sy = w / width, h / height
     depth = shrink_sparse(torch.from_numpy(np.ascontiguousarray(sparse)), (h, w)).numpy()
-    resize = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
-    return np.ascontiguousarray(small.numpy()), depth, resize @ K
+    return np.ascontiguousarray(small.numpy()), depth, resizing(height, width, h, w) @ K
 
 
 def reduced(shape: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
+from ..camera import resizing
 from ..resizing import interpolate_surfaces, shrink_sparse, suitable_scale
 from . import mono
 from .base import CompletionNetwork, NetworkOutput
@@ -96,12 +97,10 @@ class TwoStage(CompletionNetwork):
         if small == size:
             output = self.completion(image, sparse, K, guide)
             return output.depth, output.confidence
-        sx, sy = small[1] / size[1], small[0] / size[0]
-        resize = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
         output = self.completion(
             _resized(image, small),
             shrink_sparse(sparse[0, 0], small)[None, None],
-            resize @ K,
+            K.new_tensor(resizing(*size, *small)) @ K,
             _resized(guide, small),
         )
         return (
