@@ -306,6 +306,16 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     assert calls[4:] == ['raw', 'nearest']
 
 
+def test_exact_depth_is_the_simulators_and_no_recorded_drives(tmp_path):
+    kinds = [slam.DepthKind.parse('exact')]
+    slam.write_sequences(tmp_path, frames(), kinds, {})
+    drive = json.loads((tmp_path / 'drive.json').read_text())
+    assert drive['known'] == {'exact': 1.0} and drive['mae_m'] == {'exact': 0.0}
+    with pytest.raises(ValueError, match='a recorded drive has no exact depth'):
+        recorded = [frame._replace(depth=None) for frame in frames()]
+        slam.write_sequences(tmp_path, recorded, kinds, {})
+
+
 @pytest.mark.parametrize(('times', 'close', 'scale'), [(1, 13.107, 5000), (3, 40, 500)])
 def test_rooms_are_written_in_finer_steps_than_streets(tmp_path, times, close, scale):
     sized = [

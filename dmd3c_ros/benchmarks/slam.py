@@ -30,7 +30,7 @@ from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.orbslam3 import Track
 from dmd3c_ros.slam.reference import Reference
 
-RAW = 'raw'
+RAW, EXACT = 'raw', 'exact'
 # Steps of 2 mm up to 131 m, far enough for streets. Rooms have TUM's own, which end at 13 m: what
 # ORB-SLAM3 calls close, and how far it trusts depth, follow from the reach.
 _STREET_SCALE = 500.0
@@ -41,7 +41,8 @@ _ROOM = 10.0  # m
 class DepthKind:
     """Depth to run with: that of a model, without low confidence, edges or large range.
 
-    model: 'raw' for the points themselves, else as for `CompleterConfig`.
+    model: 'raw' for the points themselves, 'exact' for the simulator's depth, with which no
+    completion can compete, else as for `CompleterConfig`.
     """
 
     model: str
@@ -139,6 +140,10 @@ def _completions(
             # A point that the camera cannot see would only mislead.
             visible = remove_hidden_points(sparse)
             found[model] = Completion(visible, (visible > 0).astype(np.float32))
+        elif model == EXACT:
+            if frame.depth is None:
+                raise ValueError('depth: a recorded drive has no exact depth')
+            found[model] = Completion(frame.depth, np.ones_like(frame.depth))
         else:
             completer = completers[model]
             found[model] = complete_sparse(completer, frame.rgb, sparse, frame.camera.K)[1]
@@ -205,7 +210,7 @@ def run(
     names = [kind.name for kind in kinds]
     stored = json.loads(path.read_text()) if path.is_file() else None
     if stored is None or len(stored['stamps_ns']) != len(drive) or stored['kinds'] != names:
-        models = dict.fromkeys(kind.model for kind in kinds if kind.model != RAW)
+        models = dict.fromkeys(kind.model for kind in kinds if kind.model not in (RAW, EXACT))
         completers = {model: make_completer(model) for model in models}
         shutil.rmtree(out / 'runs', ignore_errors=True)
         counted = _counted(drive, progress)

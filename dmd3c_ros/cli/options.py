@@ -144,7 +144,8 @@ def depth_kinds(default: Collection[str]) -> Any:
     """Type of the option for kinds of depth to compare, None where none was given."""
     return option(
         list[str],
-        'MODEL[,slam][,confidence=C][,no-edges][,range=M]; raw: sparse depth; may be repeated.',
+        'MODEL[,slam][,confidence=C][,no-edges][,range=M]; raw: sparse depth; exact: the '
+        'simulated one; may be repeated.',
         default=' '.join(default),
     )
 
