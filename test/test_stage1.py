@@ -98,28 +98,38 @@ def validations(out: Path) -> list[int]:
 IN_STEP = {'iterations': 3, 'freeze_norm': True, 'validate_every': 3}
 
 
+# What torchrun does, but for the processes that it starts: each would take longer to import
+# everything than to train. They are forked, after all has been imported once.
+TORCHRUN = """
+import sys
+from dataclasses import replace
+from torch.distributed import run
+from training.stage1 import main
+
+def train(*files):
+    for file in files:
+        main(['--config', file])
+
+words = ['--rdzv-backend=c10d', '--rdzv-endpoint=localhost:0', '--nproc-per-node=2', 'script']
+config, *_ = run.config_from_args(run.parse_args(words))
+run.elastic_launch(replace(config, start_method='fork'), train)(*sys.argv[1:])
+"""
+
+
 @pytest.fixture(scope='module')
 def of_two_processes(shards, tmp_path_factory) -> Path:
     """Folder of `in_step` and `at_random`, runs of `python -m training.stage1` under torchrun.
 
-    One after the other in the same two processes, which take longer to start than to train.
+    One after the other in the same two processes.
     """
     folder = tmp_path_factory.mktemp('two')
-    script = folder / 'run.py'
-    script.write_text(
-        'import sys\n'
-        'from training.stage1 import main\n'
-        'for file in sys.argv[1:]:\n'
-        "    main(['--config', file])\n"
-    )
     changes = {'in_step': IN_STEP, 'at_random': {'network': 'lrru_tiny', 'validate_every': 6}}
     files = []
     for name, changed in changes.items():
         files.append(folder / f'{name}.yaml')
         files[-1].write_text(yaml.safe_dump(settings(shards, folder / name, **changed)))
-    launcher = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
     process = subprocess.run(
-        [sys.executable, *launcher, str(script), *map(str, files)],
+        [sys.executable, '-c', TORCHRUN, *map(str, files)],
         env=ENVIRONMENT,
         cwd=REPOSITORY,
         capture_output=True,
@@ -236,14 +246,14 @@ def test_weights_of_bpnet_are_not_judged_by_the_name_of_their_folder(tmp_path):
     folder = tmp_path / 'nyu'
     folder.mkdir()
     network = networks.build('bpnet')
+    expected = network.convention
     save(weights_content(network, 'bpnet'), folder / 'weights.pth')
     torch.save({'net': network.state_dict()}, folder / 'old.pth')
-    stated, old = networks.build('bpnet'), networks.build('bpnet')
-    load_weights(stated, folder / 'weights.pth')
-    assert stated.convention == network.convention
     # A file without its convention is still read as before.
-    load_weights(old, folder / 'old.pth')
-    assert old.convention.depth_scale == 10.0
+    load_weights(network, folder / 'old.pth')
+    assert network.convention.depth_scale == 10.0
+    load_weights(network, folder / 'weights.pth')
+    assert network.convention == expected
 
 
 def test_the_averaged_weights_are_the_moving_average_of_the_trained_ones(shards, tmp_path):
