@@ -78,7 +78,8 @@ def folder(tmp_path_factory) -> Path:
     import ros_graph
 
     folder = tmp_path_factory.mktemp('ros')
-    ros_graph.isolate(folder)
+    # One cache for all modules: converting the light network takes a node 5 s.
+    ros_graph.isolate(folder, tmp_path_factory.getbasetemp() / 'cache of nodes')
     return folder
 
 
