@@ -197,24 +197,28 @@ def test_where_points_are_many_the_student_is_not_asked(network, monkeypatch):
     torch.testing.assert_close(found.depth, expected.depth)
 
 
-def test_left_the_choice_few_points_are_completed_in_two_stages():
+def test_left_the_choice_images_with_much_unmeasured_are_completed_in_two_stages():
     rgb = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
-    few, many = (scene(points)[2][0, 0].numpy() for points in (1000, 1001))
+    everywhere, whole = (scene(points)[2][0, 0].numpy() for points in (200, 64 * 96))
+    line, band = np.zeros_like(whole), np.zeros_like(whole)
+    line[40], band[48:] = whole[40], whole[48:]
     completers = {
         name: DepthCompleter(CompleterConfig(model=name, device='cpu', backend=backend))
         for name, backend in (('auto', 'auto'), ('light', 'auto'), ('two_stage', 'eager'))
     }
     depth = {
-        name: [each.complete(rgb, sparse, K).depth for sparse in (few, many)]
+        name: [each.complete(rgb, sparse, K).depth for sparse in (line, everywhere, band)]
         for name, each in completers.items()
     }
     np.testing.assert_array_equal(depth['auto'][0], depth['two_stage'][0])
-    np.testing.assert_allclose(depth['auto'][1], depth['light'][1], rtol=1e-4)
+    # Points everywhere, however few, or more than 1,000, wherever they are.
+    for auto, light in zip(depth['auto'][1:], depth['light'][1:], strict=True):
+        np.testing.assert_allclose(auto, light, rtol=1e-4)
     assert np.abs(depth['auto'][0] / depth['light'][0] - 1).max() > 1e-3
     assert completers['auto'].name == 'light'
     completers['auto'].close()
     with pytest.raises(RuntimeError, match='closed'):
-        completers['auto'].complete(rgb, few, K)
+        completers['auto'].complete(rgb, line, K)
 
 
 def test_the_bundled_weights_use_the_image_where_points_are_few():
@@ -266,7 +270,7 @@ def test_without_memory_for_two_stages_the_other_model_goes_on(monkeypatch, capl
     completer = DepthCompleter(CompleterConfig(device='cpu', precision='float32'))
     rgb, K = np.zeros((96, 160, 3), np.uint8), np.array([[90, 0, 80], [0, 90, 48], [0, 0, 1.0]])
     sparse = np.zeros((96, 160), np.float32)
-    sparse[::9, ::9] = 5.0
+    sparse[60, ::3] = 5.0
     for _ in range(2):
         depth = completer.complete(rgb, sparse, K).depth
         np.testing.assert_allclose(depth, 5.0, rtol=0.2)

@@ -17,7 +17,14 @@ from .baselines import BASELINES
 from .config import CompleterConfig, needs_filtering
 from .loading import check_config, load_runner
 from .projection import HiddenPointFilter, remove_hidden_points
-from .resizing import enlarge_confidence, enlarge_depth, reduced, shrink, suitable_scale
+from .resizing import (
+    enlarge_confidence,
+    enlarge_depth,
+    reduced,
+    remoteness,
+    shrink,
+    suitable_scale,
+)
 from .runners import Runner
 from .threads import torch_threads
 
@@ -25,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 # Networks were hardly trained with fewer measurements per image than this.
 FEWEST_POINTS = 20
+# Of an image that two stages complete better: `remoteness`, at least.
+_REMOTE = 0.1
 
 
 class Completion(NamedTuple):
@@ -93,7 +102,8 @@ class DepthCompleter:
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
         count = int(known.sum())
-        if count <= MOST_POINTS and (two_stages := self._two_stages()):
+        needed = self._chooses and _only_the_image_tells(sparse, count)
+        if needed and (two_stages := self._two_stages()):
             return two_stages.complete(rgb, sparse, K, scale_limit)
         self._warn_of_few(count)
         with torch_threads(self._torch_threads):
@@ -134,13 +144,13 @@ class DepthCompleter:
         return self._runner.ready((height, width))
 
     def _two_stages(self) -> DepthCompleter | None:
-        """What completes images with few measurements, where that is left to this class.
+        """What completes images with large parts unmeasured, where that is left to this class.
 
-        Loaded with the first of them, as most sensors have more; in PyTorch, as a conversion would
+        Loaded with the first of them, as most sensors see more; in PyTorch, as a conversion would
         hold that image up.
         """
-        if self._chooses and self._for_few is None and self._runner is not None:
-            _log.info('images with at most %d measurements: model two_stage', MOST_POINTS)
+        if self._for_few is None and self._runner is not None:
+            _log.info('images most of which is far from any measurement: model two_stage')
             config = replace(self.config, model='two_stage', backend='eager')
             try:
                 self._for_few = DepthCompleter(config)
@@ -229,6 +239,11 @@ class DepthCompleter:
         if confidence is None:
             confidence = np.ones_like(depth)
         return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
+
+
+def _only_the_image_tells(sparse: np.ndarray, count: int) -> bool:
+    """Whether the depth of most pixels cannot be told from the measurements, `count` of them."""
+    return count <= MOST_POINTS and remoteness(sparse) >= _REMOTE
 
 
 def _whole(result: np.ndarray, above: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,10 @@ from .camera import resizing
 # Neighbours that differ by more than this fraction of their depth are on two surfaces.
 _EDGE_RATIO = 0.05
 _SHORTEST_SIDE = 112  # minimum size of the shorter side, pixels, whatever the points
+# Squares in which measurements are counted: smallest side, cells that they consist of, pixels,
+# and number of measurements in them.
+_SQUARE, _CELL, _MEASUREMENTS = 64, 8, 16
+_NOTHING = cv2.BORDER_CONSTANT  # there are no measurements outside the image
 
 
 def shrink(
@@ -54,33 +59,38 @@ def shrink_sparse(sparse: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
 
 
 def mean_distance(sparse: np.ndarray) -> float:
-    """About how far the pixels around measurements are from the nearest of them, px.
+    """How far the pixels around measurements are from the nearest of them on average, px.
 
-    sparse: (H, W) float32, 0 = unknown, with a measurement at least. From the fraction of empty
-    cells of 1, 2, 4 ... pixels: a pixel in an empty cell is about a quarter of the cell's edge
-    farther away than one in a full cell. Every measurement represents its part of the image, so
-    that the empty sky does not count, and the dense part of a scan counts most: parts of 64
-    pixels, or as many more as it takes that those with a measurement hold 16 on average.
+    sparse: (H, W) float32, 0 = unknown, with a measurement at least. A pixel counts by the number
+    of measurements in a square around it, so that the empty sky does not count, and the dense
+    part of a scan counts most: a square of 64 pixels, or of as many more as it takes that those
+    with a measurement hold 16 on average. No grid is laid over the image, so the result hardly
+    changes as points move or the image is cropped.
     """
-    v, u = np.nonzero(sparse > 0)
-    largest = math.ceil(math.log2(max(sparse.shape)))
-    for levels in range(min(6, largest), largest + 1):
-        columns = (sparse.shape[1] >> levels) + 1
-        weight = np.bincount((v >> levels) * columns + (u >> levels))
-        if len(v) >= 16 * np.count_nonzero(weight):
-            break
-    distance = 0.0
     height, width = sparse.shape
-    for level in range(levels):
-        shift = levels - level
-        full = np.bincount((v >> shift) * columns + (u >> shift), minlength=len(weight))
-        distance += 2**level / 4 * (1 - np.average(full, weights=weight) / 4**shift)
-        # The cells of the next level that hold a measurement, each once.
-        height, width = (height + 1) // 2, (width + 1) // 2
-        cells = np.zeros((height, width), bool)
-        cells[v >> 1, u >> 1] = True
-        v, u = np.nonzero(cells)
-    return float(distance)
+    # Whole cells are averaged much faster.
+    known = np.pad(sparse > 0, ((0, -height % _CELL), (0, -width % _CELL))).astype(np.uint8)
+    cells = known.shape[1] // _CELL, known.shape[0] // _CELL
+    distance = cv2.distanceTransform(1 - known, cv2.DIST_L2, cv2.DIST_MASK_3)
+    distance = cv2.resize(distance, cells, interpolation=cv2.INTER_AREA)
+    count = cv2.resize(known * np.uint8(_CELL**2), cells, interpolation=cv2.INTER_AREA)
+    side, largest = _SQUARE, max(sparse.shape)
+    while True:
+        size = (side // _CELL + 1, side // _CELL + 1)  # odd, so that it has a centre
+        weight = cv2.boxFilter(count, cv2.CV_32F, size, normalize=False, borderType=_NOTHING)
+        if side >= largest or weight[weight > 0].mean() >= _MEASUREMENTS:
+            return float(np.average(distance, weights=weight))
+        side *= 2
+
+
+def remoteness(sparse: np.ndarray) -> float:
+    """How far the image's pixels are from the nearest measurement on average, in shorter sides.
+
+    sparse: (H, W) float32, 0 = unknown, with a measurement at least. 0.06 for 100 measurements
+    drawn at random, 0.2 for 10 and for a line across the middle.
+    """
+    distance = cv2.distanceTransform((sparse == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    return float(distance.mean() / min(sparse.shape))
 
 
 def suitable_scale(sparse: np.ndarray, distance: float) -> float:

@@ -39,7 +39,10 @@ class TwoStage(CompletionNetwork):
     """
 
     # Stage two is reduced here, not the image: the student needs no points to see its details.
-    convention = replace(LightNet.convention, size_multiple=_MULTIPLE, reduced_by='network')
+    # With a guide between them, few points are worth more at a smaller size than without.
+    convention = replace(
+        LightNet.convention, size_multiple=_MULTIPLE, point_distance=8.0, reduced_by='network'
+    )
 
     def __init__(
         self,
