@@ -184,7 +184,7 @@ def test_openvino_takes_any_size_and_agrees(openvino: Path, weights: Path, monke
     # ... and goes on while it is compiled for another one.
     compiled, go_on = completer._runner._compiled, threading.Event()
     monkeypatch.setattr(
-        completer._runner, '_compiled', lambda size: go_on.wait(60) and compiled(size)
+        completer._runner, '_compiled', lambda *args, **k: go_on.wait(60) and compiled(*args, **k)
     )
     for _ in range(10):
         other = completer.complete(*scene(61, 103), K)
@@ -214,7 +214,7 @@ def test_a_size_that_openvino_cannot_compile_for_runs_all_the_same(
     for _ in range(2):
         completer.complete(*scene(64, 96), K)
 
-    def fail(size: tuple[int, int]):
+    def fail(size: tuple[int, int], **_):
         raise RuntimeError(f'no memory for {size}')
 
     monkeypatch.setattr(completer._runner, '_compiled', fail)

@@ -31,6 +31,7 @@ def test_every_case_is_fed_in_turns_and_all_answers_are_timed(tmp_path, wide_ter
     # A machine that is busy may drop some.
     assert case['answered'] + case['dropped'] == 12 and case['answered'] > 0
     assert len(case['depth_ms']) >= case['answered']
+    assert len(case['lost']) == case['dropped'] and set(case['lost']) <= set(range(6))
     assert min(case['depth_ms']) > 0
     assert case['depth_p50_ms'] <= case['depth_p99_ms'] <= case['depth_p100_ms']
     assert len(case['busy_ms']) == len(case['steps']) == 2
@@ -76,6 +77,6 @@ def test_the_node_is_that_of_the_checkout(tmp_path) -> None:
 
 
 def test_without_an_answer_there_is_no_percentile() -> None:
-    result = LiveResult('none', sent=3)
-    assert result.dropped == 3
+    result = LiveResult('none', sent=3, lost=[0, 1, 2])
+    assert (result.answered, result.dropped) == (0, 3)
     assert np.isnan(result.percentiles()['depth_p50_ms'])

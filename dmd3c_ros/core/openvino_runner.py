@@ -132,7 +132,7 @@ class OpenVinoRunner(Runner):
     def ready(self, size: tuple[int, int]) -> bool:
         """See ``Runner.ready``."""
         with self._lock:
-            return self._of_size.prepare(size, self._compiled)
+            return self._of_size.prepare(size, self._compiled_meanwhile)
 
     def _request(self, size: tuple[int, int]):
         """What runs images of this (height, width).
@@ -141,14 +141,23 @@ class OpenVinoRunner(Runner):
         sixth of its time; compiling for it takes a second, several next to other programs, and
         must not hold up the frames of a camera whose scale changes.
         """
-        return self._of_size.get(size, self._compiled, background=True) or self._any_size
+        found = self._of_size.get(size, self._compiled, self._compiled_meanwhile)
+        return found or self._any_size
 
-    def _compiled(self, size: tuple[int, int]):
+    def _compiled_meanwhile(self, size: tuple[int, int]):
+        """As `_compiled`, for a thread of its own."""
+        return self._compiled(size, in_background=True)
+
+    def _compiled(self, size: tuple[int, int], in_background: bool = False):
         """What runs images of this (height, width) alone."""
         model = self._model.clone()
         one = [1, 1, *size]
         shapes = {'rgb': [1, *size, 3], 'sparse': one, 'K': [1, 3, 3], 'guide': one}
         model.reshape({name: shapes[name] for name in self._inputs})
+        if in_background:
+            # Not before: the copy holds Python's lock, on which frames would wait for a thread
+            # that other programs keep waiting.
+            _give_way()
         compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
         return compiled.create_infer_request()
 
@@ -163,7 +172,6 @@ class _BySize:
         self._made: dict[tuple[int, ...], Any] = {}
         self._last: tuple[int, ...] | None = None
         self._in_a_row = 0
-        self._executor: ThreadPoolExecutor | None = None
         self._coming: tuple[tuple[int, ...], Future] | None = None
 
     def __len__(self) -> int:
@@ -173,20 +181,20 @@ class _BySize:
         self,
         size: tuple[int, ...],
         make: Callable[[tuple[int, ...]], Any],
-        background: bool = False,
+        make_meanwhile: Callable[[tuple[int, ...]], Any] | None = None,
     ) -> Any:
         """What ``make`` made for the size, now, the second time in a row, or earlier; else None.
 
-        background: once something is made, ``make`` runs in a thread after some more times, and
-        None is the answer until it is done. Otherwise this raises what it raises.
+        make_meanwhile: takes its place once something is made: it runs in a thread after some more
+        times, and None is the answer until it is done. Raises what ``make`` raises.
         """
         self._in_a_row = self._in_a_row + 1 if size == self._last else 1
         self._last = size
         if size in self._made:
             self._keep(size, self._made.pop(size))
-        elif background and self._made:
+        elif make_meanwhile and self._made:
             if self._in_a_row >= _TO_STAY:
-                self.prepare(size, make)
+                self.prepare(size, make_meanwhile)
         elif self._in_a_row > 1:
             self._keep(size, make(size))
         return self._made.get(size)
@@ -206,8 +214,10 @@ class _BySize:
         if size in self._made:
             self._keep(size, self._made.pop(size))
         elif self._coming is None:
-            self._executor = self._executor or ThreadPoolExecutor(1, initializer=_give_way)
-            self._coming = size, self._executor.submit(make, size)
+            # A thread that has given way cannot take precedence again.
+            thread = ThreadPoolExecutor(1)
+            self._coming = size, thread.submit(make, size)
+            thread.shutdown(wait=False)
         return size in self._made
 
     def _keep(self, size: tuple[int, ...], made: Any) -> None:

@@ -58,25 +58,31 @@ class LiveCase:
 class LiveResult:
     """Results of a case; times in ms.
 
-    sent, answered: sets, and those whose depth and cloud came back. depth_ms, cloud_ms: from
-    before a set is handed to DDS until its depth and cloud are received. busy_ms: CPU time
-    of the node per set sent. steps: in the node, '<step>_p50_ms' and '<step>_p99_ms' of each.
+    sent: sets. depth_ms, cloud_ms: from before a set is handed to DDS until its depth and cloud
+    are received. lost: numbers of the sets that either did not come of, each in its turn.
+    busy_ms: CPU time of the node per set sent. steps: in the node, '<step>_p50_ms' and
+    '<step>_p99_ms' of each.
     model: what completed.
     """
 
     label: str
     model: str = ''
     sent: int = 0
-    answered: int = 0
     depth_ms: list[float] = field(default_factory=list)
     cloud_ms: list[float] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     busy_ms: list[float] = field(default_factory=list)
     steps: list[dict[str, float]] = field(default_factory=list)
 
     @property
+    def answered(self) -> int:
+        """Sets whose depth and cloud came back."""
+        return self.sent - len(self.lost)
+
+    @property
     def dropped(self) -> int:
         """Sets without an answer."""
-        return self.sent - self.answered
+        return len(self.lost)
 
     def percentiles(self) -> dict[str, float]:
         """p50, p90, p99 and maximum of the latency of depth and cloud; NaN without any."""
@@ -94,4 +100,9 @@ class LiveResult:
 
     def to_dict(self) -> dict:
         """Everything as plain values."""
-        return asdict(self) | self.percentiles() | {'dropped': self.dropped}
+        return {
+            **asdict(self),
+            **self.percentiles(),
+            'answered': self.answered,
+            'dropped': self.dropped,
+        }

@@ -118,7 +118,8 @@ class _Bench(SpinningNode):
         self._wait(lambda: len(cloud) == len(sent), _LAST_S, needed=False)
         result.busy_ms.append((_busy_s(self._child.pid) - busy) / len(sent) * 1e3)
         result.sent += len(sent)
-        result.answered += len(sent.keys() & depth.keys() & cloud.keys())
+        answered = depth.keys() & cloud.keys()
+        result.lost += [number for number, stamp in enumerate(sent) if stamp not in answered]
         for times, received in ((result.depth_ms, depth), (result.cloud_ms, cloud)):
             times += [(received[s] - sent[s]) / 1e6 for s in sent if s in received]
         self._add_status(result)
