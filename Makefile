@@ -38,10 +38,11 @@ demo: $(READY)
 	@$(BIN)/dmd3c demo $(ARGS)
 
 # By files: tests of one file share what takes long to set up. A process that crashes ends the
-# run: xdist would wait for ever for the tests that it was to run.
+# run: xdist would wait for ever for the tests that it was to run. It says where, as Lightning's
+# trainers reset the handlers of all signals, but not those that were there before Python's own.
 test: $(READY) $(TRAINING)
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0 \
-		test pip_ros/test $(ARGS)
+	@PYTHONFAULTHANDLER=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile \
+		--max-worker-restart 0 test pip_ros/test $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -1,8 +1,6 @@
 """Fixtures that several test modules share."""
 
-import faulthandler
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,23 +13,6 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 _KITTI = Path('data/kitti_raw_mini/2011_09_26/2011_09_26_drive_0000_sync')
-
-
-_stderr: list[int] = []
-
-
-def pytest_configure() -> None:
-    # Before output is captured: what a test writes while its process dies is lost.
-    _stderr.append(os.dup(sys.__stderr__.fileno()))
-
-
-def pytest_runtest_setup() -> None:
-    """A process that crashes says where, in every test.
-
-    Lightning's trainer resets the handlers of all signals when it ends, those for crashes too.
-    """
-    faulthandler.disable()
-    faulthandler.enable(_stderr[0])
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import browser
@@ -35,19 +36,29 @@ from dmd3c_ros.viewing.rerun_log import (
     RerunLog,
 )
 
-rerun = pytest.importorskip('rerun')
-# Reads recordings back; versions of Rerun for Python 3.10 lack it.
-rrd = pytest.importorskip('rerun.chunk')
+
+@pytest.fixture(autouse=True)
+def can_read_recordings() -> None:
+    # Not at the top: every process of a run imports every test file, and Rerun's and Arrow's
+    # threads have no place in those that fork. Versions of Rerun for Python 3.10 cannot read.
+    pytest.importorskip('rerun.chunk')
 
 
 def invoke(*arguments: object, exit_code: int = 0) -> str:
     return ' '.join(commands.invoke(*arguments, exit_code=exit_code).split())
 
 
+def chunks(path: Path) -> Iterator:
+    """What a recording consists of."""
+    from rerun.chunk import RrdReader
+
+    return RrdReader(path).stream()
+
+
 def recorded(path: Path) -> dict[str, set[int]]:
     """Times (ns) of each entity of a recording; none for what holds at all times."""
     found: dict[str, set[int]] = {}
-    for chunk in rrd.RrdReader(path).stream():
+    for chunk in chunks(path):
         times = found.setdefault(chunk.entity_path.lstrip('/'), set())
         if 'time' in chunk.timeline_names:
             column = chunk.to_record_batch().column('time')
@@ -79,7 +90,7 @@ def test_a_long_way_is_whole_and_takes_no_more_a_frame(tmp_path):
             pose[2, 3] = number
             log.add(ViewFrame(START_NS + number * PERIOD_NS, camera=CAMERA, T_world_camera=pose))
     logged, last = 0, {}
-    for chunk in rrd.RrdReader(tmp_path / 'way.rrd').stream():
+    for chunk in chunks(tmp_path / 'way.rrd'):
         if chunk.entity_path.startswith(f'/{TRAJECTORY}'):
             for (strip,) in chunk.to_record_batch().column('LineStrips3D:strips').to_pylist():
                 logged, last[chunk.entity_path] = logged + len(strip), strip
@@ -99,9 +110,7 @@ def test_the_cloud_stands_where_the_camera_saw_it(tmp_path):
     frame = ViewFrame(START_NS, make_image(1), None, depth, confidence, CAMERA, pose)
     with RerunLog('a point', tmp_path / 'point.rrd', min_confidence=0.5) as log:
         log.add(frame)
-    (cloud,) = [
-        c for c in rrd.RrdReader(tmp_path / 'point.rrd').stream() if c.entity_path == f'/{CLOUD}'
-    ]
+    (cloud,) = [c for c in chunks(tmp_path / 'point.rrd') if c.entity_path == f'/{CLOUD}']
     positions = cloud.to_record_batch().column('Points3D:positions')[0].as_py()
     # Pixel (21, 12) is 1 pixel right of the optical axis: 5 m / 30 pixels.
     np.testing.assert_allclose(positions, [[1 + 5 / 30, 2, 8]], rtol=1e-5)
@@ -218,7 +227,7 @@ def test_the_viewer_beside_the_interpreter_is_started(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', '/usr/bin:/bin')
     monkeypatch.setenv('DISPLAY', ':99')
     # To a viewer that only says that it was started.
-    monkeypatch.setattr(rerun.RecordingStream, 'connect_grpc', lambda *_, **__: None)
+    monkeypatch.setattr('rerun.RecordingStream.connect_grpc', lambda *_, **__: None)
     RerunLog('a drive')
     deadline = time.monotonic() + 30
     while not told.exists() and time.monotonic() < deadline:
