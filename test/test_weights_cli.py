@@ -192,6 +192,13 @@ def test_list_names_origin_licence_and_what_is_here(host: Host) -> None:
     assert 'by hand only' in lines['completionformer_nyu']
 
 
+@pytest.mark.parametrize('name', ['light', 'two_stage'])
+def test_bundled_weights_are_as_large_as_listed(name: str) -> None:
+    item = releases.release(name)
+    size_mb = releases.weights_path(item).stat().st_size / 1e6
+    assert item.size_mb == pytest.approx(size_mb, abs=0.1)
+
+
 def test_inspect_tells_network_numbers_wrappers_and_conventions(
     tmp_path: Path, checkpoint: bytes
 ) -> None:

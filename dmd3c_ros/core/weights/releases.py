@@ -66,7 +66,7 @@ def _bundled(name: str, size_mb: float) -> Release:
 
 RELEASES = (
     _bundled('light', 4.0),
-    _bundled('two_stage', 10.3),
+    _bundled('two_stage', 8.3),
     _dmd3c(
         'dmd3c',
         'KITTI, distilled from Depth Anything V2 (paper: RMSE 678.12 mm)',
