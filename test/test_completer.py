@@ -276,14 +276,36 @@ def test_rows_without_measurement_that_training_left_out_stay_unknown(
     rgb, sparse = scene(60, 100)
     sparse[:empty] = 0
     sparse[empty, 50] = 9.0
-    whole = stated(weights, tmp_path / 'a.pth', cut_above=0.4).complete(rgb, sparse, K)
+    sharp = {'blurred_below': 0.0}  # a blur would mix what is cut with what stays
+    cutting = stated(weights, tmp_path / 'a.pth', cut_above=0.4, **sharp)
+    whole = cutting.complete(rgb, sparse, K)
     assert not whole.depth[:cut].any()
     assert not whole.confidence[:cut].any()
     shifted = K - np.array([[0, 0, 0], [0, 0, cut], [0, 0, 0]])
-    plain = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    plain = stated(weights, tmp_path / 'b.pth', **sharp)
     part = plain.complete(rgb[cut:], sparse[cut:], shifted)
     np.testing.assert_allclose(whole.depth[cut:], part.depth, rtol=1e-6)
     np.testing.assert_allclose(whole.confidence[cut:], part.confidence, rtol=1e-6)
+
+
+def test_among_dense_measurements_the_finest_details_of_the_image_do_not_count(
+    weights: Path, tmp_path: Path
+) -> None:
+    sharp = stated(weights, tmp_path / 'a.pth', blurred_below=0.0)
+    blurring = stated(weights, tmp_path / 'b.pth', blurred_below=7.0)
+    rng = np.random.default_rng(5)
+    rgb = np.full((96, 128, 3), 128, np.uint8)
+    other = (rgb + rng.choice([-40, 40], (96, 128, 1))).astype(np.uint8)
+
+    def change(completer: DepthCompleter, sparse: np.ndarray) -> float:
+        a, b = (completer.complete(image, sparse, K).depth for image in (rgb, other))
+        return float(np.abs(a - b).mean())
+
+    dense, thin = np.zeros((2, 96, 128), np.float32)
+    dense[::4, ::4] = rng.uniform(3, 60, (24, 32))
+    thin[::32, ::32] = rng.uniform(3, 60, (3, 4))
+    assert change(blurring, dense) < 0.5 * change(sharp, dense)
+    assert change(blurring, thin) == change(sharp, thin) > 0
 
 
 def test_weights_alone_say_which_network_they_are_of(tmp_path: Path) -> None:

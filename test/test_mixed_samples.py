@@ -12,10 +12,14 @@ pytest.importorskip('lightning', reason='training needs lightning (training/requ
 import torch
 from training_data import ON_CPU, made_frame, make_shards
 
+from dmd3c_ros.core import networks
+from dmd3c_ros.core.completer import DepthCompleter
+from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.networks import Convention
+from dmd3c_ros.datasets import Sample
 from dmd3c_ros.datasets.miniature import write_miniature
 from training.data.guard import collate
-from training.data.samples import DataConfig, MixedSamples, Samples
+from training.data.samples import DataConfig, MixedSamples, Samples, tensors
 from training.engine.run import train
 from training.engine.settings import TrainConfig
 from training.scenes.frames import frame_path, save_frame
@@ -53,6 +57,20 @@ class Counting(Samples):
     @property
     def held_out(self) -> str:
         return self.name
+
+
+@pytest.mark.parametrize('spacing', [4, 40])
+def test_training_shows_a_network_what_the_completer_shows_it(spacing):
+    rng, shown = np.random.default_rng(0), []
+    network = networks.build('light').eval()
+    network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    rgb, sparse = rng.integers(0, 255, (96, 128, 3)).astype(np.uint8), np.zeros((96, 128), 'f4')
+    sparse[::spacing, ::spacing] = 5.0
+    K = np.array([[100, 0, 64], [0, 100, 48], [0, 0, 1]], np.float32)
+    sample = tensors(Sample('x', K, rgb, sparse), network.convention)
+    config = CompleterConfig(model='light', device='cpu', adapt_scale=False)
+    DepthCompleter(config, network).complete(rgb, sparse, K)
+    torch.testing.assert_close(shown[0][0], sample['image'], rtol=0, atol=0.03)
 
 
 def test_each_source_has_its_share_and_goes_through_its_own_numbers_once():

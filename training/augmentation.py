@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dmd3c_ros.core.networks import Convention
+from dmd3c_ros.core.resizing import mean_distance, without_details
+
 Image = TypeVar('Image', np.ndarray, Tensor)
 """float32 in 0..1: an array (h, w, 3) or a tensor (3, h, w)."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -29,6 +32,18 @@ def resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     depth offset by up to half a pixel from image and camera.
     """
     return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def network_image(rgb: np.ndarray, sparse: np.ndarray, convention: Convention) -> Tensor:
+    """What a network is given of an image (H, W, 3) float32 in 0..1: (3, H, W), normalized.
+
+    Where its convention says so, without the details that measurements this dense tell better, as
+    the completer leaves them out. sparse: (H, W) float32, m, 0 = unknown.
+    """
+    if convention.blurred_below and sparse.any():
+        rgb = without_details(rgb, mean_distance(sparse), convention.blurred_below)
+    normalized = (rgb - np.float32(convention.mean)) / np.float32(convention.std)
+    return torch.from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,10 +21,12 @@ from .projection import HiddenPointFilter, remove_hidden_points
 from .resizing import (
     enlarge_confidence,
     enlarge_depth,
+    mean_distance,
     reduced,
     remoteness,
     shrink,
     suitable_scale,
+    without_details,
 )
 from .runners import Runner
 from .threads import torch_threads
@@ -120,15 +123,19 @@ class DepthCompleter:
         self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray, scale_limit: float
     ) -> Completion:
         """The model on inputs that are valid, at the size that suits it."""
-        suitable = self.scale(sparse)
+        suitable, distance = self._suited(sparse)
         self._last = sparse.shape, suitable
         scale = min(suitable, scale_limit)
+        shape = sparse.shape
+        if scale < 1:
+            rgb, sparse, K = shrink(rgb, sparse, K, scale)
+        rgb = without_details(rgb, distance * scale, self._convention.blurred_below)
+        completion = self._run(rgb, sparse, K)
         if scale == 1:
-            return self._run(rgb, sparse, K)
-        small = self._run(*shrink(rgb, sparse, K, scale))
+            return completion
         return Completion(
-            enlarge_depth(small.depth, sparse.shape),
-            enlarge_confidence(small.confidence, sparse.shape),
+            enlarge_depth(completion.depth, shape),
+            enlarge_confidence(completion.confidence, shape),
         )
 
     def ready(self, scale_limit: float) -> bool:
@@ -177,12 +184,20 @@ class DepthCompleter:
 
         sparse: (H, W) float32, m, 0 = unknown, with a known pixel at least.
         """
-        convention = self._runner.convention if self._runner else Convention()
-        distance = convention.point_distance if convention.reduced_by == 'caller' else 0.0
-        if not (distance and self.config.adapt_scale):
-            return self.config.inference_scale
-        scale = suitable_scale(sparse, distance)
-        return min(self.config.inference_scale, scale)
+        return self._suited(sparse)[0]
+
+    def _suited(self, sparse: np.ndarray) -> tuple[float, float]:
+        """`scale`, and the `mean_distance` of the measurements where the model depends on it."""
+        convention = self._convention
+        adapts = self.config.adapt_scale and convention.reduced_by == 'caller'
+        wanted = convention.point_distance if adapts else 0.0
+        distance = mean_distance(sparse) if wanted or convention.blurred_below else math.inf
+        scale = suitable_scale(sparse.shape, distance, wanted) if wanted else 1.0
+        return min(self.config.inference_scale, scale), distance
+
+    @property
+    def _convention(self) -> Convention:
+        return self._runner.convention if self._runner else Convention()
 
     def _run(self, rgb: np.ndarray, sparse: np.ndarray, K: np.ndarray) -> Completion:
         """The model on inputs that are valid, at the size they have."""

@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.datasets import DepthDataset, Sample, open_dataset
+from training.augmentation import network_image
 from training.data.augment import AugmentConfig, augment
 from training.generation.shards import ShardReader, StoredSample
 from training.generation.simulate import SimulationConfig, View, scan_view, sparse_depth
@@ -58,10 +59,9 @@ class Samples(Dataset, ABC):
 
 def tensors(sample: Sample, convention: Convention) -> dict[str, Tensor]:
     """A sample as tensors; see Samples."""
-    image = sample.rgb.astype(np.float32).transpose(2, 0, 1) / 255
-    mean, std = (np.float32(v).reshape(3, 1, 1) for v in (convention.mean, convention.std))
+    image = sample.rgb.astype(np.float32) / 255
     result = {
-        'image': torch.from_numpy((image - mean) / std),
+        'image': network_image(image, sample.sparse, convention),
         'K': torch.from_numpy(np.asarray(sample.K, np.float32)),
     }
     truth = np.zeros_like(sample.sparse) if sample.truth is None else sample.truth

@@ -14,8 +14,8 @@ from torch import Tensor
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
-from dmd3c_ros.core.resizing import suitable_scale
-from training.augmentation import ToneSpread, resized, resized_depth, toned
+from dmd3c_ros.core.resizing import mean_distance, suitable_scale
+from training.augmentation import ToneSpread, network_image, resized, resized_depth, toned
 from training.scenes.frames import StoredFrame, load_frame
 
 PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
@@ -148,10 +148,10 @@ def draw_sample(
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
     if config.colour:
         image = _recolour(image, rng, config.colour)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (convention.mean, convention.std))
     maps = {'sparse': sparse, 'sweep': sweep, 'depth': depth}
     sample = {name: torch.from_numpy(np.array(value))[None] for name, value in maps.items()}
-    sample = {'image': (image - mean) / std, **sample}
+    image = network_image(image.permute(1, 2, 0).numpy(), sparse, convention)
+    sample = {'image': image, **sample}
     if config.height and rng.random() < 0.5:
         sample = {name: value.flip(-1) for name, value in sample.items()}
         camera = camera.flipped()
@@ -177,7 +177,9 @@ def _factor(
         camera = Camera.from_K(frame.K, width, height)
         sparse = project_points(frame.points[kept], frame.T_camera_lidar, camera)
         wanted = point_distance * np.exp(rng.normal(0, config.spread))
-        return max(least, suitable_scale(sparse, wanted)) if sparse.any() else 1.0
+        if not sparse.any():
+            return 1.0
+        return max(least, suitable_scale(sparse.shape, mean_distance(sparse), wanted))
     if rng.random() < config.scaled_fraction:
         return float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
     return 1.0

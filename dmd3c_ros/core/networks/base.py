@@ -39,6 +39,8 @@ class Convention:
     point_distance: mean distance of a pixel to the nearest measurement, pixels, up to which the
         network was trained; images with fewer points are reduced. 0: any.
     reduced_by: who reduces these, the 'caller' or the 'network' itself.
+    blurred_below: mean distance of a pixel to the nearest measurement, pixels, below which the
+        network is given a blurred image, as of ``resizing.without_details``. 0: never.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -48,6 +50,7 @@ class Convention:
     cut_above: float = 0.0
     point_distance: float = 0.0
     reduced_by: str = 'caller'
+    blurred_below: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
 from ..camera import resizing
-from ..resizing import interpolate_surfaces, shrink_sparse, suitable_scale
+from ..resizing import interpolate_surfaces, mean_distance, shrink_sparse, suitable_scale
 from . import mono
 from .base import CompletionNetwork, NetworkOutput
 from .light import LightNet
@@ -41,7 +41,11 @@ class TwoStage(CompletionNetwork):
     # Stage two is reduced here, not the image: the student needs no points to see its details.
     # With a guide between them, few points are worth more at a smaller size than without.
     convention = replace(
-        LightNet.convention, size_multiple=_MULTIPLE, point_distance=8.0, reduced_by='network'
+        LightNet.convention,
+        size_multiple=_MULTIPLE,
+        point_distance=8.0,
+        reduced_by='network',
+        blurred_below=0.0,
     )
 
     def __init__(
@@ -95,7 +99,8 @@ class TwoStage(CompletionNetwork):
         few = torch.count_nonzero(sparse) <= MOST_POINTS
         guide = self.aligned(image, sparse) if few else torch.zeros_like(sparse)
         distance, size = self.convention.point_distance, sparse.shape[-2:]
-        scale = suitable_scale(sparse[0, 0].cpu().numpy(), distance) if sparse.any() else 1.0
+        points = sparse[0, 0].cpu().numpy()
+        scale = suitable_scale(size, mean_distance(points), distance) if points.any() else 1.0
         small = _scaled(image, scale) if scale < 1 else size
         if small == size:
             output = self.completion(image, sparse, K, guide)

@@ -59,6 +59,7 @@ def _stated(stated: object, own: Convention, checkpoint: Checkpoint) -> Conventi
             cut_above=float(values['cut_above']),
             point_distance=float(values['point_distance']),
             reduced_by=values['reduced_by'],
+            blurred_below=float(values['blurred_below']),
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f'{checkpoint.path}: {STATED}: {error}') from error
