@@ -59,18 +59,21 @@ class Counting(Samples):
         return self.name
 
 
-@pytest.mark.parametrize('spacing', [4, 40])
-def test_training_shows_a_network_what_the_completer_shows_it(spacing):
+@pytest.mark.parametrize('count', [900, 30])
+def test_training_shows_a_network_what_the_completer_shows_it(count):
     rng, shown = np.random.default_rng(0), []
     network = networks.build('light').eval()
-    network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    network.register_forward_pre_hook(lambda _, inputs: shown.extend(inputs[:2]))
     rgb, sparse = rng.integers(0, 255, (96, 128, 3)).astype(np.uint8), np.zeros((96, 128), 'f4')
-    sparse[::spacing, ::spacing] = 5.0
+    # One in five as if seen from elsewhere.
+    sparse.flat[rng.choice(sparse.size, count, False)] = rng.choice([5, 5, 5, 5, 50], count)
     K = np.array([[100, 0, 64], [0, 100, 48], [0, 0, 1]], np.float32)
     sample = tensors(Sample('x', K, rgb, sparse), network.convention)
     config = CompleterConfig(model='light', device='cpu', adapt_scale=False)
     DepthCompleter(config, network).complete(rgb, sparse, K)
     torch.testing.assert_close(shown[0][0], sample['image'], rtol=0, atol=0.03)
+    assert torch.equal(shown[1][0], sample['sparse'])
+    assert (np.count_nonzero(shown[1]) < count) == (count == 900)
 
 
 def test_each_source_has_its_share_and_goes_through_its_own_numbers_once():

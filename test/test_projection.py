@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from dmd3c_ros.core.camera import Camera
-from dmd3c_ros.core.projection import HiddenPointFilter, project_points, remove_hidden_points
+from dmd3c_ros.core.projection import (
+    HiddenPointFilter,
+    drop_enclosed_points,
+    project_points,
+    remove_hidden_points,
+)
 
 CAMERA = Camera.from_K(np.array([[100.0, 0, 32], [0, 100.0, 24], [0, 0, 1]]), 64, 48)
 IDENTITY = np.eye(4)
@@ -98,3 +103,36 @@ def test_filter_agrees_with_a_window_search() -> None:
             expected[v, u] = 0
     np.testing.assert_array_equal(remove_hidden_points(sparse, settings), expected)
     assert 0 < (expected > 0).sum() < (sparse > 0).sum()
+
+
+def board_before_a_wall(behind: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rings that hit a board at 5 m and a wall at 20 m, some of them both: the depth they measure.
+
+    behind: fraction of the measurements on the right part of the board between which the sensor
+    sees the wall too. Also returns the depth that the camera sees.
+    """
+    rng = np.random.default_rng(7)
+    truth = np.full((160, 240), 20, np.float32)
+    truth[40:120, 80:160] = 5
+    sparse = np.zeros_like(truth)
+    sparse[::6, ::2] = truth[::6, ::2]
+    sparse[45:117:6, 140:156:2] = 20 * (rng.random((12, 8)) < behind)
+    return sparse, truth
+
+
+def test_points_amid_a_nearer_surface_go_and_those_beside_it_stay() -> None:
+    sparse, truth = board_before_a_wall(0.5)
+    wrong = (sparse > 0) & (sparse > truth)
+    kept = drop_enclosed_points(sparse, 4.0)
+    assert wrong.sum() > 30
+    assert np.array_equal(kept, np.where(wrong, 0, sparse))
+    # The usual filter takes the wall around the board along.
+    assert (remove_hidden_points(sparse) != kept)[truth == 20].sum() > 100
+
+
+def test_few_enclosed_points_are_seen_through_a_gap_and_stay() -> None:
+    sparse, _ = board_before_a_wall(0.0)
+    sparse[81, 120] = 20
+    assert np.array_equal(drop_enclosed_points(sparse, 4.0), sparse)
+    nothing = np.zeros((4, 5), np.float32)
+    assert np.array_equal(drop_enclosed_points(nothing, 12.0), nothing)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dmd3c_ros.core.networks import Convention
+from dmd3c_ros.core.projection import drop_enclosed_points
 from dmd3c_ros.core.resizing import mean_distance, without_details
 
 Image = TypeVar('Image', np.ndarray, Tensor)
@@ -34,16 +35,22 @@ def resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def network_image(rgb: np.ndarray, sparse: np.ndarray, convention: Convention) -> Tensor:
-    """What a network is given of an image (H, W, 3) float32 in 0..1: (3, H, W), normalized.
+def network_inputs(
+    rgb: np.ndarray, sparse: np.ndarray, convention: Convention
+) -> tuple[Tensor, Tensor]:
+    """What a network is given, by its convention, as the completer gives it: tensors.
 
-    Where its convention says so, without the details that measurements this dense tell better, as
-    the completer leaves them out. sparse: (H, W) float32, m, 0 = unknown.
+    rgb: (H, W, 3) float32 in 0..1; returned (3, H, W), normalized, perhaps without its finest
+    details. sparse: (H, W) float32, m, 0 = unknown; returned (1, H, W), perhaps without points
+    that a nearer surface encloses.
     """
-    if convention.blurred_below and sparse.any():
-        rgb = without_details(rgb, mean_distance(sparse), convention.blurred_below)
-    normalized = (rgb - np.float32(convention.mean)) / np.float32(convention.std)
-    return torch.from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)))
+    if sparse.any() and (convention.blurred_below or convention.drops_enclosed):
+        distance = mean_distance(sparse)
+        if convention.drops_enclosed:
+            sparse = drop_enclosed_points(sparse, distance)
+        rgb = without_details(rgb, distance, convention.blurred_below)
+    image = ((rgb - np.float32(convention.mean)) / np.float32(convention.std)).transpose(2, 0, 1)
+    return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (image, sparse[None]))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dmd3c_ros.core.networks.two_stage import MOST_POINTS
 from .baselines import BASELINES
 from .config import CompleterConfig, needs_filtering
 from .loading import check_config, load_runner
-from .projection import HiddenPointFilter, remove_hidden_points
+from .projection import HiddenPointFilter, drop_enclosed_points, remove_hidden_points
 from .resizing import (
     enlarge_confidence,
     enlarge_depth,
@@ -127,6 +127,8 @@ class DepthCompleter:
         self._last = sparse.shape, suitable
         scale = min(suitable, scale_limit)
         shape = sparse.shape
+        if self._convention.drops_enclosed:
+            sparse = drop_enclosed_points(sparse, distance)
         if scale < 1:
             rgb, sparse, K = shrink(rgb, sparse, K, scale)
         rgb = without_details(rgb, distance * scale, self._convention.blurred_below)
@@ -191,7 +193,8 @@ class DepthCompleter:
         convention = self._convention
         adapts = self.config.adapt_scale and convention.reduced_by == 'caller'
         wanted = convention.point_distance if adapts else 0.0
-        distance = mean_distance(sparse) if wanted or convention.blurred_below else math.inf
+        depends = wanted or convention.blurred_below or convention.drops_enclosed
+        distance = mean_distance(sparse) if depends else math.inf
         scale = suitable_scale(sparse.shape, distance, wanted) if wanted else 1.0
         return min(self.config.inference_scale, scale), distance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from .camera import Camera
@@ -13,6 +14,12 @@ from .ranges import check_ranges, ranged
 FILTERING = ('auto', 'always', 'never')
 # Points nearer than this are the vehicle, the sensor's housing or noise.
 MIN_DEPTH_M = 0.1
+# Of enclosed points: the depth of those around them, as a fraction of theirs and in m; how far
+# these are, in mean distances, which are capped in pixels; the fraction of a sweep's points that
+# is enclosed where the sensor sees behind objects.
+_MUCH_NEARER, _NEARER_BY = 0.8, 1.0
+_PROBED, _SEARCHED, _LONGEST_DISTANCE = 1.5, 2.5, 12.0
+_TYPICAL_FRACTION = 0.005
 
 
 def project_points(
@@ -92,6 +99,49 @@ def remove_hidden_points(
     near = _window_minimum(near, settings.radius_u, axis=1)
     hidden = (near < sparse * settings.ratio) & (near < sparse - settings.margin)
     return np.where(hidden, np.float32(0), sparse)
+
+
+def drop_enclosed_points(sparse: np.ndarray, distance: float) -> np.ndarray:
+    """Drop points amid a nearer surface, behind which the LiDAR sees and the camera does not.
+
+    Unlike ``remove_hidden_points`` it keeps what stands beside a nearer object: a point is dropped
+    if there are much nearer ones on all four sides of it. What is seen through a gap is enclosed
+    as well, so the window, of 2.5 mean distances to each side at most, is the smaller the fewer
+    points are enclosed in one of 1.5: hardly any where sensor and camera see from the same place.
+
+    sparse: (H, W) float32, m, 0 = unknown; returned in the same form. distance: the mean distance
+    of a pixel to the nearest point, pixels, as of ``resizing.mean_distance``.
+    """
+    distance = min(distance, _LONGEST_DISTANCE)
+    points = np.nonzero(sparse > 0)
+    fraction = _enclosed(sparse, points, round(_PROBED * distance)).mean() if len(points[0]) else 0
+    radius = round(_SEARCHED * distance * min(fraction / _TYPICAL_FRACTION, 1.0))
+    if not radius:
+        return sparse
+    kept = sparse.copy()
+    kept[points] *= ~_enclosed(sparse, points, radius)
+    return kept
+
+
+def _enclosed(
+    sparse: np.ndarray, points: tuple[np.ndarray, np.ndarray], radius: int
+) -> np.ndarray:
+    """(N,) bool: points with much nearer ones to the left, to the right, above and below.
+
+    points: rows and columns, (N,) each. The window of a side reaches as far as ``radius``, pixels,
+    and half as far to both sides of its axis.
+    """
+    near = np.where(sparse > 0, sparse, np.float32(np.inf))
+    near = cv2.copyMakeBorder(near, *[radius] * 4, cv2.BORDER_CONSTANT, value=np.inf)
+    window = np.ones((2 * (radius // 2) + 1, radius + 1), np.uint8)
+    # From a pixel to the right and downwards; those to the left and upwards begin a radius before.
+    right = cv2.erode(near, window, anchor=(0, radius // 2))
+    below = cv2.erode(near, window.T.copy(), anchor=(radius // 2, 0))
+    depth, (v, u) = sparse[points], points
+    limit = np.minimum(depth * np.float32(_MUCH_NEARER), depth - np.float32(_NEARER_BY))
+    rows, columns = v + radius, u + radius
+    sides = right[rows, columns], right[rows, u], below[rows, columns], below[v, columns]
+    return np.logical_and.reduce([side < limit for side in sides])
 
 
 def _window_minimum(image: np.ndarray, radius: int, axis: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.datasets import DepthDataset, Sample, open_dataset
-from training.augmentation import network_image
+from training.augmentation import network_inputs
 from training.data.augment import AugmentConfig, augment
 from training.generation.shards import ShardReader, StoredSample
 from training.generation.simulate import SimulationConfig, View, scan_view, sparse_depth
@@ -59,13 +59,14 @@ class Samples(Dataset, ABC):
 
 def tensors(sample: Sample, convention: Convention) -> dict[str, Tensor]:
     """A sample as tensors; see Samples."""
-    image = sample.rgb.astype(np.float32) / 255
+    image, sparse = network_inputs(sample.rgb.astype(np.float32) / 255, sample.sparse, convention)
     result = {
-        'image': network_image(image, sample.sparse, convention),
+        'image': image,
+        'sparse': sparse,
         'K': torch.from_numpy(np.asarray(sample.K, np.float32)),
     }
     truth = np.zeros_like(sample.sparse) if sample.truth is None else sample.truth
-    maps = {'sparse': sample.sparse, 'depth': truth, 'disparity': sample.disparity}
+    maps = {'depth': truth, 'disparity': sample.disparity}
     for name, values in maps.items():
         if values is not None:
             result[name] = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]

@@ -15,7 +15,7 @@ from dmd3c_ros.core.camera import Camera
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import project_points, remove_hidden_points
 from dmd3c_ros.core.resizing import mean_distance, suitable_scale
-from training.augmentation import ToneSpread, network_image, resized, resized_depth, toned
+from training.augmentation import ToneSpread, network_inputs, resized, resized_depth, toned
 from training.scenes.frames import StoredFrame, load_frame
 
 PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
@@ -148,10 +148,10 @@ def draw_sample(
     image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
     if config.colour:
         image = _recolour(image, rng, config.colour)
-    maps = {'sparse': sparse, 'sweep': sweep, 'depth': depth}
+    image, sparse = network_inputs(image.permute(1, 2, 0).numpy(), sparse, convention)
+    maps = {'sweep': sweep, 'depth': depth}
     sample = {name: torch.from_numpy(np.array(value))[None] for name, value in maps.items()}
-    image = network_image(image.permute(1, 2, 0).numpy(), sparse, convention)
-    sample = {'image': image, **sample}
+    sample = {'image': image, 'sparse': sparse, **sample}
     if config.height and rng.random() < 0.5:
         sample = {name: value.flip(-1) for name, value in sample.items()}
         camera = camera.flipped()

@@ -41,6 +41,7 @@ class Convention:
     reduced_by: who reduces these, the 'caller' or the 'network' itself.
     blurred_below: mean distance of a pixel to the nearest measurement, pixels, below which the
         network is given a blurred image, as of ``resizing.without_details``. 0: never.
+    drops_enclosed: the network is not given what ``projection.drop_enclosed_points`` drops.
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -51,6 +52,7 @@ class Convention:
     point_distance: float = 0.0
     reduced_by: str = 'caller'
     blurred_below: float = 0.0
+    drops_enclosed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:

@@ -46,7 +46,9 @@ class LightNet(CompletionNetwork):
         the network without one, whose weights it also loads.
     """
 
-    convention = Convention(size_multiple=32, point_distance=12.0, blurred_below=7.0)
+    convention = Convention(
+        size_multiple=32, point_distance=12.0, blurred_below=7.0, drops_enclosed=True
+    )
 
     def __init__(
         self,
