@@ -10,7 +10,7 @@ import numpy as np
 from .camera import Camera
 from .ranges import check_ranges, ranged
 
-# Which models get a sweep without hidden points; see ``DepthCompleter.seen``.
+# Which models get a sweep without hidden points; see ``DepthCompleter.filter_hidden``.
 FILTERING = ('auto', 'always', 'never')
 # Points nearer than this are the vehicle, the sensor's housing or noise.
 MIN_DEPTH_M = 0.1

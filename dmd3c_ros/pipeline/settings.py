@@ -38,8 +38,8 @@ class NodeSettings:
     sync_queue_size: number of messages queued per input while waiting to be paired.
     filter_hidden_points: drop points that the LiDAR sees but a nearer surface hides from the
         camera (see hidden_points): 'always', 'never', or 'auto' (only for the classical
-        baselines: networks recognize such points from the image, and of what is amid a nearer
-        surface light drops most by itself).
+        baselines: networks recognize such points from the image, and light itself drops those
+        that nearer ones enclose).
     min_confidence: depth with a lower confidence is published as unknown, 0 to 1.
     preset: which depth is published: 'all', or 'slam' to remove depth that makes SLAM drift (low
         confidence or at depth edges); min_confidence can remove more.
