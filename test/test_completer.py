@@ -277,7 +277,7 @@ def test_rows_without_measurement_that_training_left_out_stay_unknown(
     sparse[:empty] = 0
     sparse[empty, 50] = 9.0
     # A blur would mix what is cut with what stays.
-    sharp = {'blurred_below': 0.0, 'drops_enclosed': False}
+    sharp = {'blurred_below': 0.0, 'drops_enclosed': False, 'contrast': ()}
     cutting = stated(weights, tmp_path / 'a.pth', cut_above=0.4, **sharp)
     whole = cutting.complete(rgb, sparse, K)
     assert not whole.depth[:cut].any()

@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from dmd3c_ros.core.resizing import (
-    mean_distance,
-    remoteness,
-    suitable_scale,
-    without_details,
-)
+from dmd3c_ros.core.resizing import mean_distance, remoteness, suitable_scale
 
 
 def rings(shape: tuple[int, int] = (480, 960), apart: int = 12) -> np.ndarray:
@@ -62,20 +57,6 @@ def test_one_measurement_and_a_tiny_image_have_a_distance():
         sparse[0, 0] = 1.0
         assert 0 <= mean_distance(sparse) <= np.hypot(*shape) + 8
         assert 0 < suitable_scale(shape, mean_distance(sparse), 12.0) <= 1
-
-
-def test_an_image_is_blurred_the_more_the_denser_its_measurements_are():
-    image = np.random.default_rng(6).integers(0, 255, (120, 160, 3)).astype(np.uint8)
-    assert without_details(image, 7.0, below=7.0) is image
-    assert without_details(image, np.inf, below=7.0) is without_details(image, 1.0, 0.0) is image
-    spread = [without_details(image, d, below=7.0).std() for d in (6.8, 6.0, 5.0, 4.4, 4.0, 1.0)]
-    assert spread[0] < image.std() and spread[-2] == spread[-1]
-    assert sorted(spread, reverse=True) == spread and len(set(spread)) == 5
-    precise = without_details(image.astype(np.float32), 4.0, below=7.0)
-    assert np.abs(precise - without_details(image, 4.0, below=7.0)).max() < 2
-    # Of random values a Gaussian keeps 1 / (2 sqrt(pi) sigma) of the spread, and a little more
-    # without its tails: sigma is 4 pixels.
-    assert spread[-1] / image.std() == pytest.approx(1 / (2 * np.pi**0.5 * 4), rel=0.15)
 
 
 def test_a_line_leaves_most_of_the_image_far_away_and_scattered_points_do_not():

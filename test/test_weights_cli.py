@@ -213,6 +213,9 @@ def test_inspect_tells_network_numbers_wrappers_and_conventions(
         '27% of the rows above',
     ):
         assert part in printed
+    bundled = invoke('weights', 'inspect', releases.weights_path(releases.release('light')))
+    for part in ('local contrast in windows of', 'less than 7 px', 'nearer ones enclose'):
+        assert part in bundled
     torch.save({'net': {'head.bias': torch.zeros(3)}}, tmp_path / 'b.pt')
     printed = invoke('weights', 'inspect', tmp_path / 'b.pt')
     assert 'none known' in printed
@@ -258,11 +261,19 @@ def test_each_release_brings_its_own_conventions(
 
 def test_a_stated_convention_is_believed_or_refused(tmp_path: Path) -> None:
     network = networks.build(NAME)
-    stated = Convention(std=(0.1, 0.2, 0.3), depth_scale=5.0, size_multiple=64)
+    stated = Convention(
+        std=(0.1, 0.2, 0.3), depth_scale=5.0, size_multiple=64, contrast=(3.0, 6.0, 9.0)
+    )
     torch.save({'net': network.state_dict(), 'convention': asdict(stated)}, tmp_path / 'a.pt')
     load_weights(network, tmp_path / 'a.pt')
     assert network.convention == stated
-    for bad in ({'depth_scael': 1}, {'std': (0.1, 0.0, 0.2)}, {'mean': 3}, {'depth_scale': -1}):
+    for bad in (
+        {'depth_scael': 1},
+        {'std': (0.1, 0.0, 0.2)},
+        {'mean': 3},
+        {'depth_scale': -1},
+        {'contrast': (6.0,)},
+    ):
         torch.save({'net': network.state_dict(), 'convention': bad}, tmp_path / 'b.pt')
         with pytest.raises(ValueError, match=r'b\.pt: convention'):
             load_weights(network, tmp_path / 'b.pt')

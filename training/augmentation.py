@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dmd3c_ros.core.appearance import shown_image
 from dmd3c_ros.core.networks import Convention
 from dmd3c_ros.core.projection import drop_enclosed_points
-from dmd3c_ros.core.resizing import mean_distance, without_details
+from dmd3c_ros.core.resizing import mean_distance
 
 Image = TypeVar('Image', np.ndarray, Tensor)
 """float32 in 0..1: an array (h, w, 3) or a tensor (3, h, w)."""
@@ -40,15 +42,16 @@ def network_inputs(
 ) -> tuple[Tensor, Tensor]:
     """What a network is given, by its convention, as the completer gives it: tensors.
 
-    rgb: (H, W, 3) float32 in 0..1; returned (3, H, W), normalized, perhaps without its finest
-    details. sparse: (H, W) float32, m, 0 = unknown; returned (1, H, W), perhaps without points
+    rgb: (H, W, 3) float32 in 0..1; returned (3, H, W), as ``appearance.shown_image`` shows it,
+    normalized. sparse: (H, W) float32, m, 0 = unknown; returned (1, H, W), perhaps without points
     that a nearer surface encloses.
     """
+    distance = math.inf
     if sparse.any() and (convention.blurred_below or convention.drops_enclosed):
         distance = mean_distance(sparse)
         if convention.drops_enclosed:
             sparse = drop_enclosed_points(sparse, distance)
-        rgb = without_details(rgb, distance, convention.blurred_below)
+    rgb = shown_image(rgb, distance, convention)
     image = ((rgb - np.float32(convention.mean)) / np.float32(convention.std)).transpose(2, 0, 1)
     return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (image, sparse[None]))
 

@@ -128,6 +128,16 @@ def _convention_text(convention) -> str:
         for values in (convention.mean, convention.std)
     )
     lines = [f'image 0..1: mean {mean}; std {std}']
+    if convention.contrast:
+        windows = ', '.join(f'{window:g}' for window in convention.contrast)
+        lines.append(f'before that, its local contrast in windows of {windows} px')
+    if convention.blurred_below:
+        lines.append(
+            f'and blurred where pixels are less than {convention.blurred_below:g} px '
+            'from a point on average'
+        )
+    if convention.drops_enclosed:
+        lines.append('points that nearer ones enclose are left out')
     if convention.depth_scale != 1:
         lines.append(f'depth: metres x {convention.depth_scale:g}')
     if convention.cut_above:

@@ -14,6 +14,7 @@ import torch
 from dmd3c_ros.core.networks.base import CompletionNetwork, Convention
 from dmd3c_ros.core.networks.two_stage import MOST_POINTS
 
+from .appearance import shown_image
 from .baselines import BASELINES
 from .config import CompleterConfig, needs_filtering
 from .loading import check_config, load_runner
@@ -26,7 +27,6 @@ from .resizing import (
     remoteness,
     shrink,
     suitable_scale,
-    without_details,
 )
 from .runners import Runner
 from .threads import torch_threads
@@ -131,7 +131,7 @@ class DepthCompleter:
             sparse = drop_enclosed_points(sparse, distance)
         if scale < 1:
             rgb, sparse, K = shrink(rgb, sparse, K, scale)
-        rgb = without_details(rgb, distance * scale, self._convention.blurred_below)
+        rgb = shown_image(rgb, distance * scale, self._convention)
         completion = self._run(rgb, sparse, K)
         if scale == 1:
             return completion

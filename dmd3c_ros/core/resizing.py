@@ -17,8 +17,6 @@ _SHORTEST_SIDE = 112  # minimum size of the shorter side, pixels, whatever the p
 # Squares in which measurements are counted: smallest side, cells that they consist of, pixels,
 # and number of measurements in them.
 _SQUARE, _CELL, _MEASUREMENTS = 64, 8, 16
-# Standard deviations of a blur, pixels: for each pixel of distance; limits.
-_BLUR_SLOPE, _WEAKEST_BLUR, _STRONGEST_BLUR = 1.5, 0.25, 4.0
 _NOTHING = cv2.BORDER_CONSTANT  # there are no measurements outside the image
 
 
@@ -104,21 +102,6 @@ def suitable_scale(shape: tuple[int, ...], distance: float, wanted: float) -> fl
     """
     scale = max(wanted / max(distance, 1e-6), _SHORTEST_SIDE / min(shape))
     return min(1.0, 2.0 ** (round(math.log2(scale) * 4) / 4))
-
-
-def without_details(image: np.ndarray, distance: float, below: float) -> np.ndarray:
-    """An image (H, W, 3), uint8 or float32, blurred where its measurements are dense.
-
-    Windows, reflections and the edges of materials and shadows are as sharp as those of surfaces;
-    measurements that are dense tell these better. distance: the `mean_distance` of the
-    measurements, px; below: the one from which on nothing is blurred. For each pixel that they
-    are nearer the standard deviation is 1.5 pixels, up to 4.
-    """
-    sigma = min(_BLUR_SLOPE * (below - distance), _STRONGEST_BLUR)
-    if sigma < _WEAKEST_BLUR:
-        return image
-    side = 2 * math.ceil(2 * sigma) + 1
-    return cv2.GaussianBlur(image, (side, side), sigma)
 
 
 def enlarge_depth(depth: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

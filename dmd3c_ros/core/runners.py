@@ -313,9 +313,10 @@ def _read_metadata(session: object, path: Path) -> tuple[str, Convention]:
     if text is None:
         raise ValueError(f'{path}: expected a file written by `dmd3c export onnx`')
     metadata = json.loads(text)
-    values = metadata['convention']
-    values |= {'mean': tuple(values['mean']), 'std': tuple(values['std'])}
-    return metadata['network'], Convention(**values)
+    # JSON has no tuples.
+    values = metadata['convention'].items()
+    convention = {name: tuple(x) if isinstance(x, list) else x for name, x in values}
+    return metadata['network'], Convention(**convention)
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:

@@ -40,7 +40,9 @@ class Convention:
         network was trained; images with fewer points are reduced. 0: any.
     reduced_by: who reduces these, the 'caller' or the 'network' itself.
     blurred_below: mean distance of a pixel to the nearest measurement, pixels, below which the
-        network is given a blurred image, as of ``resizing.without_details``. 0: never.
+        network is given a blurred image, as of ``appearance.without_details``. 0: never.
+    contrast: windows, pixels, of the three channels that the network is given instead of colours,
+        as of ``appearance.local_contrast``. Empty: colours.
     drops_enclosed: the network is not given what ``projection.drop_enclosed_points`` drops.
     """
 
@@ -52,11 +54,14 @@ class Convention:
     point_distance: float = 0.0
     reduced_by: str = 'caller'
     blurred_below: float = 0.0
+    contrast: tuple[float, ...] = ()
     drops_enclosed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f'mean, std: expected 3 numbers, std above 0; got {self}')
+        if len(self.contrast) not in (0, 3) or any(window <= 0 for window in self.contrast):
+            raise ValueError(f'contrast: expected 3 windows above 0, or none; got {self.contrast}')
         if self.reduced_by not in ('caller', 'network'):
             raise ValueError(
                 f"reduced_by: expected 'caller' or 'network', got {self.reduced_by!r}"

@@ -47,7 +47,11 @@ class LightNet(CompletionNetwork):
     """
 
     convention = Convention(
-        size_multiple=32, point_distance=12.0, blurred_below=7.0, drops_enclosed=True
+        size_multiple=32,
+        point_distance=12.0,
+        blurred_below=7.0,
+        contrast=(6.0, 6.0, 6.0),
+        drops_enclosed=True,
     )
 
     def __init__(

@@ -46,6 +46,7 @@ class TwoStage(CompletionNetwork):
         point_distance=8.0,
         reduced_by='network',
         blurred_below=0.0,
+        contrast=(),
         drops_enclosed=False,
     )
 

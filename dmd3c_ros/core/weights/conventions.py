@@ -60,6 +60,7 @@ def _stated(stated: object, own: Convention, checkpoint: Checkpoint) -> Conventi
             point_distance=float(values['point_distance']),
             reduced_by=values['reduced_by'],
             blurred_below=float(values['blurred_below']),
+            contrast=tuple(float(value) for value in values['contrast']),
             drops_enclosed=bool(values['drops_enclosed']),
         )
     except (TypeError, ValueError) as error:
