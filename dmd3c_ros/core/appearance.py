@@ -21,12 +21,15 @@ def shown_image(image: np.ndarray, distance: float, convention: Convention) -> n
 
     distance: the ``resizing.mean_distance`` of its measurements, px.
     """
-    image = without_details(image, distance, convention.blurred_below)
-    return local_contrast(image, convention.contrast) if convention.contrast else image
+    below = convention.blurred_below
+    if not convention.contrast:
+        return without_details(image, distance, below)
+    brightness = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return local_contrast(without_details(brightness, distance, below), convention.contrast)
 
 
 def without_details(image: np.ndarray, distance: float, below: float) -> np.ndarray:
-    """An image (H, W, 3), uint8 or float32, blurred where its measurements are dense.
+    """An image (H, W) or (H, W, 3), uint8 or float32, blurred where its measurements are dense.
 
     Windows, reflections and the edges of materials and shadows are as sharp as those of surfaces;
     measurements that are dense tell these better. distance: the ``resizing.mean_distance`` of the
@@ -40,27 +43,27 @@ def without_details(image: np.ndarray, distance: float, below: float) -> np.ndar
     return cv2.GaussianBlur(image, (side, side), sigma)
 
 
-def local_contrast(image: np.ndarray, windows: tuple[float, ...]) -> np.ndarray:
+def local_contrast(brightness: np.ndarray, windows: tuple[float, ...]) -> np.ndarray:
     """Brightness relative to its surroundings: their mean is taken off, their spread becomes one.
 
     Exposure, shadow and a material's colour say nothing of depth, and differ most between the
     images a network is trained on and those it meets; edges do not.
 
-    image: (H, W, 3) RGB, uint8 or float32 in 0..1. windows: standard deviations, px, of the
-    Gaussian that weights the surroundings, one for each channel of the result. Returns the same
-    shape and type: 1/2 for the mean, 0.2 more for each standard deviation.
+    brightness: (H, W), uint8 or float32 in 0..1. windows: standard deviations, px, of the Gaussian
+    that weights the surroundings, one for each channel of the result (H, W, 3), of the same type:
+    1/2 for the mean, 0.2 more for each standard deviation.
     """
-    full = 255.0 if image.dtype == np.uint8 else 1.0
-    bright = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    channels = {sigma: _relative(bright, sigma, full) for sigma in set(windows)}
-    if image.dtype == np.uint8:
+    full = 255.0 if brightness.dtype == np.uint8 else 1.0
+    precise = brightness.astype(np.float32, copy=False)
+    channels = {sigma: _relative(precise, sigma, full) for sigma in set(windows)}
+    if brightness.dtype == np.uint8:
         channels = {sigma: cv2.convertScaleAbs(channel) for sigma, channel in channels.items()}
     return cv2.merge([channels[sigma] for sigma in windows])
 
 
-def _relative(bright: np.ndarray, sigma: float, full: float) -> np.ndarray:
-    """(H, W) float32 in 0..full, brightness relative to a window; bright: (H, W) in 0..full."""
-    height, width = bright.shape
+def _relative(brightness: np.ndarray, sigma: float, full: float) -> np.ndarray:
+    """Brightness relative to its window, (H, W) float32 in 0..full as `brightness` is."""
+    height, width = brightness.shape
     # Means over a wide window are as good on a smaller image, and much quicker.
     step = 2 ** max(0, math.floor(math.log2(sigma / 2)))
     size = max(1, round(width / step)), max(1, round(height / step))
@@ -69,11 +72,11 @@ def _relative(bright: np.ndarray, sigma: float, full: float) -> np.ndarray:
         small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(small, (0, 0), sigma / step)
 
-    mean = mean_of(bright)
-    variance = np.maximum(mean_of(bright * bright) - mean * mean, 0)
+    mean = mean_of(brightness)
+    variance = np.maximum(mean_of(brightness * brightness) - mean * mean, 0)
     gain = _GAIN * full / np.sqrt(variance + (_NOISE * full) ** 2)
     offset = 0.5 * full - mean * gain
     result, offset = (cv2.resize(x, (width, height)) for x in (gain, offset))
-    result *= bright
+    result *= brightness
     result += offset
     return np.clip(result, 0, full, out=result)
