@@ -11,8 +11,8 @@ WINDOWS = (4.0, 12.0, 36.0)
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Brightness of an image, (H, W) of its type."""
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    """Brightness of an image, (H, W) float32 in 0..1."""
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) / np.float32(255)
 
 
 def picture(height: int = 240, width: int = 320) -> np.ndarray:
@@ -44,68 +44,60 @@ def test_brightness_is_relative_to_the_surroundings():
     image = grey(picture())
     exact = image.astype(np.float64)
     result = local_contrast(image, WINDOWS)
-    assert result.shape == (*image.shape, 3) and result.dtype == np.uint8
+    assert result.shape == (*image.shape, 3) and result.dtype == np.float32
     for channel, sigma in enumerate(WINDOWS):
         mean = cv2.GaussianBlur(exact, (0, 0), sigma)
-        spread = np.sqrt(cv2.GaussianBlur(exact**2, (0, 0), sigma) - mean**2 + 10.2**2)
-        expected = 127.5 + 51 * (exact - mean) / spread
+        spread = np.sqrt(cv2.GaussianBlur(exact**2, (0, 0), sigma) - mean**2 + 0.04**2)
+        expected = 0.5 + 0.2 * (exact - mean) / spread
         # Means are taken on a smaller image, which widens their window a little.
-        error = np.abs(result[..., channel] - expected.clip(0, 255))[40:-40, 40:-40]
-        assert error.mean() < 1.5
+        error = np.abs(result[..., channel] - expected.clip(0, 1))[40:-40, 40:-40]
+        assert error.mean() < 0.006
+        assert (local_contrast(image, (sigma,) * 3) == result[..., channel, None]).all()
 
 
 def test_exposure_and_shadows_hardly_change_the_contrast():
     image = grey(picture())
-    expected = local_contrast(image, WINDOWS).astype(float)
-    darker = (image * 0.5).astype(np.uint8)
-    change = np.abs(local_contrast(darker, WINDOWS) - expected).mean()
-    assert change < 0.2 * np.abs(image.astype(float) - darker).mean()
+    expected = local_contrast(image, WINDOWS)
+    change = np.abs(local_contrast(image / 2, WINDOWS) - expected).mean()
+    assert change < 0.2 * np.abs(image / 2).mean()
     # A shadow over half of the image is seen at its edge alone.
     shadow = image.copy()
-    shadow[:, 160:] //= 2
-    assert np.abs(local_contrast(shadow, WINDOWS) - expected)[:, :60].max() < 20
+    shadow[:, 160:] /= 2
+    assert np.abs(local_contrast(shadow, WINDOWS) - expected)[:, :60].max() < 0.08
 
 
 def test_what_is_flat_but_for_noise_stays_flat():
-    flat = np.full((60, 80), 200, np.uint8)
-    assert np.abs(local_contrast(flat, WINDOWS) - 127.5).max() <= 1
-    noisy = flat + np.random.default_rng(9).integers(-2, 3, flat.shape).astype(np.int8)
-    assert local_contrast(noisy.astype(np.uint8), WINDOWS).std() < 10
-
-
-def test_bytes_and_fractions_are_alike_and_each_channel_has_its_window():
-    image = grey(picture())
-    fractions = local_contrast(image.astype(np.float32) / 255, WINDOWS)
-    assert fractions.dtype == np.float32 and 0 <= fractions.min() <= fractions.max() <= 1
-    result = local_contrast(image, WINDOWS)
-    assert np.abs(fractions * 255 - result).max() < 4  # as grey is rounded
-    for channel, sigma in enumerate(WINDOWS):
-        alone = local_contrast(image, (sigma,) * 3)
-        assert (alone == result[..., channel, None]).all()
+    flat = np.full((60, 80), 0.8, np.float32)
+    assert np.abs(local_contrast(flat, WINDOWS) - 0.5).max() < 1e-3
+    noisy = flat + np.random.default_rng(9).normal(0, 0.006, flat.shape).astype(np.float32)
+    assert local_contrast(noisy, WINDOWS).std() < 0.04
 
 
 @pytest.mark.parametrize('rows', [8, 5])
 def test_rows_that_are_cut_off_change_nothing_below(rows: int):
     image = grey(picture())
-    whole = local_contrast(image, (6.0, 6.0, 6.0)).astype(float)
+    whole = local_contrast(image, (6.0, 6.0, 6.0))
     part = local_contrast(image[rows:], (6.0, 6.0, 6.0))
-    assert np.abs(part[32:] - whole[rows + 32 :]).mean() < 1
+    assert np.abs(part[32:] - whole[rows + 32 :]).mean() < 0.004
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (3, 50), (33, 2)])
 def test_tiny_images_have_a_contrast(shape: tuple[int, int]):
-    image = np.random.default_rng(2).integers(0, 255, shape).astype(np.uint8)
-    assert local_contrast(image, WINDOWS).shape == (*shape, 3)
+    image = np.random.default_rng(2).uniform(0, 1, shape).astype(np.float32)
+    result = local_contrast(image, WINDOWS)
+    assert result.shape == (*shape, 3) and 0 <= result.min() <= result.max() <= 1
 
 
-def test_a_convention_without_rules_shows_the_image_itself():
+def test_an_image_is_shown_by_the_convention_in_bytes_and_in_fractions():
     image = picture()
     assert shown_image(image, 1.0, Convention()) is image
     both = Convention(blurred_below=7.0, contrast=WINDOWS)
-    blurred = without_details(grey(image), 3.0, 7.0)
-    np.testing.assert_array_equal(shown_image(image, 3.0, both), local_contrast(blurred, WINDOWS))
-    fractions = shown_image(image.astype(np.float32) / 255, 3.0, both)
-    assert np.abs(fractions * 255 - shown_image(image, 3.0, both)).max() < 8
+    for distance in (3.0, 9.0):
+        fractions = shown_image(image.astype(np.float32) / 255, distance, both)
+        expected = local_contrast(without_details(grey(image), distance, 7.0), WINDOWS)
+        assert np.abs(fractions - expected).max() < 0.02  # as grey is rounded
+        shown = shown_image(image, distance, both)
+        assert shown.dtype == np.uint8 and np.abs(shown - 255 * expected).max() < 1
 
 
 @pytest.mark.parametrize('windows', [(6.0,), (6.0, 6.0), (6.0, 0.0, 6.0)])

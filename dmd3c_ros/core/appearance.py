@@ -25,7 +25,13 @@ def shown_image(image: np.ndarray, distance: float, convention: Convention) -> n
     if not convention.contrast:
         return without_details(image, distance, below)
     brightness = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return local_contrast(without_details(brightness, distance, below), convention.contrast)
+    in_bytes = brightness.dtype == np.uint8
+    if in_bytes:
+        # Contrasts are enlarged, and what is lost by rounding with them.
+        brightness = brightness * np.float32(1 / 255)
+    brightness = without_details(brightness, distance, below)
+    contrast = local_contrast(brightness, convention.contrast)
+    return cv2.convertScaleAbs(contrast, alpha=255) if in_bytes else contrast
 
 
 def without_details(image: np.ndarray, distance: float, below: float) -> np.ndarray:
@@ -49,20 +55,16 @@ def local_contrast(brightness: np.ndarray, windows: tuple[float, ...]) -> np.nda
     Exposure, shadow and a material's colour say nothing of depth, and differ most between the
     images a network is trained on and those it meets; edges do not.
 
-    brightness: (H, W), uint8 or float32 in 0..1. windows: standard deviations, px, of the Gaussian
-    that weights the surroundings, one for each channel of the result (H, W, 3), of the same type:
-    1/2 for the mean, 0.2 more for each standard deviation.
+    brightness: (H, W) float32 in 0..1. windows: standard deviations, px, of the Gaussian that
+    weights the surroundings, one for each channel of the result, (H, W, 3) float32 in 0..1: 1/2
+    for the mean, 0.2 more for each standard deviation.
     """
-    full = 255.0 if brightness.dtype == np.uint8 else 1.0
-    precise = brightness.astype(np.float32, copy=False)
-    channels = {sigma: _relative(precise, sigma, full) for sigma in set(windows)}
-    if brightness.dtype == np.uint8:
-        channels = {sigma: cv2.convertScaleAbs(channel) for sigma, channel in channels.items()}
+    channels = {sigma: _relative(brightness, sigma) for sigma in set(windows)}
     return cv2.merge([channels[sigma] for sigma in windows])
 
 
-def _relative(brightness: np.ndarray, sigma: float, full: float) -> np.ndarray:
-    """Brightness relative to its window, (H, W) float32 in 0..full as `brightness` is."""
+def _relative(brightness: np.ndarray, sigma: float) -> np.ndarray:
+    """Brightness relative to one window, (H, W) float32 in 0..1 as `brightness` is."""
     height, width = brightness.shape
     # Means over a wide window are as good on a smaller image, and much quicker.
     step = 2 ** max(0, math.floor(math.log2(sigma / 2)))
@@ -74,9 +76,9 @@ def _relative(brightness: np.ndarray, sigma: float, full: float) -> np.ndarray:
 
     mean = mean_of(brightness)
     variance = np.maximum(mean_of(brightness * brightness) - mean * mean, 0)
-    gain = _GAIN * full / np.sqrt(variance + (_NOISE * full) ** 2)
-    offset = 0.5 * full - mean * gain
+    gain = _GAIN / np.sqrt(variance + _NOISE**2)
+    offset = 0.5 - mean * gain
     result, offset = (cv2.resize(x, (width, height)) for x in (gain, offset))
     result *= brightness
     result += offset
-    return np.clip(result, 0, full, out=result)
+    return np.clip(result, 0, 1, out=result)
