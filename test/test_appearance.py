@@ -88,15 +88,14 @@ def test_tiny_images_have_a_contrast(shape: tuple[int, int]):
     assert result.shape == (*shape, 3) and 0 <= result.min() <= result.max() <= 1
 
 
-def test_an_image_is_shown_by_the_convention_in_bytes_and_in_fractions():
+def test_an_image_is_shown_in_bytes_and_in_fractions():
     image = picture()
-    assert shown_image(image, 1.0, Convention()) is image
-    both = Convention(blurred_below=7.0, contrast=WINDOWS)
+    assert shown_image(image, 1.0, 0.0, ()) is image
     for distance in (3.0, 9.0):
-        fractions = shown_image(image.astype(np.float32) / 255, distance, both)
+        fractions = shown_image(image.astype(np.float32) / 255, distance, 7.0, WINDOWS)
         expected = local_contrast(without_details(grey(image), distance, 7.0), WINDOWS)
         assert np.abs(fractions - expected).max() < 0.02  # as grey is rounded
-        shown = shown_image(image, distance, both)
+        shown = shown_image(image, distance, 7.0, WINDOWS)
         assert shown.dtype == np.uint8 and np.abs(shown - 255 * expected).max() < 1
 
 

@@ -10,6 +10,7 @@ from dmd3c_ros.core import networks
 from dmd3c_ros.core.completer import DepthCompleter
 from dmd3c_ros.core.config import CompleterConfig
 from dmd3c_ros.core.networks.mono import MonoOutput
+from training.augmentation import network_inputs
 
 HEIGHT, WIDTH = 64, 96
 K = np.array([[80.0, 0, 48], [0, 80.0, 32], [0, 0, 1]])
@@ -87,6 +88,30 @@ def test_stage_two_begins_as_the_light_network_and_without_a_guide_stays_so(netw
     torch.testing.assert_close(unguided, one.depth)
     left = np.s_[..., : WIDTH // 2 - 8]
     assert mae(guided[left], depth[left]) < 0.2 * mae(one.depth[left], depth[left])
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_the_student_sees_colours_and_stage_two_what_the_light_network_sees(
+    network, monkeypatch, training
+):
+    seen = {}
+    for part in (network.mono, network.completion):
+        forward = part.forward
+        monkeypatch.setattr(
+            part, 'forward', lambda image, *x, f=forward: seen.update({f: image}) or f(image, *x)
+        )
+    network.train(training)
+    network._dropped = 0.0
+    convention = networks.build('light').convention
+    rgb = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(4))
+    image = (rgb - torch.tensor(convention.mean)) / torch.tensor(convention.std)
+    _, _, sparse = scene(700)
+    with torch.no_grad():
+        network(image.permute(2, 0, 1)[None], sparse, torch.tensor(K[None]).float())
+    of_student, of_stage_two = seen.values()
+    torch.testing.assert_close(of_student[0].permute(1, 2, 0), image)
+    expected, _ = network_inputs(rgb.numpy(), sparse[0, 0].numpy(), convention)
+    torch.testing.assert_close(of_stage_two[0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_points_that_disagree_with_the_student_are_followed(network):

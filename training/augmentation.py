@@ -51,7 +51,7 @@ def network_inputs(
         distance = mean_distance(sparse)
         if convention.drops_enclosed:
             sparse = drop_enclosed_points(sparse, distance)
-    rgb = shown_image(rgb, distance, convention)
+    rgb = shown_image(rgb, distance, convention.blurred_below, convention.contrast)
     image = ((rgb - np.float32(convention.mean)) / np.float32(convention.std)).transpose(2, 0, 1)
     return tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in (image, sparse[None]))
 

@@ -7,8 +7,6 @@ import math
 import cv2
 import numpy as np
 
-from .networks.base import Convention
-
 # Standard deviations of a blur, pixels: for each pixel of distance; limits.
 _BLUR_SLOPE, _WEAKEST_BLUR, _STRONGEST_BLUR = 1.5, 0.25, 4.0
 # Of brightness, as fractions of its range: a camera's noise, which is not to be amplified, and
@@ -16,13 +14,15 @@ _BLUR_SLOPE, _WEAKEST_BLUR, _STRONGEST_BLUR = 1.5, 0.25, 4.0
 _NOISE, _GAIN = 0.04, 0.2
 
 
-def shown_image(image: np.ndarray, distance: float, convention: Convention) -> np.ndarray:
-    """An image (H, W, 3) RGB, uint8 or float32 in 0..1, as the convention wants it; same type.
+def shown_image(
+    image: np.ndarray, distance: float, below: float, windows: tuple[float, ...]
+) -> np.ndarray:
+    """An image (H, W, 3) RGB, uint8 or float32 in 0..1, as a network is shown it; same type.
 
-    distance: the ``resizing.mean_distance`` of its measurements, px.
+    distance: the ``resizing.mean_distance`` of its measurements, px. below, windows: the
+    ``blurred_below`` and ``contrast`` of the network's convention.
     """
-    below = convention.blurred_below
-    if not convention.contrast:
+    if not windows:
         return without_details(image, distance, below)
     brightness = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     in_bytes = brightness.dtype == np.uint8
@@ -30,7 +30,7 @@ def shown_image(image: np.ndarray, distance: float, convention: Convention) -> n
         # Contrasts are enlarged, and what is lost by rounding with them.
         brightness = brightness * np.float32(1 / 255)
     brightness = without_details(brightness, distance, below)
-    contrast = local_contrast(brightness, convention.contrast)
+    contrast = local_contrast(brightness, windows)
     return cv2.convertScaleAbs(contrast, alpha=255) if in_bytes else contrast
 
 

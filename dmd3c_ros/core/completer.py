@@ -131,7 +131,8 @@ class DepthCompleter:
             sparse = drop_enclosed_points(sparse, distance)
         if scale < 1:
             rgb, sparse, K = shrink(rgb, sparse, K, scale)
-        rgb = shown_image(rgb, distance * scale, self._convention)
+        convention = self._convention
+        rgb = shown_image(rgb, distance * scale, convention.blurred_below, convention.contrast)
         completion = self._run(rgb, sparse, K)
         if scale == 1:
             return completion

@@ -10,14 +10,17 @@ that where points are many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..alignment import AlignmentConfig, align_to_points
+from ..appearance import shown_image
 from ..camera import resizing
 from ..resizing import interpolate_surfaces, mean_distance, shrink_sparse, suitable_scale
 from . import mono
@@ -26,7 +29,7 @@ from .light import LightNet
 
 # Of an image for which stage one is run: more points tell more than the student.
 MOST_POINTS = 1000
-_MULTIPLE = 32
+_MULTIPLE = LightNet.convention.size_multiple
 
 
 class TwoStage(CompletionNetwork):
@@ -38,17 +41,9 @@ class TwoStage(CompletionNetwork):
     on it. Stage one is run for images with at most ``MOST_POINTS``, and in training for all.
     """
 
-    # Stage two is reduced here, not the image: the student needs no points to see its details.
-    # With a guide between them, few points are worth more at a smaller size than without.
-    convention = replace(
-        LightNet.convention,
-        size_multiple=_MULTIPLE,
-        point_distance=8.0,
-        reduced_by='network',
-        blurred_below=0.0,
-        contrast=(),
-        drops_enclosed=False,
-    )
+    # What stage two is given is made here, not by the caller: the student needs no points to see
+    # an image's details, and it needs its colours.
+    convention = replace(LightNet.convention, reduced_by='network', blurred_below=0.0, contrast=())
 
     def __init__(
         self,
@@ -81,7 +76,7 @@ class TwoStage(CompletionNetwork):
             kept = torch.rand(len(image), device=image.device) >= self._dropped
             if kept.any():
                 guide[kept] = self.aligned(image[kept], sparse[kept])
-            return self.completion(image, sparse, K, guide)
+            return self.completion(self._shown(image, sparse), sparse, K, guide)
         each = zip(image, sparse, K, strict=True)
         outputs = [self._completed(*(x[None] for x in sample)) for sample in each]
         depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
@@ -91,10 +86,22 @@ class TwoStage(CompletionNetwork):
     def aligned(self, image: Tensor, sparse: Tensor) -> Tensor:
         """Stage one, brought to metres: (B, 1, H, W); 0 in an image without a point."""
         scale = self._size / min(image.shape[-2:])
-        disparity = self.mono(_resized(image, _scaled(image, scale))).disparity
+        disparity = self.mono(_resized(image, _scaled(image, scale, round))).disparity
         with torch.autocast(image.device.type, enabled=False):
             disparity = _resized(disparity.float(), image.shape[-2:])
             return align_to_points(disparity, sparse.float(), self._alignment).depth
+
+    def _shown(self, image: Tensor, sparse: Tensor) -> Tensor:
+        """Images (B, 3, H, W), normalized, as stage two is shown them, likewise."""
+        wanted = self.completion.convention
+        mean, std = (image.new_tensor(x).view(3, 1, 1) for x in (wanted.mean, wanted.std))
+        colours = (image.float() * std + mean).permute(0, 2, 3, 1).cpu().numpy()
+        shown = []
+        for rgb, points in zip(colours, sparse[:, 0].cpu().numpy(), strict=True):
+            distance = mean_distance(points) if points.any() else math.inf
+            shown.append(shown_image(rgb, distance, wanted.blurred_below, wanted.contrast))
+        result = torch.from_numpy(np.stack(shown)).to(image).permute(0, 3, 1, 2)
+        return (result - mean) / std
 
     def _completed(self, image: Tensor, sparse: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         """Depth and confidence (1, 1, H, W) of one sample, at the scale that suits its points."""
@@ -103,13 +110,14 @@ class TwoStage(CompletionNetwork):
         distance, size = self.convention.point_distance, sparse.shape[-2:]
         points = sparse[0, 0].cpu().numpy()
         scale = suitable_scale(size, mean_distance(points), distance) if points.any() else 1.0
-        small = _scaled(image, scale) if scale < 1 else size
+        small = _scaled(image, scale, math.ceil) if scale < 1 else size
         if small == size:
-            output = self.completion(image, sparse, K, guide)
+            output = self.completion(self._shown(image, sparse), sparse, K, guide)
             return output.depth, output.confidence
+        fewer = shrink_sparse(sparse[0, 0], small)[None, None]
         output = self.completion(
-            _resized(image, small),
-            shrink_sparse(sparse[0, 0], small)[None, None],
+            self._shown(_resized(image, small), fewer),
+            fewer,
             K.new_tensor(resizing(*size, *small)) @ K,
             _resized(guide, small),
         )
@@ -119,9 +127,9 @@ class TwoStage(CompletionNetwork):
         )
 
 
-def _scaled(image: Tensor, scale: float) -> tuple[int, int]:
-    """Height and width at a scale, the next multiples of 32 pixels."""
-    height, width = (-(-round(n * scale) // _MULTIPLE) * _MULTIPLE for n in image.shape[-2:])
+def _scaled(image: Tensor, scale: float, rounded: Callable[[float], int]) -> tuple[int, int]:
+    """Height and width at a scale, multiples of 32 pixels, 32 or more."""
+    height, width = (rounded(n * scale / _MULTIPLE) * _MULTIPLE for n in image.shape[-2:])
     return max(height, _MULTIPLE), max(width, _MULTIPLE)
 
 
