@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmd3c_ros.core.resizing import mean_distance, remoteness, suitable_scale
+from dmd3c_ros.core.resizing import mean_distance, suitable_scale
 
 
 def rings(shape: tuple[int, int] = (480, 960), apart: int = 12) -> np.ndarray:
@@ -57,14 +57,3 @@ def test_one_measurement_and_a_tiny_image_have_a_distance():
         sparse[0, 0] = 1.0
         assert 0 <= mean_distance(sparse) <= np.hypot(*shape) + 8
         assert 0 < suitable_scale(shape, mean_distance(sparse), 12.0) <= 1
-
-
-def test_a_line_leaves_most_of_the_image_far_away_and_scattered_points_do_not():
-    line = np.zeros((480, 640), np.float32)
-    line[240] = 4.0
-    # A quarter of the height.
-    assert remoteness(line) == pytest.approx(0.25, rel=0.05)
-    assert remoteness(random_pixels(100)) == pytest.approx(
-        0.5 * 0.1 * (640 / 480) ** 0.5, rel=0.15
-    )
-    assert remoteness(np.ones((30, 40), np.float32)) == 0

@@ -24,7 +24,6 @@ from .resizing import (
     enlarge_depth,
     mean_distance,
     reduced,
-    remoteness,
     shrink,
     suitable_scale,
 )
@@ -35,8 +34,6 @@ _log = logging.getLogger(__name__)
 
 # Networks were hardly trained with fewer measurements per image than this.
 FEWEST_POINTS = 20
-# Of an image that two stages complete better: `remoteness`, at least.
-_REMOTE = 0.1
 
 
 class Completion(NamedTuple):
@@ -105,8 +102,8 @@ class DepthCompleter:
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
         count = int(known.sum())
-        needed = self._chooses and _only_the_image_tells(sparse, count)
-        if needed and (two_stages := self._two_stages()):
+        few = self._chooses and count <= MOST_POINTS
+        if few and (two_stages := self._two_stages()):
             return two_stages.complete(rgb, sparse, K, scale_limit)
         self._warn_of_few(count)
         with torch_threads(self._torch_threads):
@@ -154,16 +151,14 @@ class DepthCompleter:
         return self._runner.ready((height, width))
 
     def _two_stages(self) -> DepthCompleter | None:
-        """What completes images with large parts unmeasured, where that is left to this class.
+        """What completes images with few measurements, where that is left to this class.
 
-        Loaded with the first of them, as most sensors see more; in PyTorch, as a conversion would
-        hold that image up.
+        Loaded with the first of them, as most sensors see more.
         """
         if self._for_few is None and self._runner is not None:
-            _log.info('images most of which is far from any measurement: model two_stage')
-            config = replace(self.config, model='two_stage', backend='eager')
+            _log.info('images with at most %d measurements: model two_stage', MOST_POINTS)
             try:
-                self._for_few = DepthCompleter(config)
+                self._for_few = DepthCompleter(replace(self.config, model='two_stage'))
             except (OSError, RuntimeError, ValueError) as error:
                 # Such as for want of memory on a GPU: less accurate depth is better than none.
                 self._chooses = False
@@ -258,11 +253,6 @@ class DepthCompleter:
         if confidence is None:
             confidence = np.ones_like(depth)
         return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
-
-
-def _only_the_image_tells(sparse: np.ndarray, count: int) -> bool:
-    """Whether the depth of most pixels cannot be told from the measurements, `count` of them."""
-    return count <= MOST_POINTS and remoteness(sparse) >= _REMOTE
 
 
 def _whole(result: np.ndarray, above: int) -> np.ndarray:

@@ -24,7 +24,7 @@ class CompleterConfig:
 
     model: a network ('light', ...), a classical baseline ('nearest', 'interpolation', ...), or
         'auto': the network that the weights belong to; without weights light, and two_stage for
-        images with at most 1000 measurements that are far from most of its pixels.
+        images with at most 1000 measurements.
     weights: checkpoint file, ONNX file written by `dmd3c export onnx`, or the name of a checkpoint
         downloaded by `dmd3c weights get`; if empty, the weights that come with the package.
     device: 'auto' (CUDA if there is a GPU), 'cpu', 'cuda' or 'cuda:N'.

@@ -83,16 +83,6 @@ def mean_distance(sparse: np.ndarray) -> float:
         side *= 2
 
 
-def remoteness(sparse: np.ndarray) -> float:
-    """How far the image's pixels are from the nearest measurement on average, in shorter sides.
-
-    sparse: (H, W) float32, 0 = unknown, with a measurement at least. 0.06 for 100 measurements
-    drawn at random, 0.2 for 10 and for a line across the middle.
-    """
-    distance = cv2.distanceTransform((sparse == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
-    return float(distance.mean() / min(sparse.shape))
-
-
 def suitable_scale(shape: tuple[int, ...], distance: float, wanted: float) -> float:
     """Scale up to 1 at which measurements are so dense that their `mean_distance` is `wanted`.
 
