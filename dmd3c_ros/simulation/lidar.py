@@ -242,7 +242,8 @@ def _echo(
     cosine = np.abs(np.einsum('ij,ij->i', normals, rays[:, 3:])) + 0.02
     table = scene.materials
     # Lambertian echo: reflectance * cos / r^2, against a threshold that spreads over pulses.
-    echo = table['reflectance'][row] * cosine / (0.013 * hits.distance) ** 2
+    distance = np.maximum(hits.distance, 1e-6)  # a sensor may touch a surface
+    echo = table['reflectance'][row] * cosine / (0.013 * distance) ** 2
     mirror = table['gloss'][row] * np.clip(1 - cosine, 0, 1)
     chance = 1 - noise.loss * np.clip(np.exp(-7.0 * echo) + 0.8 * mirror, 0, 1)
     chance = np.where(table['glass'][row] & (noise.loss > 0), -1.0, chance)
