@@ -270,6 +270,12 @@ def test_parts_trained_apart_make_one_file(tmp_path):
     for part, network in (('mono.', student), ('completion.', completion)):
         for name, tensor in network.state_dict().items():
             assert torch.equal(checkpoint.state[part + name], tensor)
+    main(['--stage-two-of', str(tmp_path / 'two.pth'), '--out', str(tmp_path / 'back.pth')])
+    back = read_checkpoint(tmp_path / 'back.pth')
+    assert back.facts['network'] == 'light'
+    assert back.state.keys() == completion.state_dict().keys()
+    for name, tensor in completion.state_dict().items():
+        assert torch.equal(back.state[name], tensor)
     with pytest.raises(CheckpointError, match=r'light.pth does not fit'):
         assemble(tmp_path / 'light.pth', tmp_path / 'other.pth')
     with pytest.raises(SystemExit, match='no file'):
