@@ -149,6 +149,17 @@ def test_stage_two_is_reduced_where_points_lie_far_apart(network, monkeypatch):
     assert mae(found.depth, depth) < 0.15
 
 
+def test_a_fraction_of_a_pixel_makes_no_reduced_image_larger(network, monkeypatch):
+    seen, forward = [], network.completion.forward
+    monkeypatch.setattr(network.completion, 'forward', lambda *x: seen.append(x[0]) or forward(*x))
+    image, sparse = torch.zeros(1, 3, 272, 272), torch.zeros(1, 1, 272, 272)
+    # 17 pixels from a point on average, of which 12 are wanted: 192.33 pixels.
+    sparse[..., 22::45, 22::45] = 5.0
+    with torch.no_grad():
+        network(image, sparse, torch.tensor(K[None]).float())
+    assert seen[0].shape[-2:] == (192, 192)
+
+
 def test_samples_of_a_batch_do_not_touch_each_other(network):
     network.mono = Oracle()
     samples = [scene(points, seed) for points, seed in ((20, 1), (900, 2))]

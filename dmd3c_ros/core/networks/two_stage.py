@@ -76,7 +76,8 @@ class TwoStage(CompletionNetwork):
             kept = torch.rand(len(image), device=image.device) >= self._dropped
             if kept.any():
                 guide[kept] = self.aligned(image[kept], sparse[kept])
-            return self.completion(self._shown(image, sparse), sparse, K, guide)
+            shown = self._shown(image, [_spacing(x) for x in sparse])
+            return self.completion(shown, sparse, K, guide)
         each = zip(image, sparse, K, strict=True)
         outputs = [self._completed(*(x[None] for x in sample)) for sample in each]
         depth, confidence = (torch.cat(maps) for maps in zip(*outputs, strict=True))
@@ -91,15 +92,18 @@ class TwoStage(CompletionNetwork):
             disparity = _resized(disparity.float(), image.shape[-2:])
             return align_to_points(disparity, sparse.float(), self._alignment).depth
 
-    def _shown(self, image: Tensor, sparse: Tensor) -> Tensor:
-        """Images (B, 3, H, W), normalized, as stage two is shown them, likewise."""
+    def _shown(self, image: Tensor, distances: Sequence[float]) -> Tensor:
+        """Images (B, 3, H, W), normalized, as stage two is shown them, likewise.
+
+        distances: of each image's pixels to the nearest point, on average.
+        """
         wanted = self.completion.convention
         mean, std = (image.new_tensor(x).view(3, 1, 1) for x in (wanted.mean, wanted.std))
         colours = (image.float() * std + mean).permute(0, 2, 3, 1).cpu().numpy()
-        shown = []
-        for rgb, points in zip(colours, sparse[:, 0].cpu().numpy(), strict=True):
-            distance = mean_distance(points) if points.any() else math.inf
-            shown.append(shown_image(rgb, distance, wanted.blurred_below, wanted.contrast))
+        shown = [
+            shown_image(rgb, distance, wanted.blurred_below, wanted.contrast)
+            for rgb, distance in zip(colours, distances, strict=True)
+        ]
         result = torch.from_numpy(np.stack(shown)).to(image).permute(0, 3, 1, 2)
         return (result - mean) / std
 
@@ -107,16 +111,16 @@ class TwoStage(CompletionNetwork):
         """Depth and confidence (1, 1, H, W) of one sample, at the scale that suits its points."""
         few = torch.count_nonzero(sparse) <= MOST_POINTS
         guide = self.aligned(image, sparse) if few else torch.zeros_like(sparse)
-        distance, size = self.convention.point_distance, sparse.shape[-2:]
-        points = sparse[0, 0].cpu().numpy()
-        scale = suitable_scale(size, mean_distance(points), distance) if points.any() else 1.0
+        size, spacing, scale = tuple(sparse.shape[-2:]), _spacing(sparse[0]), 1.0
+        if math.isfinite(spacing):
+            scale = suitable_scale(size, spacing, self.convention.point_distance)
         small = _scaled(image, scale, math.ceil) if scale < 1 else size
         if small == size:
-            output = self.completion(self._shown(image, sparse), sparse, K, guide)
+            output = self.completion(self._shown(image, [spacing]), sparse, K, guide)
             return output.depth, output.confidence
         fewer = shrink_sparse(sparse[0, 0], small)[None, None]
         output = self.completion(
-            self._shown(_resized(image, small), fewer),
+            self._shown(_resized(image, small), [spacing * scale]),
             fewer,
             K.new_tensor(resizing(*size, *small)) @ K,
             _resized(guide, small),
@@ -127,9 +131,18 @@ class TwoStage(CompletionNetwork):
         )
 
 
+def _spacing(sparse: Tensor) -> float:
+    """Mean distance of the pixels of (1, H, W) to the nearest point, pixels; inf without one."""
+    points = sparse[0].cpu().numpy()
+    return mean_distance(points) if points.any() else math.inf
+
+
 def _scaled(image: Tensor, scale: float, rounded: Callable[[float], int]) -> tuple[int, int]:
-    """Height and width at a scale, multiples of 32 pixels, 32 or more."""
-    height, width = (rounded(n * scale / _MULTIPLE) * _MULTIPLE for n in image.shape[-2:])
+    """Height and width at a scale, multiples of 32 pixels, 32 or more.
+
+    A fraction of a pixel over a multiple does not make the next one.
+    """
+    height, width = (rounded(round(n * scale) / _MULTIPLE) * _MULTIPLE for n in image.shape[-2:])
     return max(height, _MULTIPLE), max(width, _MULTIPLE)
 
 
