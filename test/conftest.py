@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,18 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
 
 _KITTI = Path('data/kitti_raw_mini/2011_09_26/2011_09_26_drive_0000_sync')
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """How a test process ended that crashed: xdist tells only that it is gone."""
+    if error:
+        try:
+            status = node.gateway._io.popen.wait(10)
+        except subprocess.TimeoutExpired:
+            status = 'none: it is still running'
+        report = node.config.pluginmanager.getplugin('terminalreporter').write_line
+        report(f'[{node.gateway.id}] exit status (a signal is negative): {status}')
 
 
 @pytest.fixture(scope='session')
