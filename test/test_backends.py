@@ -245,6 +245,24 @@ def test_no_runtime_reports_its_use_to_anybody(
     assert folders == {('.cache',), ('.cache', 'dmd3c_ros')}
 
 
+def test_signals_are_handled_after_networks_were_exchanged(openvino: Path, weights: Path) -> None:
+    # In a process of its own, which a signal may end.
+    script = (
+        'import os, signal\n'
+        'from dmd3c_ros import CompleterConfig, DepthCompleter\n'
+        f'config = CompleterConfig(weights={str(weights)!r}, backend="openvino")\n'
+        'for _ in range(3):\n'
+        '    completer = DepthCompleter(config)\n'
+        'del completer\n'
+        'handled = []\n'
+        'signal.signal(signal.SIGINT, lambda *_: handled.append(1))\n'
+        'os.kill(os.getpid(), signal.SIGINT)\n'
+        'assert handled\n'
+    )
+    root = Path(__file__).parents[1]
+    assert subprocess.run([sys.executable, '-c', script], cwd=root).returncode == 0
+
+
 @pytest.fixture
 def two_stages(weights: Path, tmp_path: Path) -> Path:
     torch.manual_seed(0)

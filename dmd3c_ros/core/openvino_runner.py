@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -105,7 +106,7 @@ class OpenVinoRunner(Runner):
     def _load(self, network: CompletionNetwork, name: str):
         """The model of the cache, or one that is converted, checked and kept there now."""
         path = _cached(network, name, self._openvino.__version__)
-        if (model := _read(self._openvino, path)) is not None:
+        if (model := _read(path)) is not None:
             return model
         self._model = _converted(self._openvino, network, name)
         self._begin(torch.float32)
@@ -121,7 +122,7 @@ class OpenVinoRunner(Runner):
     def _begin(self, dtype: torch.dtype) -> None:
         """Compile for a type of features, and run with it from now on."""
         hints = _hints(dtype, self._threads)
-        compiled = self._openvino.Core().compile_model(self._model, 'CPU', hints)
+        compiled = _core().compile_model(self._model, 'CPU', hints)
         # Some networks leave the intrinsics out.
         names = set().union(*(source.get_names() for source in compiled.inputs))
         self._inputs = [name for name in _INPUTS if name in names]
@@ -158,7 +159,7 @@ class OpenVinoRunner(Runner):
             # Not before: the copy holds Python's lock, on which frames would wait for a thread
             # that other programs keep waiting.
             _give_way()
-        compiled = self._openvino.Core().compile_model(model, 'CPU', self._hints)
+        compiled = _core().compile_model(model, 'CPU', self._hints)
         return compiled.create_infer_request()
 
 
@@ -280,12 +281,10 @@ class ConvertedMono(MonoNetwork):
         """What runs images of this one's size: OpenVINO, or the network itself."""
         name = f'{self._name}-{image.shape[-2]}x{image.shape[-1]}'
         path = _cached(self._network, name, self._openvino.__version__)
-        cached = _read(self._openvino, path)
+        cached = _read(path)
         try:
             model = cached or _traced(self._openvino, _Disparity(self._network), (image,), name)
-            compiled = self._openvino.Core().compile_model(
-                model, 'CPU', _hints(self._dtype, self._threads)
-            )
+            compiled = _core().compile_model(model, 'CPU', _hints(self._dtype, self._threads))
         except (ValueError, RuntimeError) as error:
             _log.warning('running %s in PyTorch: %s', name, _first_line(error))
             return self._network
@@ -318,8 +317,27 @@ def is_installed() -> bool:
 
 def computes_bfloat16() -> bool:
     """Whether OpenVINO has bfloat16 on this processor. Raises ImportError without OpenVINO."""
-    core = import_openvino().Core()
-    return 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+_core_lock = threading.Lock()
+
+
+def _core():
+    """OpenVINO's core: one for the process, as long as it lasts. Raises as ``import_openvino``.
+
+    Its CPU plugin gives the thread that loads it a stack of its own for signal handlers, and puts
+    the former one back when it goes. After two of them, of which the first one went first, that is
+    one which is gone, and the next signal with a handler ends the process without a word
+    (OpenVINO 2026.4).
+    """
+    with _core_lock:
+        return _only_core()
+
+
+@functools.cache
+def _only_core():
+    return import_openvino().Core()
 
 
 def import_openvino():
@@ -409,12 +427,12 @@ def _cached(network: CompletionNetwork, name: str, version: str) -> Path:
     return cache_folder() / 'openvino' / f'{name}-{fingerprint(network)}-{release}.xml'
 
 
-def _read(openvino, path: Path):
+def _read(path: Path):
     """The model of a file; None where there is none or it cannot be read."""
     if not path.is_file():
         return None
     try:
-        return openvino.Core().read_model(path)
+        return _core().read_model(path)
     except RuntimeError as error:
         _log.warning(
             '%s cannot be loaded and will be converted again (%s)', path, _first_line(error)
