@@ -9,6 +9,7 @@ import torch
 pytest.importorskip('open3d')
 
 from dmd3c_ros.core.networks import Convention
+from dmd3c_ros.core.resizing import suitable_scale
 from dmd3c_ros.simulation import KINDS, PATTERNS
 from training.scenes import sampling
 from training.scenes.frames import (
@@ -153,6 +154,28 @@ def test_sweeps_are_reduced_as_the_completer_reduces_images(tmp_path, frames):
         sample = draw_sample(tmp_path / 'x.npz', rng, sparse_rings, convention)
         focal.append(float(sample['K'][0, 0]))
     assert focal[0] == focal[1] > 1.5 * focal[2]
+
+
+def test_single_points_by_number_reduce_a_frame_as_the_completer_does(tmp_path, frames):
+    save_frame(tmp_path / 'x.npz', frames[0])
+    shape = frames[0].depth.shape
+    # No reach of the sensor, no lost parts: all that was drawn is there.
+    config = SamplingConfig(
+        height=64, width=96, patterns={'pixels': 1.0}, matched=1.0, spread=0.0, holes=0.0
+    )
+    convention = Convention(point_distance=12.0)
+    for count in (150, 1500):
+        scale = suitable_scale(shape, 0.5 * (shape[0] * shape[1] / count) ** 0.5, 12.0)
+        per_sample = count * 64 * 96 / (shape[0] * shape[1] * scale**2)
+        by_number = replace(config, points=(count, count))
+        samples = [
+            draw_sample(tmp_path / 'x.npz', np.random.default_rng(seed), by_number, convention)
+            for seed in range(8)
+        ]
+        for sample in samples:
+            assert float(sample['K'][0, 0]) == pytest.approx(scale * frames[0].K[0, 0], rel=0.02)
+        most = max(np.count_nonzero(sample['sparse']) for sample in samples)
+        assert most == pytest.approx(per_sample, rel=0.1, abs=1)
 
 
 def test_an_unknown_kind_of_input_is_refused():

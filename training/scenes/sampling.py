@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training.augmentation import ToneSpread, network_inputs, resized, resized_d
 from training.scenes.frames import StoredFrame, load_frame
 
 PATTERNS = ('sweep', 'pixels', 'corners', 'grid', 'dense')
+_SINGLE = ('pixels', 'corners')
 _TONES = ToneSpread(exposure=0.2, balance=0.08, saturation=0.35, grey=0.1)
 
 
@@ -28,12 +30,14 @@ class SamplingConfig:
 
     height, width: crop, pixels; 0 for whole frames. scale_min: the frame is reduced by a factor
     from this to 1 (log-uniform; no smaller than the crop) in scaled_fraction of the samples.
-    matched: fraction of the sweeps for which it is instead reduced as the completer reduces images
-    whose points lie far apart, give or take spread (standard deviation of the factor's logarithm).
+    matched: fraction of the sweeps, and of single points by number, for which it is instead
+    reduced as the completer reduces images whose points lie far apart, give or take spread
+    (standard deviation of the factor's logarithm).
     patterns: fraction of each kind of input: 'sweep', the frame's LiDAR; 'pixels', random ones;
     'corners', what visual odometry tracks; 'grid', a coarse ToF sensor; 'dense', a depth camera
     with holes. ring_steps: one is drawn; of a sweep every n-th ring stays. point_drop: largest
-    fraction of points dropped at random. spacing: of single points, pixels (log-uniform).
+    fraction of points dropped at random. spacing: of single points, pixels of the sample
+    (log-uniform). points: their number in the whole frame instead (log-uniform).
     holes: fraction of samples that lose whole parts: sectors, the upper half, all but a
     band, objects.
     outliers: largest fraction of points of a sample that are no surface: rain, fog, mirrors.
@@ -61,6 +65,7 @@ class SamplingConfig:
     ring_steps: tuple[int, ...] = (1, 1, 2, 2, 2, 3, 4, 6, 8)
     point_drop: float = 0.3
     spacing: tuple[float, float] = (3.0, 50.0)
+    points: tuple[float, float] | None = None
     holes: float = 0.3
     outliers: float = 0.01
     tilt: float = 1.5e-3
@@ -89,6 +94,7 @@ class SamplingConfig:
             ring_steps=(2,),
             point_drop=0.0,
             spacing=(25.0, 25.0),
+            points=None,
             holes=0.0,
             outliers=0.0,
             tilt_fraction=0.0,
@@ -119,8 +125,11 @@ def draw_sample(
     fractions = np.array([config.patterns[name] for name in names])
     pattern = names[rng.choice(len(names), p=fractions / fractions.sum())]
     kept = _kept(frame.points, frame.ring, rng, config) if pattern == 'sweep' else None
-    factor = _factor(frame, kept, rng, config, convention.point_distance)
     height, width = frame.depth.shape
+    spacing = None  # pixels of the frame
+    if config.points and pattern in _SINGLE:
+        spacing = math.sqrt(height * width / _log_uniform(rng, config.points))
+    factor = _factor(frame, kept, spacing, rng, config, convention.point_distance)
     camera = Camera.from_K(frame.K, width, height)
     camera = camera.scaled(max(1, round(width * factor)), max(1, round(height * factor)))
     h, w = (config.height or camera.height) // 32 * 32, (config.width or camera.width) // 32 * 32
@@ -139,7 +148,8 @@ def draw_sample(
         pattern = pattern if np.count_nonzero(sparse) >= 5 else 'pixels'
     if pattern != 'sweep':
         depth = sweep = frame.depth[window]
-        sparse = _from_depth(pattern, frame.rgb[window], depth, rng, config)
+        spacing = _log_uniform(rng, config.spacing) if spacing is None else spacing * factor
+        sparse = _from_depth(pattern, frame.rgb[window], depth, spacing, rng)
     sparse = _with_faults(sparse, depth, rng, config)
     camera = camera.crop(left, top, w, h)
     rgb = _displaced(frame.rgb[window], rng, config.displaced)
@@ -161,28 +171,37 @@ def draw_sample(
 def _factor(
     frame: StoredFrame,
     kept: np.ndarray | None,
+    spacing: float | None,
     rng: np.random.Generator,
     config: SamplingConfig,
     point_distance: float | None,
 ) -> float:
     """Scale of the frame, which stays at least as large as the crop.
 
-    kept: (N,) bool, the points of the input, or None where it is not a sweep.
+    kept: (N,) bool, the points of the input, or None where it is not a sweep. spacing: between
+    single points, pixels, or None where it is not known yet.
     """
     height, width = frame.depth.shape
     least = max(config.height / height, config.width / width)
     if least > 1:
         return least
-    if kept is not None and point_distance and rng.random() < config.matched:
-        camera = Camera.from_K(frame.K, width, height)
-        sparse = project_points(frame.points[kept], frame.T_camera_lidar, camera)
+    known = kept is not None or spacing is not None
+    if known and point_distance and rng.random() < config.matched:
+        # Half of the spacing is the mean distance to the nearest of points placed at random.
+        distance = spacing / 2 if spacing is not None else _sweep_distance(frame, kept)
         wanted = point_distance * np.exp(rng.normal(0, config.spread))
-        if not sparse.any():
-            return 1.0
-        return max(least, suitable_scale(sparse.shape, mean_distance(sparse), wanted))
+        return max(least, suitable_scale((height, width), distance, wanted))
     if rng.random() < config.scaled_fraction:
         return float(np.exp(rng.uniform(np.log(max(least, config.scale_min)), 0)))
     return 1.0
+
+
+def _sweep_distance(frame: StoredFrame, kept: np.ndarray) -> float:
+    """Mean distance of the frame's pixels to a sweep, pixels; 0 where none of it is seen."""
+    height, width = frame.depth.shape
+    camera = Camera.from_K(frame.K, width, height)
+    sparse = project_points(frame.points[kept], frame.T_camera_lidar, camera)
+    return mean_distance(sparse) if sparse.any() else 0.0
 
 
 def _sweep(
@@ -205,13 +224,11 @@ def _from_depth(
     pattern: str,
     rgb: np.ndarray,
     depth: np.ndarray,
+    spacing: float,
     rng: np.random.Generator,
-    config: SamplingConfig,
 ) -> np.ndarray:
-    """Sparse depth as a sensor at the camera's own place measures it."""
+    """Sparse depth as a sensor at the camera's own place measures it; spacing in pixels."""
     h, w = depth.shape
-    low, high = np.log(config.spacing)
-    spacing = float(np.exp(rng.uniform(low, high)))
     chosen = np.zeros((h, w), bool)
     if pattern == 'pixels':
         chosen.flat[rng.choice(h * w, max(5, round(h * w / spacing**2)), replace=False)] = True
@@ -357,6 +374,10 @@ def _textured(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             cv2.fillConvexPoly(mask, cv2.convexHull(corners.astype(np.int32)), 1)
             image[mask > 0] *= np.float32(rng.uniform(0.3, 0.8))
     return image.clip(0, 255)
+
+
+def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))
 
 
 def _recolour(image: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
