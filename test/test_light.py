@@ -62,6 +62,17 @@ def test_before_training_a_flat_scene_stays_flat() -> None:
     torch.testing.assert_close(depth, torch.full_like(depth, 7.0))
 
 
+def test_points_correct_what_the_network_gets_wrong_around_them() -> None:
+    network, (image, sparse, K) = networks.build('light').eval(), _inputs(64, 256)
+    torch.nn.init.constant_(network.fine_head.bias[:1], 0.02)  # 2 % too deep
+    sparse = torch.where(sparse > 0, 7.0, 0.0)
+    sparse[..., 64:] = 0
+    error = (network(image, sparse, K).depth / 7 - 1).detach()
+    near, far = error[..., :56].abs(), error[..., 192:]
+    assert near.mean() < 4e-3
+    torch.testing.assert_close(far, torch.full_like(far, 0.0202), atol=2e-4, rtol=0)
+
+
 def test_image_measurements_and_intrinsics_all_count() -> None:
     network, (image, sparse, K) = _network(), _inputs()
     depth = network(image, sparse, K).depth

@@ -3,11 +3,13 @@
 A residual U-Net at half resolution that never regresses a depth from nothing. It corrects a dense
 prior, planes fitted to the sparse points (``core.ops.planes``), and then only *selects*: every
 pixel is a convex combination of depths near it, its own measurement among them. Selection keeps
-edges sharp, where regression blends the two sides. All depths are logarithmic and relative to the
-image's mean, so that the network is invariant to scale: a room and a street look alike to it.
+edges sharp, where regression blends the two sides. What the points around say against the result,
+at 1/4 and at full resolution, corrects it. All depths are logarithmic and relative to the image's
+mean, so that the network is invariant to scale: a room and a street look alike to it.
 
 Convex upsampling follows RAFT (Teed and Deng, ECCV 2020, section 3.3); affinity propagation
-follows CSPN (Cheng et al., ECCV 2018), here with softmax weights and shrinking dilation.
+follows CSPN (Cheng et al., ECCV 2018), here with softmax weights and shrinking dilation; residuals
+are spread by normalized convolution (Knutsson and Westin, CVPR 1993) on a pyramid.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ _FINE_LOGITS = 1, len(_CROSS) + 1
 _LOGIT_RANGE = 30.0
 _SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
 _UNTRUSTED = -4.0  # logit of a guide that nothing has been learned of
+_RESIDUAL_LEVELS = 4  # residuals are spread from 1/4 to 1/32 resolution
+_RESIDUAL_OUTLIER = 0.03  # residual of log depth with a quarter of the weight: another surface
+_RESIDUAL_PRIOR = 0.1  # points that a correction of zero counts for, at each level
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
 
 
@@ -269,13 +274,42 @@ def _select(
     for affinity, dilation in zip(affinities, PROPAGATION_DILATIONS, strict=True):
         near = _neighbours(log_depth, _SQUARE, dilation)
         log_depth = _blend([(value, None) for value in near], affinity)
+    full = _unshuffle(F.interpolate(log_depth, scale_factor=4, mode='bilinear'))
+    log_depth = log_depth + _spread_residuals(full, prior)
     outputs = [log_depth]
     log_depth = _upsample(log_depth, halves, coarse_logits, _SQUARE) + correction
     outputs.append(log_depth)
-    outputs.append(_upsample(log_depth, pixels, fine_logits, _CROSS))
+    log_depth = _upsample(log_depth, pixels, fine_logits, _CROSS)
+    residual = _spread_residuals(_unshuffle(log_depth), prior)
+    residual = F.interpolate(residual, scale_factor=4, mode='bilinear')
+    outputs.append(log_depth + residual)
     pyramid = tuple(torch.exp(x + prior.mean) for x in outputs)
     confidence = torch.sigmoid(_shuffle(trust))
     return NetworkOutput(pyramid[-1], confidence, pyramid)
+
+
+def _spread_residuals(log_depth: Tensor, prior: _Prior) -> Tensor:
+    """What points around each cell of 4 pixels have more than log_depth on average.
+
+    log_depth: (B, 4, H/2, W/2), sub-pixels as channels. Returns (B, 1, H/4, W/4). Each level of
+    the pyramid counts its own points, and the level above as much as _RESIDUAL_PRIOR of them:
+    near points decide, many even out their noise, and far from all of them nothing changes.
+    """
+    residual = (prior.own - log_depth) * prior.known
+    weight = prior.known / (1 + (residual / _RESIDUAL_OUTLIER) ** 2) ** 2
+    sums = [x.sum(1, keepdim=True) for x in (weight, weight * residual)]
+    maps = torch.cat(sums, 1)
+    levels = []
+    for _ in range(_RESIDUAL_LEVELS):
+        # Overlapping windows: what is spread hardly depends on where the image begins.
+        maps = F.avg_pool2d(maps, 4, 2, 1) * 4
+        levels.append(F.avg_pool2d(maps, 3, 1, 1))
+    above = torch.zeros_like(levels[-1][:, :1])
+    for level in reversed(levels):
+        weight, total = level.split(1, 1)
+        above = F.interpolate(above, size=weight.shape[-2:], mode='bilinear')
+        above = (total + _RESIDUAL_PRIOR * above) / (weight + _RESIDUAL_PRIOR)
+    return above
 
 
 def _upsample(
