@@ -274,15 +274,15 @@ def _select(
     for affinity, dilation in zip(affinities, PROPAGATION_DILATIONS, strict=True):
         near = _neighbours(log_depth, _SQUARE, dilation)
         log_depth = _blend([(value, None) for value in near], affinity)
-    full = _unshuffle(F.interpolate(log_depth, scale_factor=4, mode='bilinear'))
-    log_depth = log_depth + _spread_residuals(full, prior)
+    half = F.interpolate(log_depth, scale_factor=2, mode='bilinear')
+    log_depth = log_depth + _spread_residuals(half, prior)
     outputs = [log_depth]
-    log_depth = _upsample(log_depth, halves, coarse_logits, _SQUARE) + correction
+    log_depth = _shuffle(_upsample(log_depth, halves, coarse_logits, _SQUARE)) + correction
     outputs.append(log_depth)
     log_depth = _upsample(log_depth, pixels, fine_logits, _CROSS)
-    residual = _spread_residuals(_unshuffle(log_depth), prior)
-    residual = F.interpolate(residual, scale_factor=4, mode='bilinear')
-    outputs.append(log_depth + residual)
+    residual = _spread_residuals(log_depth, prior)
+    residual = F.interpolate(residual, scale_factor=2, mode='bilinear')
+    outputs.append(_shuffle(log_depth + residual))
     pyramid = tuple(torch.exp(x + prior.mean) for x in outputs)
     confidence = torch.sigmoid(_shuffle(trust))
     return NetworkOutput(pyramid[-1], confidence, pyramid)
@@ -291,9 +291,10 @@ def _select(
 def _spread_residuals(log_depth: Tensor, prior: _Prior) -> Tensor:
     """What points around each cell of 4 pixels have more than log_depth on average.
 
-    log_depth: (B, 4, H/2, W/2), sub-pixels as channels. Returns (B, 1, H/4, W/4). Each level of
-    the pyramid counts its own points, and the level above as much as _RESIDUAL_PRIOR of them:
-    near points decide, many even out their noise, and far from all of them nothing changes.
+    log_depth: (B, 1 or 4, H/2, W/2), of cells of 2 pixels or of their sub-pixels. Returns
+    (B, 1, H/4, W/4). Each level of the pyramid counts its own points, and the level above as much
+    as _RESIDUAL_PRIOR of them: near points decide, many even out their noise, and far from all of
+    them nothing changes.
     """
     residual = (prior.own - log_depth) * prior.known
     weight = prior.known / (1 + (residual / _RESIDUAL_OUTLIER) ** 2) ** 2
@@ -319,10 +320,10 @@ def _upsample(
 
     log_depth: (B, 1, h, w); others: values (B, 4, h, w) of the four sub-pixels, measured ones
     among them, and their masks; logits: (B, (len(offsets) + len(others)) * 4, h, w), as
-    ``_planar`` orders them. Returns (B, 1, 2 h, 2 w).
+    ``_planar`` orders them. Returns (B, 4, h, w), likewise.
     """
     near = [(value, None) for value in _neighbours(log_depth, offsets, 1)]
-    return _shuffle(_blend([*near, *others], logits))
+    return _blend([*near, *others], logits)
 
 
 def _blend(candidates: Sequence[tuple[Tensor, Tensor | None]], logits: Tensor) -> Tensor:
