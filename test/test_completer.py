@@ -353,6 +353,21 @@ def test_few_measurements_are_warned_of_once(weights: Path, caplog) -> None:
     assert len(told) == 1 and told[0].startswith(f'{np.count_nonzero(few)} measurements')
 
 
+def test_too_few_measurements_lower_the_confidence(weights: Path) -> None:
+    completer = DepthCompleter(CompleterConfig(weights=str(weights), device='cpu'))
+    rgb, sparse = scene()
+    few = np.zeros_like(sparse)
+    rows, columns = np.nonzero(sparse)
+    chosen = np.linspace(0, len(rows) - 1, 20).astype(int)
+    few[rows[chosen], columns[chosen]] = 5.0
+    enough = completer.complete(rgb, few, K).confidence
+    few[rows[chosen[10:]], columns[chosen[10:]]] = 0
+    assert np.count_nonzero(few) == 10
+    # Barely trained heads are everywhere about as sure.
+    np.testing.assert_allclose(enough, 0.5, atol=0.05)
+    np.testing.assert_allclose(completer.complete(rgb, few, K).confidence, 0.25, atol=0.05)
+
+
 def test_points_far_apart_make_the_image_smaller(weights: Path) -> None:
     rng = np.random.default_rng(0)
 

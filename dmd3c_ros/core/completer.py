@@ -94,7 +94,9 @@ class DepthCompleter:
         rgb: (H, W, 3) uint8. sparse: (H, W) float32, m, 0 = unknown. K: (3, 3), pixels.
         scale_limit: limit of the scale of this image, in addition to the settings.
         Any size. Without any known depth the result is unknown everywhere, because no model can
-        find a metric scale then. Raises ValueError for other shapes and types.
+        find a metric scale then. With fewer points than networks are trained for, the confidence
+        is lower in proportion: nothing was there to learn it from. Raises ValueError for other
+        shapes and types.
         """
         _check(rgb, sparse, K)
         known = (sparse > 0) & (sparse < np.inf)
@@ -243,6 +245,7 @@ class DepthCompleter:
             rgb = rgb.copy()  # PyTorch takes no array that it must not write to.
         K = np.array(K, np.float32)
         K[1, 2] -= above
+        count = np.count_nonzero(sparse)
         depth, confidence = self._runner(rgb, sparse * np.float32(convention.depth_scale), K)
         depth = depth[:height, :width] / np.float32(convention.depth_scale)
         finite = np.isfinite(depth)
@@ -252,6 +255,8 @@ class DepthCompleter:
         np.clip(depth, 0, self.config.max_depth, out=depth)
         if confidence is None:
             confidence = np.ones_like(depth)
+        elif count < FEWEST_POINTS:
+            confidence = confidence * np.float32(count / FEWEST_POINTS)
         return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
 
 
