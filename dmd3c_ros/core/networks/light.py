@@ -38,7 +38,7 @@ _SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
 _UNTRUSTED = -4.0  # logit of a guide that nothing has been learned of
 _RESIDUAL_LEVELS = 4  # residuals are spread from 1/4 to 1/32 resolution
 _RESIDUAL_OUTLIER = 0.03  # residual of log depth with a quarter of the weight: another surface
-_RESIDUAL_PRIOR = 0.1  # points that a correction of zero counts for, at each level
+_RESIDUAL_PRIOR = 0.1  # weight of the level above; a point alone in its window has as much
 _GAIN = 4.0  # brings differences of log depth, mostly below 0.3, near unit variance
 
 
@@ -291,9 +291,9 @@ def _spread_residuals(log_depth: Tensor, prior: _Prior) -> Tensor:
     """What points around each cell of 4 pixels have more than log_depth on average.
 
     log_depth: (B, 1 or 4, H/2, W/2), of cells of 2 pixels or of their sub-pixels. Returns
-    (B, 1, H/4, W/4). Each level of the pyramid counts its own points, and the level above as much
-    as _RESIDUAL_PRIOR of them: near points decide, many even out their noise, and far from all of
-    them nothing changes.
+    (B, 1, H/4, W/4). Each level of the pyramid is the mean of its own points and of the level
+    above, which counts as one point: near points decide, many even out their noise, and far from
+    all of them nothing changes.
     """
     residual = (prior.own - log_depth) * prior.known
     weight = prior.known / (1 + (residual / _RESIDUAL_OUTLIER) ** 2) ** 2
