@@ -245,7 +245,6 @@ class DepthCompleter:
             rgb = rgb.copy()  # PyTorch takes no array that it must not write to.
         K = np.array(K, np.float32)
         K[1, 2] -= above
-        count = np.count_nonzero(sparse)
         depth, confidence = self._runner(rgb, sparse * np.float32(convention.depth_scale), K)
         depth = depth[:height, :width] / np.float32(convention.depth_scale)
         finite = np.isfinite(depth)
@@ -255,7 +254,7 @@ class DepthCompleter:
         np.clip(depth, 0, self.config.max_depth, out=depth)
         if confidence is None:
             confidence = np.ones_like(depth)
-        elif count < FEWEST_POINTS:
+        elif (count := np.count_nonzero(sparse)) < FEWEST_POINTS:
             confidence = confidence * np.float32(count / FEWEST_POINTS)
         return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
 

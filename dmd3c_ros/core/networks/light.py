@@ -297,8 +297,7 @@ def _spread_residuals(log_depth: Tensor, prior: _Prior) -> Tensor:
     """
     residual = (prior.own - log_depth) * prior.known
     weight = prior.known / (1 + (residual / _RESIDUAL_OUTLIER) ** 2) ** 2
-    sums = [x.sum(1, keepdim=True) for x in (weight, weight * residual)]
-    maps = torch.cat(sums, 1)
+    maps = torch.cat([x.sum(1, keepdim=True) for x in (weight, weight * residual)], 1)
     levels = []
     for _ in range(_RESIDUAL_LEVELS):
         # Overlapping windows: what is spread hardly depends on where the image begins.
