@@ -161,9 +161,8 @@ class _Prior:
     def __init__(self, sparse: Tensor, K: Tensor) -> None:
         fit = fit_planes(sparse)
         sparse = _unshuffle(sparse)
-        measured = sparse > 0
-        self.known = measured.float()
-        log = torch.where(measured, sparse, 1.0).log()
+        self.known = sparse.sign()
+        log = (sparse + (1 - self.known)).log()
         # With no point at all the mean depth is taken as 1 m: a defined, finite output.
         count = self.known.sum((1, 2, 3), keepdim=True)
         self.mean = log.sum((1, 2, 3), keepdim=True) / count.clamp(min=1)
@@ -178,8 +177,7 @@ class _Prior:
         relief = (measured - smooth) * self.half_known
         self.half = smooth + relief
         quarter_size, half_size = self.quarter.shape[-2:], smooth.shape[-2:]
-        coarse = -fit.coarse.value.log() - inverse_mean
-        coarse = F.interpolate(coarse, size=quarter_size, mode='bilinear')
+        coarse = _doubled(-fit.coarse.value.log() - inverse_mean)
         # The nearest surface around: where it differs, an occlusion is close.
         near = -F.max_pool2d(-self.quarter, (7, 5), (2, 2), (3, 2))
         above = F.interpolate(near, size=half_size, mode='nearest')
@@ -279,9 +277,7 @@ def _select(
     log_depth = _shuffle(_upsample(log_depth, halves, coarse_logits, _SQUARE)) + correction
     outputs.append(log_depth)
     log_depth = _upsample(log_depth, pixels, fine_logits, _CROSS)
-    residual = _spread_residuals(log_depth, prior)
-    residual = F.interpolate(residual, scale_factor=2, mode='bilinear')
-    outputs.append(_shuffle(log_depth + residual))
+    outputs.append(_shuffle(log_depth + _doubled(_spread_residuals(log_depth, prior))))
     pyramid = tuple(torch.exp(x + prior.mean) for x in outputs)
     confidence = torch.sigmoid(_shuffle(trust))
     return NetworkOutput(pyramid[-1], confidence, pyramid)
@@ -297,25 +293,25 @@ def _spread_residuals(log_depth: Tensor, prior: _Prior) -> Tensor:
     """
     residual = (prior.own - log_depth) * prior.known
     weight = prior.known / (1 + (residual / _RESIDUAL_OUTLIER) ** 2) ** 2
-    maps = torch.cat([x.sum(1, keepdim=True) for x in (weight, weight * residual)], 1)
+    maps = [x.sum(1, keepdim=True) for x in (weight, weight * residual)]
     levels = []
     for _ in range(_RESIDUAL_LEVELS):
         # Overlapping windows: what is spread hardly depends on where the image begins.
-        maps = F.avg_pool2d(maps, 4, 2, 1) * 4
-        levels.append(F.avg_pool2d(maps, 3, 1, 1))
-    above = torch.zeros_like(levels[-1][:, :1])
-    for level in reversed(levels):
-        weight, total = level.split(1, 1)
-        above = F.interpolate(above, size=weight.shape[-2:], mode='bilinear')
-        above = (total + _RESIDUAL_PRIOR * above) / (weight + _RESIDUAL_PRIOR)
+        maps = [F.avg_pool2d(x, 4, 2, 1) * 4 for x in maps]
+        levels.append([F.avg_pool2d(x, 3, 1, 1) for x in maps])
+    weight, total = levels.pop()
+    above = total / (weight + _RESIDUAL_PRIOR)
+    for weight, total in reversed(levels):
+        above = (total + _RESIDUAL_PRIOR * _doubled(above)) / (weight + _RESIDUAL_PRIOR)
     return above
 
 
 def _doubled(x: Tensor) -> Tensor:
     """(B, 1, h, w) at twice the resolution, (B, 1, 2 h, 2 w), interpolated linearly.
 
-    F.interpolate says the same, but OpenVINO rounds what it takes to bfloat16 where the processor
-    has that: 0.4 % of a depth, as much as there is to correct.
+    F.interpolate says the same, but takes OpenVINO four times as long for a single map, which it
+    rounds to bfloat16 where the processor has that: 0.4 % of a depth, as much as there is to
+    correct.
     """
     a, b, c, d, e, f, g, h, i = _neighbours(x, _SQUARE, 1)
     corners = (a, b, d), (c, b, f), (g, h, d), (i, h, f)
