@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -348,6 +349,33 @@ def test_bfloat16_is_taken_where_the_processor_has_it_and_results_stay_near(
     assert ('in float32: bfloat16' in caplog.text) is (precision == 'float32')
     assert np.isfinite(completer.complete(*scene(64, 64), K).depth).all()
     assert DepthCompleter(replace(config, precision='float32')).precision == 'float32'
+
+
+def test_what_comes_before_the_learned_layers_stays_in_float32(openvino: Path) -> None:
+    (path,) = openvino.glob('*.xml')
+    kept = {
+        layer.get('name'): layer.find('rt_info/attribute[@name="DisablePrecisionConversion"]')
+        is not None
+        for layer in ElementTree.parse(path).iter('layer')
+        if layer.get('type') in ('Convolution', 'MatMul')
+    }
+    fixed = {name for name in kept if 'network.network/aten::_convolution' in name}
+    assert len(fixed) == 12  # of the planes
+    assert {name for name, is_kept in kept.items() if is_kept} == fixed
+    assert any('.decoder.' in name for name in kept)
+    if not openvino_runner.computes_bfloat16():
+        pytest.skip('the rest: this processor has no bfloat16')
+    hints = openvino_runner._hints(torch.bfloat16, 1)
+    ran = openvino_runner._core().compile_model(path, 'CPU', hints).get_runtime_model()
+    precisions = {}
+    for operation in ran.get_ops():
+        about = operation.get_rt_info()
+        for name in about['originalLayersNames'].astype(str).split(','):
+            precisions[name] = about['runtimePrecision'].astype(str)
+    assert {precisions[name] for name in fixed} == {'f32'}
+    assert precisions['__module.network.network.decoder.0.0/aten::_convolution/Convolution'] == (
+        'bf16'
+    )
 
 
 @pytest.mark.parametrize(

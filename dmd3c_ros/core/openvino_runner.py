@@ -22,6 +22,7 @@ from dmd3c_ros.core.networks.base import CompletionNetwork, Convention, NetworkO
 from dmd3c_ros.core.networks.mono import MonoNetwork, MonoOutput
 
 from .cache import cache_folder
+from .openvino_precision import keep_prior
 from .runners import (
     EXPORT_TOLERANCE,
     Outputs,
@@ -395,7 +396,9 @@ def _converted(openvino, network: CompletionNetwork, name: str):
     image, sparse, K = example(multiple * 6, multiple * 8)
     rgb = image.mul(64).add(128).clamp(0, 255).byte().permute(0, 2, 3, 1)
     inputs = rgb, sparse, K, *([sparse.clamp(min=1)] if network.guided else [])
-    return _traced(openvino, _FromBytes(network).eval(), inputs, name)
+    module = _FromBytes(network).eval()
+    model = _traced(openvino, module, inputs, name)
+    return keep_prior(openvino, _core(), model, module, _INPUTS[1:])
 
 
 def _traced(openvino, module: torch.nn.Module, inputs: tuple[Tensor, ...], name: str):
