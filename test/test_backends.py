@@ -406,6 +406,18 @@ def test_pytorch_runs_what_openvino_cannot_and_the_log_says_why(
     assert not list(openvino.glob('*.xml'))
 
 
+def test_a_full_disk_leaves_a_network_to_pytorch(monkeypatch) -> None:
+    pytest.importorskip('openvino')
+
+    def full(*_) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(openvino_runner, '_traced', lambda *_: None)
+    monkeypatch.setattr(openvino_runner, 'keep_prior', full)
+    with pytest.raises(ValueError, match=r'light cannot be converted .*No space left'):
+        openvino_runner._converted(None, networks.build('light'), 'light')
+
+
 def test_what_is_kept_goes_with_the_code_of_the_networks(
     weights: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -11,19 +11,18 @@ from torch import nn
 
 # How a model file says so of a layer. The CPU plugin of OpenVINO 2026.4 asks for float16 only.
 _KEPT = {'name': 'DisablePrecisionConversion', 'version': '0', 'value': 'dynamic:bf16,f16'}
-_NOT_COMPUTED = ('Parameter', 'Constant')
 
 
 def keep_prior(openvino, core, model, module: nn.Module, inputs: tuple[str, ...]) -> Any:
     """The model with all that comes of some of its inputs before a learned layer in float32.
 
-    What a network is given of the points is moments of their coordinates and differences of
-    depths: rounded to 8 bits, slopes come out wrong, and what is extrapolated with them (in a room
-    depth is off by 0.17 instead of 0.11 m on average, and a tenth less of it is confident).
-    PyTorch's autocast leaves these parts alone as well.
+    What a network is given of the points are moments of their coordinates and differences of
+    depths. Rounded to 8 bits, slopes come out wrong, and so does what is extrapolated with them:
+    in a room depth was off by 0.17 instead of 0.11 m on average. Autocast leaves these parts of a
+    network alone in PyTorch.
 
     openvino, core: the package and its Core. model: converted from ``module``. inputs: names.
-    Returns a new model, as only a file can say this; there OpenVINO reads it from.
+    Returns another model: only a file can say this.
     """
     names = _before_learned(model, module, inputs)
     with TemporaryDirectory() as folder:
@@ -58,4 +57,4 @@ def _before_learned(model, module: nn.Module, inputs: tuple[str, ...]) -> set[st
             beyond.add(name)
         elif sources & found or not operation.get_output_tensor(0).names.isdisjoint(inputs):
             found.add(name)
-    return {name for name in found if name not in inputs}
+    return found

@@ -398,7 +398,10 @@ def _converted(openvino, network: CompletionNetwork, name: str):
     inputs = rgb, sparse, K, *([sparse.clamp(min=1)] if network.guided else [])
     module = _FromBytes(network).eval()
     model = _traced(openvino, module, inputs, name)
-    return keep_prior(openvino, _core(), model, module, _INPUTS[1:])
+    try:
+        return keep_prior(openvino, _core(), model, module, _INPUTS[1:])
+    except (OSError, RuntimeError) as error:  # it takes a file
+        raise ValueError(f'openvino: {name} cannot be converted ({_first_line(error)})') from error
 
 
 def _traced(openvino, module: torch.nn.Module, inputs: tuple[Tensor, ...], name: str):
