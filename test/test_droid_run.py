@@ -207,6 +207,12 @@ def test_droid_slam_that_gives_up_is_an_error_that_names_the_sequence(repository
     assert f"expected DROID-SLAM's checkout, found no {absent}" in text.replace('\n', ' ')
 
 
+def test_a_kind_without_depth_is_refused(repository, tmp_path):
+    options = ['--repository', repository(), '--depth', 'monocular']
+    text = invoke('bench', 'droid', tmp_path / 'out', *options, exit_code=1)
+    assert 'expected kinds with depth, got monocular' in text
+
+
 def test_flow_is_measured_where_depth_is_sampled():
     flow = OpticalFlow()
     images = [

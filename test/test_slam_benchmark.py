@@ -128,6 +128,9 @@ class FakeSystem:
     def process_image_rgbd(self, image, depth, stamp):
         self.seen.append((image, depth, stamp))
 
+    def process_image_mono(self, image, stamp):
+        self.seen.append((image, None, stamp))
+
     def get_tracking_state(self):
         return SimpleNamespace(name='LOST' if len(self.seen) == 2 else 'OK')
 
@@ -141,7 +144,7 @@ def test_the_worker_reads_what_tum_writer_wrote_and_its_lines_make_a_track(tmp_p
             writer.add(frame.stamp_ns, frame.rgb, frame.depth, CAMERA)
     files, system = orbslam3_worker.associations(tmp_path / 'seq'), FakeSystem()
     read = lambda path: cv2.imread(str(path), cv2.IMREAD_UNCHANGED)  # noqa: E731
-    lines = [json.dumps(line) for line in orbslam3_worker.track(system, files, 0, read)]
+    lines = [json.dumps(line) for line in orbslam3_worker.track(system, files, 'RGBD', 0, read)]
     assert [stamp for _, _, stamp in system.seen] == pytest.approx([0, 0.1, 0.2])
     assert system.seen[0][1].dtype == np.uint16
     assert (system.seen[0][1] == 3000).all()
@@ -149,6 +152,31 @@ def test_the_worker_reads_what_tum_writer_wrote_and_its_lines_make_a_track(tmp_p
     assert track.frames == (0, 2)
     # The camera stands where its inverse transform says.
     np.testing.assert_allclose([pose[2, 3] for pose in track.poses], [1, 3])
+    assert track.maps == (0, 0)
+    alone = FakeSystem()
+    list(orbslam3_worker.track(alone, files, 'MONOCULAR', 0, read))
+    assert [depth for _, depth, _ in alone.seen] == [None, None, None]
+
+
+def test_a_map_begins_at_the_origin_or_after_frames_without_one():
+    at = lambda z: transform(np.eye(3), [0, 0, z]).ravel().tolist()  # noqa: E731
+    states = [
+        ('OK', at(0)),
+        ('OK', at(1)),
+        ('RECENTLY_LOST', None),
+        ('OK', at(2)),
+        ('OK', at(0)),
+        ('OK', at(1)),
+        ('NOT_INITIALIZED', None),
+        ('OK', at(3)),
+    ]
+    lines = [
+        json.dumps({'frame': number, 'state': state, 'pose': pose})
+        for number, (state, pose) in enumerate(states)
+    ]
+    track = read_track([*lines, '{"end": true}'])
+    assert track.frames == (0, 1, 3, 4, 5, 7)
+    assert track.maps == (0, 0, 0, 1, 1, 2)
 
 
 def test_a_worker_that_dies_is_no_track():
@@ -247,12 +275,29 @@ def test_what_is_unsure_hangs_or_is_far_is_left_out():
     assert (slam.DepthKind('light').select(completion) == depth).all()
 
 
+def moved(poses, shift, scale=1.0):
+    """A track that has the poses, but begins elsewhere and measures in a unit of its own."""
+    poses = np.array(poses)
+    poses[:, :3, 3] *= scale
+    return Track(tuple(range(len(poses))), tuple(shift @ poses), (0,) * len(poses))
+
+
+@pytest.mark.parametrize('bend', [0, 0.1])
+def test_without_depth_the_scale_is_the_references(bend):
+    pytest.importorskip('evo')
+    poses = [transform(np.eye(3), [bend * n * n, bend * n**3, n]) for n in range(5)]
+    drive = {'stamps_ns': [n * 10**8 for n in range(5)], 'poses': poses}
+    track = moved(poses, transform(rotation_from_euler(0.1, 0, 0), [1, 2, 3]), 0.3)
+    assert slam.score(drive, track, 'MONOCULAR')[0].ate_m == pytest.approx(0, abs=1e-6)
+    assert slam.score(drive, track)[0].ate_m > 0.5
+
+
 def test_a_straight_way_is_aligned_by_its_first_pose():
     pytest.importorskip('evo')
     poses = [transform(np.eye(3), [0, 0, number]) for number in range(4)]
     drive = {'stamps_ns': [n * 10**8 for n in range(4)], 'poses': poses}
     shift = transform(rotation_from_euler(0.1, 0, 0), [1, 2, 3])
-    error, _ = slam.score(drive, Track((0, 1, 2, 3), tuple(shift @ pose for pose in poses)))
+    error, _ = slam.score(drive, moved(poses, shift))
     assert error.ate_m == pytest.approx(0, abs=1e-6)
 
 
@@ -262,7 +307,7 @@ def test_only_the_map_that_held_longest_counts():
     drive = {'stamps_ns': [n * 10**8 for n in range(6)], 'poses': poses}
     first = np.linalg.inv(poses[2])
     found = (np.eye(4), poses[1], *(first @ pose for pose in poses[2:5]), first @ poses[5])
-    error, estimate = slam.score(drive, Track((0, 1, 2, 3, 4, 5), found))
+    error, estimate = slam.score(drive, Track(tuple(range(6)), found, (0, 0, 1, 1, 1, 1)))
     assert (error.tracked, error.maps) == (4, 2)
     assert error.ate_m == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose(estimate.timestamps, [0.2, 0.3, 0.4, 0.5])
@@ -277,19 +322,20 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     drive, calls = Drive(frames()), []
     turned = transform(rotation_from_euler(0.1, 0.2, 0.3), [5, 6, 7])
 
-    def track(sequence):
+    def track(sequence, sensor):
         calls.append(sequence.name)
+        assert sensor == ('MONOCULAR' if sequence.name == 'monocular' else 'RGBD')
         if sequence.name == 'raw':
-            return Track((0, 1), (np.eye(4), np.eye(4)))
+            return Track((0, 1), (np.eye(4), np.eye(4)), (0, 1))
         # Another start of the world does not count; a frame that is 10 cm aside does.
         poses = [turned @ frame.T_world_camera for frame in drive]
         poses[2] = poses[2] @ transform(np.eye(3), [0.1, 0, 0])
-        return Track((0, 1, 2, 3), tuple(poses))
+        return Track((0, 1, 2, 3), tuple(poses), (0,) * 4)
 
-    kinds = [slam.DepthKind('raw'), slam.DepthKind('nearest')]
+    kinds = [slam.DepthKind(model) for model in ('raw', 'nearest', 'monocular')]
     make = lambda model: DepthCompleter(CompleterConfig(model=model))  # noqa: E731
     results = slam.run(tmp_path, drive, kinds, make, track, 2)
-    assert calls == ['raw', 'nearest', 'raw', 'nearest']
+    assert calls == 2 * ['raw', 'nearest', 'monocular']
     assert results['raw'][0] == slam.RunError(1, 2)
     error = results['nearest'][0]
     assert error.tracked == 4
@@ -299,11 +345,12 @@ def test_runs_are_scored_kept_and_gone_on_with(tmp_path):
     assert rows[2].startswith('| raw |')
     assert 'lost' in rows[2]
     assert '| 4 of 4 |' in rows[3]
+    assert rows[4].startswith('| monocular | 0.0% |  | 4 of 4 |')
     numbers = json.loads((tmp_path / 'slam.json').read_text())
     assert numbers['mae_m']['nearest'] == pytest.approx(0, abs=1e-3)
     assert cv2.imread(str(tmp_path / 'trajectory.png')) is not None
     assert slam.run(tmp_path, drive, kinds, make, track, 3).keys() == results.keys()
-    assert calls[4:] == ['raw', 'nearest']
+    assert calls[6:] == ['raw', 'nearest', 'monocular']
 
 
 def test_exact_depth_is_the_simulators_and_no_recorded_drives(tmp_path):

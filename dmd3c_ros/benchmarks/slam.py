@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from dmd3c_ros.slam import trajectories
 from dmd3c_ros.slam.orbslam3 import Track
 from dmd3c_ros.slam.reference import Reference
 
-RAW, EXACT = 'raw', 'exact'
+RAW, EXACT, MONOCULAR = 'raw', 'exact', 'monocular'
 # Steps of 2 mm up to 131 m, far enough for streets. Rooms have TUM's own, which end at 13 m: what
 # ORB-SLAM3 calls close, and how far it trusts depth, follow from the reach.
 _STREET_SCALE = 500.0
@@ -42,7 +43,7 @@ class DepthKind:
     """Depth to run with: that of a model, without low confidence, edges or large range.
 
     model: 'raw' for the points themselves, 'exact' for the simulator's depth, with which no
-    completion can compete, else as for `CompleterConfig`.
+    completion can compete, 'monocular' for none at all, else as for `CompleterConfig`.
     """
 
     model: str
@@ -84,6 +85,11 @@ class DepthKind:
         parts += [f'range={chosen.max_depth:g}'] * (chosen.max_depth < np.inf)
         return ','.join(parts)
 
+    @property
+    def sensor(self) -> str:
+        """As `OrbSlam3.track` takes it."""
+        return 'MONOCULAR' if self.model == MONOCULAR else 'RGBD'
+
     def select(self, completion: Completion) -> np.ndarray:
         """Depth (H, W) float32, m, 0 = unknown or removed."""
         return self.selection.select(*completion)
@@ -117,9 +123,8 @@ def write_sequences(
                 known[kind.name].append(float((depth > 0).mean()))
                 if frame.depth is not None:
                     both = (depth > 0) & (frame.depth > 0)
-                    errors[kind.name].append(
-                        float(np.abs(depth - frame.depth)[both].mean()) if both.any() else 0.0
-                    )
+                    if both.any():
+                        errors[kind.name].append(float(np.abs(depth - frame.depth)[both].mean()))
     drive = {
         'kinds': [kind.name for kind in kinds],
         'reference': reference.name,
@@ -140,6 +145,8 @@ def _completions(
             # A point that the camera cannot see would only mislead.
             visible = remove_hidden_points(sparse)
             found[model] = Completion(visible, (visible > 0).astype(np.float32))
+        elif model == MONOCULAR:
+            found[model] = Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         elif model == EXACT:
             if frame.depth is None:
                 raise ValueError('depth: a recorded drive has no exact depth')
@@ -154,7 +161,7 @@ def _completions(
 class RunError:
     """One run: frames in the map that lasted longest, and the number of maps; errors of those
     frames after the best rigid alignment, or None with fewer than 3. RPE is of each frame and the
-    one tracked before it."""
+    one tracked before it. Without depth the alignment takes the scale from the reference too."""
 
     tracked: int
     maps: int
@@ -163,32 +170,33 @@ class RunError:
     rpe_deg: float | None = None
 
 
-def score(drive: Mapping[str, Any], track: Track) -> tuple[RunError, Any]:
+def score(drive: Mapping[str, Any], track: Track, sensor: str = 'RGBD') -> tuple[RunError, Any]:
     """Error of a track, and its trajectory as evo's, aligned; None with too few frames."""
-    # A map begins at the identity; poses in two of them do not compare.
-    starts = [n for n, pose in enumerate(track.poses) if (pose == np.eye(4)).all()]
-    bounds = [0, *(n for n in starts if n > 0), len(track.frames)]
-    first, end = max(pairwise(bounds), key=lambda span: span[1] - span[0])
-    count, maps = end - first, len(bounds) - 1
+    # Poses in two maps do not compare.
+    lengths = Counter(track.maps)
+    longest, count = lengths.most_common(1)[0] if lengths else (0, 0)
     if count < 3:
-        return RunError(count, maps), None
-    stamps = [drive['stamps_ns'][number] for number in track.frames[first:end]]
-    poses = [np.array(drive['poses'][number]) for number in track.frames[first:end]]
-    truth = trajectories.trajectory(stamps, poses)
-    estimate = trajectories.trajectory(stamps, track.poses[first:end])
-    _align(truth, estimate)
+        return RunError(count, len(lengths)), None
+    chosen = [n for n, number in enumerate(track.maps) if number == longest]
+    frames = [track.frames[n] for n in chosen]
+    stamps = [drive['stamps_ns'][frame] for frame in frames]
+    truth = trajectories.trajectory(stamps, [np.array(drive['poses'][frame]) for frame in frames])
+    estimate = trajectories.trajectory(stamps, [track.poses[n] for n in chosen])
+    _align(truth, estimate, correct_scale=sensor == 'MONOCULAR')
     error = trajectories.score(truth, estimate)
-    return RunError(count, maps, error.ate_m, error.rpe_m, error.rpe_deg), estimate
+    return RunError(count, len(lengths), error.ate_m, error.rpe_m, error.rpe_deg), estimate
 
 
-def _align(truth: Any, estimate: Any) -> None:
-    """Move the estimate onto the truth rigidly, scale kept; by the first pose on a straight way,
-    around which the rest could turn."""
+def _align(truth: Any, estimate: Any, correct_scale: bool) -> None:
+    """Move the estimate onto the truth; by the first pose on a straight way, around which the
+    rest could turn."""
     from evo.core.geometry import GeometryException
 
     try:
-        estimate.align(truth)
+        estimate.align(truth, correct_scale=correct_scale)
     except GeometryException:
+        if correct_scale:
+            estimate.scale(truth.path_length / estimate.path_length)
         estimate.align_origin(truth)
 
 
@@ -197,12 +205,13 @@ def run(
     drive: Drive,
     kinds: list[DepthKind],
     make_completer: Callable[[str], DepthCompleter],
-    track: Callable[[Path], Track],
+    track: Callable[[Path, str], Track],
     runs: int,
     progress: Callable[[str], object] = lambda text: None,
     title: str = 'ORB-SLAM3 (RGB-D)',
 ) -> dict[str, list[RunError]]:
-    """Errors of all runs by kind. track: runs the SLAM system on a sequence's folder.
+    """Errors of all runs by kind. track: runs the SLAM system on a sequence's folder, with the
+    sensor 'RGBD' or 'MONOCULAR'.
 
     The first run of every kind comes first, then the second. Raises what `track` raises.
     """
@@ -210,7 +219,7 @@ def run(
     names = [kind.name for kind in kinds]
     stored = json.loads(path.read_text()) if path.is_file() else None
     if stored is None or len(stored['stamps_ns']) != len(drive) or stored['kinds'] != names:
-        models = dict.fromkeys(kind.model for kind in kinds if kind.model not in (RAW, EXACT))
+        models = {kind.model for kind in kinds} - {RAW, EXACT, MONOCULAR}
         completers = {model: make_completer(model) for model in models}
         shutil.rmtree(out / 'runs', ignore_errors=True)
         counted = _counted(drive, progress)
@@ -219,10 +228,12 @@ def run(
     results: dict[str, list[RunError]] = {name: [] for name in names}
     first: dict[str, Any] = {}
     for number in range(runs):
-        for name in names:
+        for kind in kinds:
+            name = kind.name
             progress(f'{name}, run {number + 1} of {runs}')
-            done = _tracked(out / f'runs/{name}_{number}.json', out / name, track)
-            error, estimate = score(stored, done)
+            path = out / f'runs/{name}_{number}.json'
+            done = _tracked(path, lambda kind=kind: track(out / kind.name, kind.sensor))
+            error, estimate = score(stored, done, kind.sensor)
             results[name].append(error)
             if error.tracked == len(drive):
                 first.setdefault(name, estimate)
@@ -236,15 +247,15 @@ def _counted(drive: Drive, progress: Callable[[str], object]) -> Iterable[DriveF
         yield frame
 
 
-def _tracked(path: Path, sequence: Path, track: Callable[[Path], Track]) -> Track:
+def _tracked(path: Path, track: Callable[[], Track]) -> Track:
     if path.is_file():
         found = json.loads(path.read_text())
         poses = tuple(np.array(pose) for pose in found['poses'])
-        return Track(tuple(found['frames']), poses)
-    done = track(sequence)
+        return Track(tuple(found['frames']), poses, tuple(found['maps']))
+    done = track()
     path.parent.mkdir(exist_ok=True)
     poses = [pose.tolist() for pose in done.poses]
-    write_json(path, {'frames': list(done.frames), 'poses': poses})
+    write_json(path, {'frames': list(done.frames), 'poses': poses, 'maps': list(done.maps)})
     return done
 
 

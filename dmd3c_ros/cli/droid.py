@@ -73,6 +73,8 @@ def benchmark_droid(
     try:
         check_folder(out)
         kinds = [DepthKind.parse(text) for text in depth or _KINDS]
+        if any(kind.sensor != 'RGBD' for kind in kinds):
+            raise ValueError('depth: expected kinds with depth, got monocular')
         flow = flow or ('network' if weights else 'opencv')
         checkout = DroidCheckout(str(repository), weights, options)
         checkout.folder()
@@ -89,7 +91,7 @@ def benchmark_droid(
                 lambda model: make_completer(
                     given(model=model, device=device, precision=precision)
                 ),
-                system.track,
+                lambda sequence, _: system.track(sequence),
                 runs=1,
                 progress=status.update,
                 title=f'DROID-SLAM on a CPU, flow by {flow}',

@@ -22,11 +22,12 @@ from .options import (
 )
 
 _KINDS = (
+    'monocular',
     'raw',
     'nearest',
     'interpolation',
     'light',
-    'light,confidence=0.3',
+    'light,confidence=0.2',
     'light,slam',
 )
 
@@ -63,8 +64,9 @@ def benchmark_slam(
 ) -> None:
     """Compare ORB-SLAM3 (RGB-D) on several kinds of depth, with errors by evo.
 
-    The reference is the simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive.
-    Needs `pip install 'dmd3c_ros[simulation,slam]'`, a C compiler, and apt's libgl1, libegl1 and
+    `--depth monocular` runs it without depth, and takes the scale from the reference, which is the
+    simulator's trajectory, or KISS-ICP's on the sweeps of a recorded drive. Needs
+    `pip install 'dmd3c_ros[simulation,slam]'`, a C compiler, and apt's libgl1, libegl1 and
     libopengl0.
     """
     from dmd3c_ros.benchmarks.slam import DepthKind, run
@@ -92,7 +94,7 @@ def benchmark_slam(
                 lambda model: make_completer(
                     given(model=model, device=device, precision=precision)
                 ),
-                lambda sequence: system.track(sequence, words, pause),
+                lambda sequence, sensor: system.track(sequence, words, pause, sensor),
                 runs,
                 status.update,
             )

@@ -39,7 +39,7 @@ class DepthSelection:
 
 
 # Without the preset ORB-SLAM3 locks on to the traffic around it: docs/slam.md.
-PRESETS = {'all': DepthSelection(), 'slam': DepthSelection(min_confidence=0.3, edges=False)}
+PRESETS = {'all': DepthSelection(), 'slam': DepthSelection(min_confidence=0.2, edges=False)}
 
 
 def _is_graded(confidence: np.ndarray) -> bool:

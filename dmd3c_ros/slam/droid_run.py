@@ -106,7 +106,8 @@ class DroidOnCpu:
             except (RuntimeError, IndexError, ValueError) as error:
                 raise DroidError(f'{sequence}: {type(error).__name__}: {error}') from error
         write_json(sequence / ARRIVAL, asdict(watch.arrival))
-        return Track(tuple(range(len(poses))), tuple(_matrix(pose) for pose in poses))
+        count = len(poses)
+        return Track(tuple(range(count)), tuple(map(_matrix, poses)), (0,) * count)
 
 
 def _random_weights(folder: Path) -> str:

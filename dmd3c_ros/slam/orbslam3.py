@@ -38,10 +38,12 @@ class OrbSlam3Error(RuntimeError):
 
 @dataclass(frozen=True)
 class Track:
-    """frames: numbers of those with a pose; poses: T_world_camera (4, 4), m, of each."""
+    """frames: numbers of those with a pose; poses: T_world_camera (4, 4) of each, m, in a unit of
+    its own without depth; maps: the number of the map, from 0, in which each has its pose."""
 
     frames: tuple[int, ...]
     poses: tuple[np.ndarray, ...]
+    maps: tuple[int, ...]
 
 
 class OrbSlam3:
@@ -69,12 +71,18 @@ class OrbSlam3:
             options = ['-O2', '-shared', '-fPIC', '-fno-builtin', '-o', self._preload]
             self._run([compiler, *options, _HERE / 'aligned_malloc.c'])
 
-    def track(self, sequence: Path, vocabulary: Path, pause_s: float = 0.05) -> Track:
-        """Track a folder of `TumWriter`. pause_s: after each frame, for the threads that map."""
+    def track(
+        self, sequence: Path, vocabulary: Path, pause_s: float = 0.05, sensor: str = 'RGBD'
+    ) -> Track:
+        """Track a folder of `TumWriter`. pause_s: after each frame, for the threads that map.
+
+        sensor: 'RGBD', or 'MONOCULAR' to leave the depth aside.
+        """
         settings = sequence / 'orbslam3.yaml'
         if 'DenseMapping' not in settings.read_text():
             settings.write_text(settings.read_text() + _MORE_SETTINGS)
-        worker = [self._python, _HERE / 'orbslam3_worker.py', sequence, vocabulary, str(pause_s)]
+        worker = [self._python, _HERE / 'orbslam3_worker.py', sequence, vocabulary]
+        worker += [str(pause_s), sensor]
         environment = {**os.environ, 'LD_PRELOAD': str(self._preload)}
         environment.pop('PYTHONPATH', None)
         log = sequence / 'orbslam3.log'
@@ -119,15 +127,24 @@ class OrbSlam3:
 
 def read_track(lines: Iterable[str]) -> Track:
     """The trajectory from the worker's output; OrbSlam3Error if it ends early."""
-    frames, poses = [], []
+    frames, poses, maps = [], [], []
+    latest, without_map = -1, True
     for line in lines:
         try:
             found = json.loads(line)
         except ValueError as error:
             raise OrbSlam3Error(f'expected JSON from the worker, got {line[:80]!r}') from error
         if 'end' in found:
-            return Track(tuple(frames), tuple(poses))
-        if found['pose'] is not None:
-            frames.append(found['frame'])
-            poses.append(np.linalg.inv(np.array(found['pose']).reshape(4, 4)))
+            return Track(tuple(frames), tuple(poses), tuple(maps))
+        if found['pose'] is None:
+            # Two frames make a map without depth, and the first of them has no pose.
+            without_map |= found['state'] == 'NOT_INITIALIZED'
+            continue
+        pose = np.array(found['pose']).reshape(4, 4)
+        # With depth a single frame does, and it is the origin.
+        latest += without_map or bool((pose == np.eye(4)).all())
+        without_map = False
+        frames.append(found['frame'])
+        poses.append(np.linalg.inv(pose))
+        maps.append(latest)
     raise OrbSlam3Error('ORB-SLAM3 exited before the end of the sequence')
