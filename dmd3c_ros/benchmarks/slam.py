@@ -292,7 +292,7 @@ def table(drive: Mapping[str, Any], results: Mapping[str, list[RunError]]) -> st
             f'{drive["known"][name]:.1%}',
             '' if mae is None else f'{mae:.3f}',
             f'{tracked:g} of {total}',
-            _spread([error.ate_m for error in errors], 1, 3),
+            _spread([error.ate_m for error in errors], 1, 4),
             _spread([error.rpe_m for error in errors], 100, 2),
             _spread([error.rpe_deg for error in errors], 1, 3),
         ]

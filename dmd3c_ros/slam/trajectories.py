@@ -17,6 +17,8 @@ from dmd3c_ros.io.atomic import write_bytes
 # Okabe and Ito's colours, which colour-blind readers can distinguish.
 _COLORS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
 
+_EXACT = 1e-4  # m, errors below that are not worth a decade of the plot
+
 
 @dataclass(frozen=True)
 class TrajectoryError:
@@ -78,12 +80,13 @@ def draw(path: Path, title: str, reference: Any, estimates: dict[str, Any]) -> N
     figure = Figure(figsize=(10, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     above, error = figure.subplots(1, 2)
-    start = reference.timestamps[0]
+    start, typical = reference.timestamps[0], []
     for color, (name, estimate) in zip(_COLORS, estimates.items(), strict=False):
         x, _, z = estimate.positions_xyz.T
         above.plot(z, -x, color=color, label=name)
         gaps = np.linalg.norm(estimate.positions_xyz - reference.positions_xyz, axis=1)
         error.plot(estimate.timestamps - start, gaps, color=color, label=name)
+        typical.append(max(np.median(gaps), _EXACT))
     x, _, z = reference.positions_xyz.T
     above.plot(z, -x, color='black', linestyle='--', label='reference')
     above.set(xlabel='forward (m)', ylabel='left (m)', title='from above')
@@ -91,7 +94,9 @@ def draw(path: Path, title: str, reference: Any, estimates: dict[str, Any]) -> N
     # A trajectory that diverges leaves the plot instead of shrinking the others.
     half = max(0.15 * np.ptp(z), 1.5 * np.ptp(x))
     above.set(xlim=(-0.2 * np.ptp(z), 1.2 * np.ptp(z)), ylim=(-half, half))
-    error.set(yscale='log', ylim=(1e-2, None))
+    # The decade of the best: metres on streets, millimetres in rooms.
+    lowest = 10 ** np.floor(np.log10(min(typical, default=1)))
+    error.set(yscale='log', ylim=(lowest, None))
     for axes in (above, error):
         axes.grid(alpha=0.3)
     above.legend()
