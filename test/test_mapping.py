@@ -35,6 +35,20 @@ def test_frames_of_a_wall_make_a_plane_of_its_colour_where_it_stands():
     assert mesh.triangles.max() < len(mesh.vertices)
 
 
+def test_ground_has_no_holes_up_to_seven_heights_of_the_camera():
+    pytest.importorskip('open3d')
+    fused, height = TsdfMap(MapSettings(voxel_size=0.1, min_views=1)), 1.63
+    camera = Camera.from_K(np.array([[400.0, 0, 199.5], [0, 400.0, 49.5], [0, 0, 1]]), 400, 200)
+    # Rises to the right by one in fifty: the voxels lie otherwise below it from place to place.
+    v, u = np.mgrid[:200, :400]
+    depth = height / np.maximum((v - 49.5) / 400 + (u - 199.5) / 400 / 50, 1e-3)
+    depth[depth > 7 * height] = 0
+    fused.add(np.full((200, 400, 3), 99, np.uint8), depth.astype(np.float32), camera, np.eye(4))
+    x, _, z = fused.mesh().vertices.T
+    seen = np.histogram2d(x, z, bins=[np.arange(-1, 1.1, 0.2), np.arange(5, 10.9, 0.2)])[0]
+    assert (seen > 0).mean() > 0.98
+
+
 def test_what_too_few_frames_saw_or_is_too_far_is_left_out():
     pytest.importorskip('open3d')
     fused = TsdfMap(MapSettings(voxel_size=0.1, max_depth=5, min_views=2))

@@ -17,7 +17,9 @@ from dmd3c_ros.core.ranges import check_ranges, ranged
 
 _BLOCK = 16  # voxels along an edge
 _FIRST_BLOCKS = 4000  # more are allocated if needed
-_TRUNCATION = 4.0  # voxels on each side of a surface
+# Voxels on each side of a surface, along the ray. What is a voxel below ground that a camera of
+# height h sees d away is d / h voxels behind it: with 4, ground beyond 4 h has holes, in bands.
+_TRUNCATION = 8.0
 
 
 @dataclass(frozen=True)
