@@ -37,6 +37,7 @@ from dmd3c_ros.node.publishers import Outputs
 from dmd3c_ros.node.qos import unused_overrides
 from dmd3c_ros.node.services import answer_every_transition, prepare_in_thread
 from dmd3c_ros.node.tf_listener import TfListener
+from dmd3c_ros.node.threads import set_niceness
 from dmd3c_ros.node.worker import NewestWins
 from dmd3c_ros.pipeline.frame import FramePipeline
 from dmd3c_ros.pipeline.outputs import MEASURED, OUTPUTS
@@ -109,6 +110,8 @@ class CompletionNode(LifecycleNode):
         """Load the model, listen to TF if needed, prepare outputs."""
         settings, motion = self._settings.get(NodeSettings), self._settings.get(MotionSettings)
         size = settings.warm_up_height, settings.warm_up_width
+        # First, for the threads of the network to inherit it.
+        self._set_niceness(settings.niceness)
         with ExitStack() as begun:
             begun.callback(self._forget)
             try:
@@ -187,6 +190,17 @@ class CompletionNode(LifecycleNode):
         """Stop working and release everything; allowed in every state."""
         self._active.close()
         self._configured.close()
+
+    def _set_niceness(self, niceness: int) -> None:
+        if not niceness:
+            return
+        try:
+            set_niceness(niceness)
+        except OSError as error:
+            self.get_logger().warning(
+                f'niceness {niceness}: {error.strerror}; it takes the capability CAP_SYS_NICE or '
+                'a line for nice in /etc/security/limits.conf; the node goes on without'
+            )
 
     def _forget(self) -> None:
         self._model = self._tf = self._aligner = self._outputs = None

@@ -68,7 +68,9 @@ def isolate(folder: Path, cache: Path) -> None:
 class NodeProcess:
     """`python -m module --ros-args ...`, with what it logs."""
 
-    def __init__(self, module: str, folder: Path, *ros_args: str) -> None:
+    def __init__(
+        self, module: str, folder: Path, *ros_args: str, own_session: bool = False
+    ) -> None:
         self._path = folder / f'{module}.{time.monotonic_ns()}.log'
         with self._path.open('w') as out:
             self._process = subprocess.Popen(
@@ -76,6 +78,7 @@ class NodeProcess:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
+                start_new_session=own_session,
             )
 
     @property

@@ -337,3 +337,32 @@ def test_a_context_that_ends_at_any_moment_is_no_fault_of_a_frame(node_here, mon
     monkeypatch.setattr(node._outputs, 'subscribed', lambda: frozenset(DEPTH))
     node._complete(frame)
     assert node._counts.failed == 0
+
+
+def test_all_threads_of_the_node_are_as_nice_as_asked(folder):
+    # Not the tests' own, of which it sets the niceness too.
+    process = NodeProcess(MODULE, folder, *ARGUMENTS, *parameters(niceness=7), own_session=True)
+    end = time.monotonic() + ros_graph.PATIENCE_S
+    while 'active: nearest' not in process.log and time.monotonic() < end:
+        time.sleep(0.05)
+    session = Path(f'/proc/{process.pid}/autogroup')
+    assert not session.exists() or session.read_text().endswith('nice 7\n')
+    tasks = [path.read_text() for path in Path(f'/proc/{process.pid}/task').glob('*/stat')]
+    assert process.stop() == 0, process.log
+    # Of proc_pid_stat(5), the 19th field; the second one may hold spaces.
+    assert {int(text.rpartition(')')[2].split()[16]) for text in tasks} == {7}
+    assert len(tasks) > 5
+
+
+def test_a_niceness_that_is_not_allowed_is_told_and_the_node_goes_on(node_here, monkeypatch):
+    told, refused = [], PermissionError(13, 'Permission denied')
+    logger = types.SimpleNamespace(info=lambda text: None, warning=told.append)
+    monkeypatch.setattr(node_here, 'get_logger', lambda: logger)
+    monkeypatch.setattr(completion_node, 'set_niceness', lambda niceness: throw(refused))
+    (result,) = node_here.set_parameters([rclpy.Parameter('niceness', value=-10)])
+    assert result.successful and node_here.autostart()
+    assert told[0].startswith('niceness -10: Permission denied; it takes the capability')
+
+
+def throw(error):
+    raise error

@@ -35,6 +35,10 @@ def live(
             help='Latency, s, for which the node reduces the scale; several are compared.',
         ),
     ] = None,
+    niceness: Annotated[
+        list[int] | None,
+        typer.Option(show_default='0', help='Niceness of the node; several are compared.'),
+    ] = None,
     rate: Annotated[float | None, typer.Option(show_default='10', help='Sets per second.')] = None,
     frames: Annotated[
         int | None, typer.Option(show_default='100', help='Measured sets per run.')
@@ -80,8 +84,10 @@ def live(
     from dmd3c_ros.benchmarks.speed import machine
 
     cases = [
-        LiveCase(options | given(backend=name, max_latency=limit), path)
-        for path, name, limit in product(tree or [None], backend or [None], max_latency or [None])
+        LiveCase(options | given(backend=name, max_latency=limit, niceness=value), path)
+        for path, name, limit, value in product(
+            tree or [None], backend or [None], max_latency or [None], niceness or [None]
+        )
     ]
     try:
         config = LiveConfig(

@@ -49,6 +49,8 @@ class NodeSettings:
     color_far: depth shown as blue in the colour map, m.
     max_latency: maximum time from the arrival of a frame's inputs to its last output, s. While
         frames take longer, they are completed at a reduced scale; 0 turns this off.
+    niceness: niceness of the node's threads: the lower, the more they get of a busy processor.
+        Less than 0 takes the capability CAP_SYS_NICE or a limit for it; 0 leaves it as it is.
     points_stride: depth_registered/points has every n-th row and column of the image.
     obstacle_voxel_size: edge length of the voxels of `obstacles`, each with at most one point, m.
     obstacle_min_range: minimum range of points in `obstacles`, m from the camera.
@@ -78,6 +80,7 @@ class NodeSettings:
     color_near: float = ranged(1.0, 0.01, 1000.0)
     color_far: float = ranged(80.0, 0.01, 1000.0)
     max_latency: float = ranged(0.0, 0.0, 60.0)
+    niceness: int = ranged(0, -20, 19)
     points_stride: int = ranged(1, 1, 64)
     obstacle_voxel_size: float = same_as(ObstacleSettings, 'voxel_size')
     obstacle_min_range: float = same_as(ObstacleSettings, 'min_range')
