@@ -30,8 +30,7 @@ def shown_image(
         # Contrasts are enlarged, and what is lost by rounding with them.
         brightness = brightness * np.float32(1 / 255)
     brightness = without_details(brightness, distance, below)
-    contrast = local_contrast(brightness, windows)
-    return cv2.convertScaleAbs(contrast, alpha=255) if in_bytes else contrast
+    return local_contrast(brightness, windows, in_bytes=in_bytes)
 
 
 def without_details(image: np.ndarray, distance: float, below: float) -> np.ndarray:
@@ -49,7 +48,9 @@ def without_details(image: np.ndarray, distance: float, below: float) -> np.ndar
     return cv2.GaussianBlur(image, (side, side), sigma)
 
 
-def local_contrast(brightness: np.ndarray, windows: tuple[float, ...]) -> np.ndarray:
+def local_contrast(
+    brightness: np.ndarray, windows: tuple[float, ...], *, in_bytes: bool = False
+) -> np.ndarray:
     """Brightness relative to its surroundings: their mean is taken off, their spread becomes one.
 
     Exposure, shadow and a material's colour say nothing of depth, and differ most between the
@@ -57,9 +58,11 @@ def local_contrast(brightness: np.ndarray, windows: tuple[float, ...]) -> np.nda
 
     brightness: (H, W) float32 in 0..1. windows: standard deviations, px, of the Gaussian that
     weights the surroundings, one for each channel of the result, (H, W, 3) float32 in 0..1: 1/2
-    for the mean, 0.2 more for each standard deviation.
+    for the mean, 0.2 more for each standard deviation. in_bytes: uint8 in 0..255 instead.
     """
     channels = {sigma: _relative(brightness, sigma) for sigma in set(windows)}
+    if in_bytes:
+        channels = {sigma: cv2.convertScaleAbs(x, alpha=255) for sigma, x in channels.items()}
     return cv2.merge([channels[sigma] for sigma in windows])
 
 

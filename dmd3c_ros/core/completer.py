@@ -245,12 +245,15 @@ class DepthCompleter:
             rgb = rgb.copy()  # PyTorch takes no array that it must not write to.
         K = np.array(K, np.float32)
         K[1, 2] -= above
-        depth, confidence = self._runner(rgb, sparse * np.float32(convention.depth_scale), K)
-        depth = depth[:height, :width] / np.float32(convention.depth_scale)
-        finite = np.isfinite(depth)
-        if not finite.all():
+        # Every array more costs a millisecond for its pages, where freed ones are not kept.
+        scale = np.float32(convention.depth_scale)
+        depth, confidence = self._runner(rgb, sparse if scale == 1 else sparse * scale, K)
+        depth = depth[:height, :width]
+        if scale != 1:
+            depth = depth / scale
+        if not np.isfinite(depth.sum()):
             # In half precision a network can overflow.
-            depth[~finite] = 0
+            depth[~np.isfinite(depth)] = 0
         np.clip(depth, 0, self.config.max_depth, out=depth)
         if confidence is None:
             confidence = np.ones_like(depth)
