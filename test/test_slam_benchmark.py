@@ -251,6 +251,27 @@ int main(void) {
     assert done.stdout.strip() == '1000000.0'
 
 
+@pytest.mark.parametrize(
+    ('options', 'lidar'),
+    [
+        ([], None),
+        (['--scene', 'indoor'], 'vlp16'),
+        (['--scene', 'indoor', '--lidar', 'hdl64e'], 'hdl64e'),
+    ],
+)
+def test_a_robot_indoors_has_16_lines(options, lidar, tmp_path, monkeypatch):
+    opened = {}
+
+    def open_drive(kitti, frames, **simulated):
+        opened.update(simulated)
+        raise ValueError('enough')
+
+    monkeypatch.setattr('dmd3c_ros.cli.slam.open_drive', open_drive)
+    words = ['bench', 'slam', str(tmp_path / 'out'), *options]
+    assert 'enough' in CliRunner().invoke(app, words).output
+    assert opened['lidar'] == lidar
+
+
 def test_a_kind_of_depth_is_read_as_it_is_named():
     for text in ('raw', 'light,slam', 'light,confidence=0.3,no-edges,range=40'):
         assert slam.DepthKind.parse(text).name == text

@@ -81,11 +81,9 @@ JsonFile = option(Path, 'Also write the numbers to this file.', default='none')
 Kitti = option(Path, 'A KITTI raw drive instead of a simulated one.', default='a simulated drive')
 DriveFrames = option(int, 'Maximum number of frames.', default='40; all if recorded', min=3)
 Scene = option(str, 'street or indoor.', default='street')
-SceneLidar = option(
-    str,
-    'Scan pattern: hdl64e, hdl32e, vlp32, vlp16, os1_128, solid_state, raster or line_scan.',
-    default='hdl64e',
-)
+_PATTERNS = 'Pattern: hdl64e, hdl32e, vlp32, vlp16, os1_128, solid_state, raster or line_scan.'
+SceneLidar = option(str, _PATTERNS, default='hdl64e')
+RobotLidar = option(str, _PATTERNS, default='hdl64e; vlp16 indoors')
 SceneSeed = option(int, 'Random seed of the simulated scene.', default='7', min=0)
 
 CAMERA_FILES = (

@@ -10,8 +10,8 @@ from .options import (
     DriveFrames,
     Kitti,
     Precision,
+    RobotLidar,
     Scene,
-    SceneLidar,
     SceneSeed,
     depth_kinds,
     given,
@@ -51,7 +51,7 @@ def benchmark_slam(
     frames: DriveFrames = None,
     scene: Scene = None,
     seed: SceneSeed = None,
-    lidar: SceneLidar = None,
+    lidar: RobotLidar = None,
     depth: depth_kinds(_KINDS) = None,
     runs: Annotated[
         int, typer.Option(min=1, help='Runs per depth; ORB-SLAM3 is not deterministic.')
@@ -81,6 +81,7 @@ def benchmark_slam(
         if vocabulary:
             check_vocabulary(vocabulary)
         kinds = [DepthKind.parse(text) for text in depth or _KINDS]
+        lidar = lidar or _lidar_of(scene)
         drive = open_drive(kitti, frames, scene=scene, seed=seed, lidar=lidar)
         out.mkdir(parents=True, exist_ok=True)
         with console().status('') as status:
@@ -102,6 +103,11 @@ def benchmark_slam(
         raise fail(error) from error
     typer.echo((out / 'slam.md').read_text())
     say(f'{out}/: slam.json, slam.md, trajectory.png; a folder for each depth')
+
+
+def _lidar_of(scene: str | None) -> str | None:
+    """What a robot has there; None for the drive's own. HDL-64E are made for cars."""
+    return 'vlp16' if scene == 'indoor' else None
 
 
 def _vocabulary(path: Path, progress) -> Path:
