@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -219,8 +220,9 @@ def run(
     names = [kind.name for kind in kinds]
     stored = json.loads(path.read_text()) if path.is_file() else None
     if stored is None or len(stored['stamps_ns']) != len(drive) or stored['kinds'] != names:
-        models = {kind.model for kind in kinds} - {RAW, EXACT, MONOCULAR}
-        completers = {model: make_completer(model) for model in models}
+        models = dict.fromkeys(kind.model for kind in kinds)
+        without = (RAW, EXACT, MONOCULAR)
+        completers = {model: make_completer(model) for model in models if model not in without}
         shutil.rmtree(out / 'runs', ignore_errors=True)
         counted = _counted(drive, progress)
         write_sequences(out, counted, kinds, completers)
@@ -231,8 +233,8 @@ def run(
         for kind in kinds:
             name = kind.name
             progress(f'{name}, run {number + 1} of {runs}')
-            path = out / f'runs/{name}_{number}.json'
-            done = _tracked(path, lambda kind=kind: track(out / kind.name, kind.sensor))
+            kept = out / f'runs/{name}_{number}.json'
+            done = _tracked(kept, partial(track, out / name, kind.sensor))
             error, estimate = score(stored, done, kind.sensor)
             results[name].append(error)
             if error.tracked == len(drive):
