@@ -29,11 +29,9 @@ PROPAGATION_DILATIONS = (3, 1)
 _CROSS = ((0, 1), (1, 0), (1, 1), (1, 2), (2, 1))  # a cell and its four direct neighbours
 Offsets = tuple[tuple[int, int], ...]
 _SQUARE = tuple((i, j) for i in range(3) for j in range(3))
-# Of the upsampling, in the heads' channels: the first, and the number of candidates, the cells
-# around and the pixel's own measurement.
-_COARSE_LOGITS = 1 + len(_SQUARE) * len(PROPAGATION_DILATIONS), len(_SQUARE) + 1
-_FINE_LOGITS = 1, len(_CROSS) + 1
-_LOGIT_RANGE = 30.0
+# Candidates of each upsampling: the cells around, and the pixel's own measurement.
+_COARSE_CANDIDATES, _FINE_CANDIDATES = len(_SQUARE) + 1, len(_CROSS) + 1
+_LOGIT_RANGE = 80.0
 _SLOPE_GAIN = 20.0  # slopes of inverse depth are some percent a cell
 _UNTRUSTED = -4.0  # logit of a guide that nothing has been learned of
 _RESIDUAL_LEVELS = 4  # residuals are spread from 1/4 to 1/32 resolution
@@ -80,11 +78,10 @@ class LightNet(CompletionNetwork):
         self.lateral = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(channels))
         self.decoder = nn.ModuleList(_conv(c, c) for c in channels[:-1])
         # At 1/4: correction, one set of weights a propagation step, upsampling to 1/2.
-        start, candidates = _COARSE_LOGITS
-        self.coarse_head = nn.Conv2d(quarter, start + 4 * candidates, 1)
+        propagation = len(PROPAGATION_DILATIONS) * len(_SQUARE)
+        self.coarse_head = nn.Conv2d(quarter, 1 + propagation + 4 * _COARSE_CANDIDATES, 1)
         # At 1/2: correction, upsampling to full resolution, trust.
-        start, candidates = _FINE_LOGITS
-        self.fine_head = nn.Conv2d(half, start + 4 * candidates + 4, 1)
+        self.fine_head = nn.Conv2d(half, 1 + 4 * _FINE_CANDIDATES + 4, 1)
         # Begin at the prior: no correction, equal weights, and half trust everywhere.
         for head in (self.coarse_head, self.fine_head):
             nn.init.zeros_(head.weight)
@@ -116,12 +113,13 @@ class LightNet(CompletionNetwork):
             if self.guided:
                 guide = torch.zeros_like(sparse) if guide is None else guide
                 hint = _Guide(guide.float(), prior)
-        maps = self._trunk(image, prior, hint)
+        quarter, half = self._trunk(image, prior, hint)
+        coarse, fine = self._coarse_maps(quarter), self._fine_maps(half)
         with torch.autocast(device, enabled=False):
-            return _select(prior, hint, *(x.float() for x in maps))
+            return _select(prior, hint, [x.float() for x in coarse], [x.float() for x in fine])
 
-    def _trunk(self, image: Tensor, prior: _Prior, guide: _Guide | None) -> tuple[Tensor, ...]:
-        """Results of the heads: coarse and fine, and with a guide those of its own, likewise."""
+    def _trunk(self, image: Tensor, prior: _Prior, guide: _Guide | None) -> tuple[Tensor, Tensor]:
+        """Features at 1/4 and at 1/2 resolution."""
         half = self.depth_stem(_last(prior.half_features))
         quarter = self.quarter_prior(_last(prior.quarter_features))
         if guide is not None:
@@ -137,12 +135,32 @@ class LightNet(CompletionNetwork):
             skip = skips.pop()
             up = F.interpolate(lateral(decoded[-1]), size=skip.shape[-2:], mode='bilinear')
             decoded.append(block(up + skip))
-        coarse = _planar(self.coarse_head, decoded[-2], *_COARSE_LOGITS)
-        fine = _planar(self.fine_head, decoded[-1], *_FINE_LOGITS)
-        if guide is None:
-            return coarse, fine
-        guided = self.coarse_guide_head(decoded[-2]), self.fine_guide_head(decoded[-1])
-        return coarse, fine, *guided
+        return decoded[-2], decoded[-1]
+
+    def _coarse_maps(self, features: Tensor) -> list[Tensor]:
+        """What the heads at 1/4 say: correction, logits of each propagation step and of the
+        upsampling, and with a guide its gate."""
+        steps = len(PROPAGATION_DILATIONS)
+        correction, *affinities, upsampling = _rows(self.coarse_head).split(
+            [1, *[len(_SQUARE)] * steps, 4 * _COARSE_CANDIDATES]
+        )
+        gate, guided = [], []
+        if self.guided:
+            *gate, guided = _rows(self.coarse_guide_head).split([1, 4])
+            guided = [guided]
+        upsampling = _by_candidate(upsampling, _COARSE_CANDIDATES)
+        relative = [
+            *(_relative(rows, 1) for rows in affinities),
+            _relative(torch.cat([upsampling, *guided]), 4),
+        ]
+        return _planes([correction, *relative, *gate], features)
+
+    def _fine_maps(self, features: Tensor) -> list[Tensor]:
+        """What the heads at 1/2 say: correction, logits of the upsampling, and trust."""
+        correction, upsampling, trust = _rows(self.fine_head).split([1, 4 * _FINE_CANDIDATES, 4])
+        guided = [_rows(self.fine_guide_head)] if self.guided else []
+        upsampling = torch.cat([_by_candidate(upsampling, _FINE_CANDIDATES), *guided])
+        return _planes([correction, _relative(upsampling, 4), trust], features)
 
 
 class _Prior:
@@ -248,27 +266,19 @@ def _rays(K: Tensor, height: int, width: int) -> Tensor:
 
 
 def _select(
-    prior: _Prior,
-    guide: _Guide | None,
-    coarse: Tensor,
-    fine: Tensor,
-    coarse_guide: Tensor | None = None,
-    fine_guide: Tensor | None = None,
+    prior: _Prior, guide: _Guide | None, coarse: list[Tensor], fine: list[Tensor]
 ) -> NetworkOutput:
-    """Turn the heads' channels into depth: correct the prior, propagate, upsample twice."""
-    steps = len(PROPAGATION_DILATIONS)
-    correction, *affinities, coarse_logits = coarse.split([1, *[9] * steps, 40], 1)
+    """Turn what the heads say into depth: correct the prior, propagate, upsample twice."""
+    correction, *affinities = coarse
     log_depth = prior.quarter + correction
-    correction, fine_logits, trust = fine.split([1, 24, 4], 1)
     halves = [(_unshuffle(prior.half), _unshuffle(prior.half_known))]
     pixels = [(prior.own, prior.known)]
     if guide is not None:
-        gate, logits = coarse_guide.split([1, 4], 1)
-        log_depth = log_depth + gate * guide.step
-        coarse_logits = torch.cat([coarse_logits, logits], 1)
-        fine_logits = torch.cat([fine_logits, fine_guide], 1)
+        log_depth = log_depth + affinities.pop() * guide.step
         halves.append((guide.half, guide.half_known))
         pixels.append((guide.fine, guide.fine_known))
+    coarse_logits = affinities.pop()
+    correction, fine_logits, trust = fine
     for affinity, dilation in zip(affinities, PROPAGATION_DILATIONS, strict=True):
         near = _neighbours(log_depth, _SQUARE, dilation)
         log_depth = _blend([(value, None) for value in near], affinity)
@@ -325,8 +335,8 @@ def _upsample(
     """Double the resolution: each sub-pixel selects among its neighbours and what else is known.
 
     log_depth: (B, 1, h, w); others: values (B, 4, h, w) of the four sub-pixels, measured ones
-    among them, and their masks; logits: (B, (len(offsets) + len(others)) * 4, h, w), as
-    ``_planar`` orders them. Returns (B, 4, h, w), likewise.
+    among them, and their masks; logits: (B, (len(offsets) + len(others) - 1) * 4, h, w), as of
+    ``_blend``. Returns (B, 4, h, w), likewise.
     """
     near = [(value, None) for value in _neighbours(log_depth, offsets, 1)]
     return _blend([*near, *others], logits)
@@ -336,17 +346,18 @@ def _blend(candidates: Sequence[tuple[Tensor, Tensor | None]], logits: Tensor) -
     """(B, c, h, w): mean of n values (B, 1 or c, h, w), weighted by the softmax of their logits.
 
     candidates: values and masks, None for one that is known everywhere, as the first is.
-    logits: (B, n * c, h, w), value by value.
+    logits: (B, (n - 1) * c, h, w), value by value, relative to that of the first.
     """
+    (blended, _), *others = candidates
     # Softmax written out: a tenth of the memory traffic. Its range keeps every sum finite.
     weights = logits.clamp(-_LOGIT_RANGE, _LOGIT_RANGE).exp()
-    total = blended = None
+    total = 1.0
     for weight, (value, known) in zip(
-        weights.split(logits.shape[1] // len(candidates), 1), candidates, strict=True
+        weights.split(logits.shape[1] // len(others), 1), others, strict=True
     ):
         weight = weight if known is None else weight * known
-        total = weight if total is None else total + weight
-        blended = weight * value if blended is None else torch.addcmul(blended, weight, value)
+        total = total + weight
+        blended = torch.addcmul(blended, weight, value)
     return blended / total
 
 
@@ -383,22 +394,36 @@ def _shuffle(x: Tensor) -> Tensor:
     return rows.reshape(batch, 1, 2 * height, 2 * width)
 
 
-def _planar(head: nn.Conv2d, x: Tensor, start: int, candidates: int) -> Tensor:
-    """A 1x1 convolution of channels-last features whose result lies plane by plane.
+def _rows(head: nn.Conv2d) -> Tensor:
+    """(outputs, inputs + 1): weights and bias of a 1x1 convolution."""
+    return torch.cat([head.weight.flatten(1), head.bias[:, None]], 1)
+
+
+def _by_candidate(rows: Tensor, candidates: int) -> Tensor:
+    """Rows of logits candidate by candidate, four sub-pixels each, of those that a head holds
+    sub-pixel by sub-pixel."""
+    return rows.unflatten(0, (4, candidates)).transpose(0, 1).flatten(0, 1)
+
+
+def _relative(rows: Tensor, outputs: int) -> Tensor:
+    """Rows of logits, `outputs` for each candidate, less those of the first candidate.
+
+    A softmax does not change, and has one logit less to compute.
+    """
+    return (rows[outputs:].unflatten(0, (-1, outputs)) - rows[:outputs]).flatten(0, 1)
+
+
+def _planes(groups: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """1x1 convolutions of channels-last features whose results lie plane by plane.
 
     The selection reads plane by plane; written so at once, the result need not be rearranged,
-    which took as long as the selection itself. The logits from channel ``start`` on come candidate
-    by candidate, four sub-pixels each; the head's weights hold them sub-pixel by sub-pixel.
+    which took as long as the selection itself. groups: ``_rows`` of each result.
     """
-    batch, _, height, width = x.shape
-    weight = _by_candidate(head.weight.flatten(1), start, candidates).expand(batch, -1, -1)
-    bias = _by_candidate(head.bias[:, None], start, candidates).expand(batch, -1, 1)
-    return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, (height, width))
-
-
-def _by_candidate(rows: Tensor, start: int, candidates: int) -> Tensor:
-    before, logits, after = rows.tensor_split((start, start + 4 * candidates))
-    return torch.cat([before, logits.unflatten(0, (4, -1)).transpose(0, 1).flatten(0, 1), after])
+    weight = torch.cat([rows[:, :-1] for rows in groups])
+    planes = torch.matmul(weight, x.flatten(2)).unflatten(2, x.shape[-2:])
+    parts = planes.split([len(rows) for rows in groups], 1)
+    # Where a part is used, its bias costs nothing; added to all at once, a pass over them.
+    return [part + rows[:, -1, None, None] for part, rows in zip(parts, groups, strict=True)]
 
 
 def _last(x: Tensor) -> Tensor:
