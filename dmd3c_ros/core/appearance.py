@@ -44,8 +44,8 @@ def without_details(image: np.ndarray, distance: float, below: float) -> np.ndar
     sigma = min(_BLUR_SLOPE * (below - distance), _STRONGEST_BLUR)
     if sigma < _WEAKEST_BLUR:
         return image
-    side = 2 * math.ceil(2 * sigma) + 1
-    return cv2.GaussianBlur(image, (side, side), sigma)
+    height, width = image.shape[:2]
+    return cv2.resize(_surroundings(image, sigma, reach=2), (width, height))
 
 
 def local_contrast(
@@ -69,19 +69,23 @@ def local_contrast(
 def _relative(brightness: np.ndarray, sigma: float) -> np.ndarray:
     """Brightness relative to one window, (H, W) float32 in 0..1 as `brightness` is."""
     height, width = brightness.shape
-    # Means over a wide window are as good on a smaller image, and much quicker.
-    step = 2 ** max(0, math.floor(math.log2(sigma / 2)))
-    size = max(1, round(width / step)), max(1, round(height / step))
-
-    def mean_of(values: np.ndarray) -> np.ndarray:
-        small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(small, (0, 0), sigma / step)
-
-    mean = mean_of(brightness)
-    variance = np.maximum(mean_of(brightness * brightness) - mean * mean, 0)
+    mean = _surroundings(brightness, sigma)
+    variance = np.maximum(_surroundings(brightness * brightness, sigma) - mean * mean, 0)
     gain = _GAIN / np.sqrt(variance + _NOISE**2)
     offset = 0.5 - mean * gain
     result, offset = (cv2.resize(x, (width, height)) for x in (gain, offset))
     result *= brightness
     result += offset
     return np.clip(result, 0, 1, out=result)
+
+
+def _surroundings(image: np.ndarray, sigma: float, reach: float = 4.0) -> np.ndarray:
+    """Means of an image (H, W) or (H, W, C) under a Gaussian, on a smaller image if it is wide.
+
+    That is as good, and much quicker. reach: of the Gaussian, standard deviations.
+    """
+    step = 2 ** max(0, math.floor(math.log2(sigma / 2)))
+    size = [max(1, round(side / step)) for side in image.shape[1::-1]]
+    side = 2 * math.ceil(reach * sigma / step) + 1
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(small, (side, side), sigma / step)
