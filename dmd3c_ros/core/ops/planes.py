@@ -28,8 +28,8 @@ from torch import Tensor
 _CELL = 8  # edge of the cells, pixels; the last fit is made for cells of half the edge
 _REACHES = (1, 2, 4, 8, 16, 32)  # of the windows, in cells
 _COARSE = 8  # reach of the fit that counts as coarse
-# Sums over points of the products with 1, x and y of: 1, x, y, and the inverse depth q.
-_MOMENTS = ('1', 'x', 'y', 'x', 'xx', 'xy', 'y', 'xy', 'yy', 'q', 'qx', 'qy')
+# Sums over points of these products of their coordinates x, y and inverse depth q.
+_MOMENTS = ('1', 'x', 'y', 'xx', 'xy', 'yy', 'q', 'qx', 'qy')
 # Weight of the coarser level's plane against one point: of its value, and of its slopes.
 _VALUE_PRIOR = 0.1
 _SLOPE_PRIOR = 1.0
@@ -137,27 +137,29 @@ def _solve(moments: Tensor, prior: Planes, low: Tensor, high: Tensor, reach: int
 
     reach: of the points, in cells: the distance over which a slope of the prior counts.
     """
-    of_one, of_x, of_y, of_q = moments.split(3, 1)
+    size = moments.shape[-2:]
+    # As planes, which OpenVINO splits without a copy.
+    planes = moments.flatten(2).split(1, 1)
+    one, x, y, xx, xy, yy, q, qx, qy = (plane.unflatten(2, size) for plane in planes)
     # Normal equations of what the points say beyond the prior ...
-    beyond = of_q - prior.value * of_one - prior.slope_x * of_x - prior.slope_y * of_y
+    q = q - prior.value * one - prior.slope_x * x - prior.slope_y * y
+    qx = qx - prior.value * x - prior.slope_x * xx - prior.slope_y * xy
+    qy = qy - prior.value * y - prior.slope_x * xy - prior.slope_y * yy
     # ... the value eliminated, the 2x2 rest by Cramer's rule.
-    n = of_one[:, :1] + _VALUE_PRIOR
-    mean = of_one[:, 1:] / n
-    mean_x, mean_y = mean.split(1, 1)
-    q, of_slopes = beyond.split([1, 2], 1)
-    bx, by = (of_slopes - mean * q).split(1, 1)
-    xx, xy = (of_x[:, 1:] - mean * of_one[:, 1:2]).split(1, 1)
-    yy = of_y[:, 2:] - mean_y * of_one[:, 2:]
-    xx, yy = xx + _SLOPE_PRIOR * reach**2, yy + _SLOPE_PRIOR * reach**2
+    n = one + _VALUE_PRIOR
+    mean_x, mean_y = x / n, y / n
+    qx, qy = qx - mean_x * q, qy - mean_y * q
+    xx, yy = xx - mean_x * x + _SLOPE_PRIOR * reach**2, yy - mean_y * y + _SLOPE_PRIOR * reach**2
+    xy = xy - mean_x * y
     scale = 1 / (xx * yy - xy * xy)
-    dx, dy = (bx * yy - by * xy) * scale, (by * xx - bx * xy) * scale
+    dx, dy = (qx * yy - qy * xy) * scale, (qy * xx - qx * xy) * scale
     value = prior.value + q / n - dx * mean_x - dy * mean_y
     value = torch.minimum(torch.maximum(value, low), high)
     return Planes(value, prior.slope_x + dx, prior.slope_y + dy)
 
 
 def _shift(dx: float, dy: float) -> np.ndarray:
-    """(12, 12): moments about a centre that lies at (-dx, -dy) from those about the old one."""
+    """(9, 9): moments about a centre that lies at (-dx, -dy) from those about the old one."""
     rows = {
         '1': {'1': 1},
         'x': {'x': 1, '1': dx},
@@ -177,18 +179,18 @@ def _shift(dx: float, dy: float) -> np.ndarray:
 
 
 def _counting() -> tuple[np.ndarray, np.ndarray]:
-    """(9, 1, 4, 4) and (3, 1, 4, 4): moments of half a cell, of its pixels' mask and of their
+    """(6, 1, 4, 4) and (3, 1, 4, 4): moments of half a cell, of its pixels' mask and of their
     inverse depth."""
     half = _CELL // 2
     steps = (np.arange(half) + 0.5) / half - 0.5
     y, x = np.meshgrid(steps, steps, indexing='ij')
     one = np.ones_like(x)
-    products = np.array([one, x, y, x, x * x, x * y, y, x * y, y * y])
+    products = np.array([one, x, y, x * x, x * y, y * y])
     return products[:, None], products[:3, None]
 
 
 def _pooling() -> np.ndarray:
-    """(12, 12, 2, 2): moments of a cell from those of its four quarters."""
+    """(9, 9, 2, 2): moments of a cell from those of its four quarters."""
     halved = np.diag([0.5 ** sum(name.count(axis) for axis in 'xy') for name in _MOMENTS])
     places = (-0.25, 0.25)
     quarters = [[_shift(x, y) @ halved for x in places] for y in places]
@@ -196,7 +198,7 @@ def _pooling() -> np.ndarray:
 
 
 def _smoothing(reach: int) -> np.ndarray:
-    """(12, 12, 3, 3): moments of a cell and, at half and a quarter of the weight, neighbours."""
+    """(9, 9, 3, 3): moments of a cell and, at half and a quarter of the weight, neighbours."""
     weights = {-reach: 0.5, 0: 1.0, reach: 0.5}
     cells = [[_shift(x, y) * weights[x] * weights[y] for x in weights] for y in weights]
     return np.array(cells).transpose(2, 3, 0, 1)
