@@ -171,9 +171,11 @@ class Camera:
 
     def coordinates(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x, y and z of `backproject`, each (H, W) float32."""
-        known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(np.nan))
+        known = (depth > 0) & (depth < np.inf)
+        if not known.all():
+            depth = np.where(known, depth, np.float32(np.nan))
         x, y, z = _rays(self.P[:, :3].tobytes(), *depth.shape)
-        return x * known, y * known, z * known
+        return x * depth, y * depth, z * depth
 
 
 def resizing(height: int, width: int, new_height: int, new_width: int) -> np.ndarray:

@@ -100,10 +100,10 @@ class DepthCompleter:
         """
         _check(rgb, sparse, K)
         known = (sparse > 0) & (sparse < np.inf)
-        if not known.any():
+        count = np.count_nonzero(known)
+        if not count:
             return Completion(np.zeros_like(sparse), np.zeros_like(sparse))
         sparse = np.where(known, sparse, np.float32(0)).astype(np.float32, copy=False)
-        count = int(known.sum())
         few = self._chooses and count <= MOST_POINTS
         if few and (two_stages := self._two_stages()):
             return two_stages.complete(rgb, sparse, K, scale_limit)
@@ -257,7 +257,7 @@ class DepthCompleter:
         np.clip(depth, 0, self.config.max_depth, out=depth)
         if confidence is None:
             confidence = np.ones_like(depth)
-        elif (count := np.count_nonzero(sparse)) < FEWEST_POINTS:
+        elif (count := np.count_nonzero(sparse > 0)) < FEWEST_POINTS:
             confidence = confidence * np.float32(count / FEWEST_POINTS)
         return Completion(_whole(depth, above), _whole(confidence[:height, :width], above))
 
