@@ -91,7 +91,7 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
 def test_cost_counts_parameters_and_operations() -> None:
     parameters, gflop = cost('light', (352, 1216))
     assert parameters == sum(p.numel() for p in networks.build('light').parameters())
-    assert gflop == pytest.approx(5.4, abs=0.1)
+    assert gflop == pytest.approx(5.3, abs=0.1)
     # Twice the height, twice the operations.
     assert cost('lrru_mini', (128, 64))[1] == pytest.approx(
         2 * cost('lrru_mini', (64, 64))[1], 0.05
