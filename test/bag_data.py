@@ -42,7 +42,7 @@ def wall(distance: float) -> np.ndarray:
     )
 
 
-def mounting() -> dict:
+def extrinsics() -> dict:
     """TFMessage with the camera on the robot's base and the LiDAR on a mast."""
     half = 0.5  # the quaternion of T_CAMERA_LIDAR's inverse has entries of one half
     base_to_camera = {'rotation': {'x': -half, 'y': half, 'z': -half, 'w': half}}
@@ -65,7 +65,7 @@ def mounting() -> dict:
 
 def messages(frames: int, lag_ns: int = 3_000_000, skip_clouds: frozenset[int] = frozenset()):
     """(time_ns, topic, type, message) of a recording; sweeps are stamped `lag_ns` later."""
-    yield START_NS, '/tf_static', TF_TYPE, mounting()
+    yield START_NS, '/tf_static', TF_TYPE, extrinsics()
     for number in range(frames):
         stamp = START_NS + number * PERIOD_NS
         head = header(stamp, 'camera')

@@ -6,8 +6,8 @@ from bag_data import (
     CAMERA,
     START_NS,
     T_CAMERA_LIDAR,
+    extrinsics,
     header,
-    mounting,
     spoil_midst,
     wall,
     write_bag,
@@ -120,7 +120,7 @@ def test_static_transforms_that_a_converter_calls_volatile_are_latched(tmp_path)
     with BagWriter(tmp_path / 'in') as writer:
         for number, name in enumerate(('/tf_static', '/tf')):
             writer.add_topic(name, TF_TYPE)
-            writer.write(name, TF_TYPE, number, mounting())
+            writer.write(name, TF_TYPE, number, extrinsics())
     with Bag(tmp_path / 'in') as bag:
         kept = {topic.name: topic.qos[0].durability.name for topic in bag.topics}
     assert kept == {'/tf_static': 'TRANSIENT_LOCAL', '/tf': 'VOLATILE'}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bag_data import CAMERA, PERIOD_NS, START_NS, header, make_image, mounting, wall
+from bag_data import CAMERA, PERIOD_NS, START_NS, extrinsics, header, make_image, wall
 from commands import invoke
 
 from dmd3c_ros.bags.reader import Bag
@@ -46,7 +46,7 @@ def sweep(stamp_ns: int):
 
 
 def write_moving(path: Path, frames: int = 4, mounted: str = '/tf_static') -> Path:
-    records = [(START_NS - PERIOD_NS, mounted, TF_TYPE, mounting())]
+    records = [(START_NS - PERIOD_NS, mounted, TF_TYPE, extrinsics())]
     for k in range(-2, 2 * frames + 2):
         stamp = START_NS + k * PERIOD_NS // 2
         records.append((stamp, '/tf', TF_TYPE, motion(stamp)))
@@ -121,7 +121,7 @@ def test_frames_past_the_last_transform_are_dropped_with_one_reason(tmp_path):
     assert reason[1] == 3
 
 
-def test_mountings_are_found_in_tf_too(tmp_path):
+def test_extrinsics_are_found_in_tf_too(tmp_path):
     source = write_moving(tmp_path / 'in', mounted='/tf')
     # A single transform holds at its stamp alone, which no sweep has.
     options = ('--model', 'nearest', '--lidar-clock-offset', '-2')

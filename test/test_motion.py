@@ -147,7 +147,7 @@ def test_a_clock_that_is_set_back_starts_the_history_anew(circling):
         circling.lookup('odom', 'base', S)
 
 
-def test_clearing_keeps_the_mountings(circling):
+def test_clearing_keeps_the_extrinsics(circling):
     circling.clear()
     circling.lookup('camera', 'lidar', S)
     with pytest.raises(TransformError):
@@ -373,7 +373,7 @@ def test_points_of_a_moving_rig_fall_where_the_camera_sees_them(rig):
     assert np.abs(uncorrected - truth).max() > 2.0
 
 
-def test_a_given_mounting_needs_tf_for_the_motion_alone(rig):
+def test_given_extrinsics_need_tf_for_the_motion_alone(rig):
     T_camera_lidar = invert(T_BASE_CAMERA) @ T_BASE_LIDAR
     add(rig, 'base', 'camera', 0, np.eye(4), fixed=True)
     points = located(SweepAligner(MOVING, rig), sweep(), T_camera_lidar)
@@ -427,7 +427,7 @@ def test_a_sweep_whose_motion_is_unknown_is_refused_with_the_reason(rig):
         located(SweepAligner(replace(MOVING, fixed_frame='map'), rig), sweep())
 
 
-def test_without_a_fixed_frame_the_mounting_of_the_sweeps_time_counts():
+def test_without_a_fixed_frame_the_extrinsics_of_the_sweeps_time_count():
     buffer = TransformBuffer()
     for k in range(3):  # a LiDAR that nods
         add(buffer, 'camera', 'lidar', k * S, transform(np.eye(3), (0, 0, k)))
@@ -437,7 +437,7 @@ def test_without_a_fixed_frame_the_mounting_of_the_sweeps_time_counts():
     np.testing.assert_array_equal(points, np.ones((1, 3), np.float32))
 
 
-def test_without_tf_a_mounting_has_to_be_given():
+def test_without_tf_extrinsics_have_to_be_given():
     with pytest.raises(ValueError, match='fixed_frame: expected a source of transforms'):
         SweepAligner(MOVING, None)
     with pytest.raises(MessageError, match='T_camera_lidar was cleared'):

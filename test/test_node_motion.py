@@ -59,7 +59,7 @@ def pose(parent, child, stamp_ns, x, rotation=(0.0, 0.0, 0.0, 1.0)) -> Transform
     return message
 
 
-def publish_mounting(probe) -> None:
+def publish_extrinsics(probe) -> None:
     """The camera 0.25 m behind the LiDAR, as ros_graph has it."""
     lens = pose('base', 'lens', 0, -ros_graph.OFFSET_M, (-0.5, 0.5, -0.5, 0.5))
     probe.tf_static.publish(encode_transforms([lens, pose('base', 'lidar', 0, 0.0)]))
@@ -140,9 +140,9 @@ def test_a_frame_without_transforms_is_skipped_with_the_reason_and_counted(node,
 
 @pytest.fixture
 def mounted(node, probe):
-    """The mounting is known to the node, as it is after any test that needs it."""
+    """The extrinsics are known to the node, as they are after any test that needs them."""
     assert probe.wait(probe.heard)
-    publish_mounting(probe)
+    publish_extrinsics(probe)
     probe.spin(0.5)
 
 

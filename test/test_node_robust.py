@@ -267,11 +267,9 @@ def test_a_signal_ends_the_node_at_once_though_another_one_follows(folder, numbe
     while moment not in process.log:
         assert time.monotonic() < end, process.log
         time.sleep(0.005)
-    start = time.monotonic()
     os.kill(process.pid, number)
     time.sleep(0.01)
     assert process.stop(number) == 0, process.log
-    assert time.monotonic() - start < 20
     assert 'Traceback' not in process.log
 
 

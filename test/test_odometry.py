@@ -145,13 +145,13 @@ def test_a_drive_without_poses_is_tracked_by_its_sweeps():
     side = rng.integers(0, 3, len(room))
     wall = np.sign(room[np.arange(len(room)), side]) * np.array([20, 15, 4])[side]
     room[np.arange(len(room)), side] = wall
-    mounting = transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], [0.1, -0.2, -0.3])
+    extrinsics = transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], [0.1, -0.2, -0.3])
     reference, image = Reference(), np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for number in range(4):
         T_world_lidar = transform(rotation_from_euler(0, 0, 0.01 * number), [0.5 * number, 0, 0])
         points = (room - T_world_lidar[:3, 3]) @ T_world_lidar[:3, :3]
-        reference.add(DriveFrame(0, 0, image, points.astype(np.float32), CAMERA, mounting))
-    expected = mounting @ T_world_lidar @ np.linalg.inv(mounting)
+        reference.add(DriveFrame(0, 0, image, points.astype(np.float32), CAMERA, extrinsics))
+    expected = extrinsics @ T_world_lidar @ np.linalg.inv(extrinsics)
     np.testing.assert_allclose(reference.poses[-1], expected, atol=0.03)
     np.testing.assert_array_equal(reference.poses[0], np.eye(4))
     assert reference.name == 'kiss-icp on the sweeps'

@@ -96,8 +96,8 @@ def convert_drive(
         )
         for message in heapq.merge(*streams, key=lambda message: message.time_ns):
             if not writer.count:
-                mountings = _mountings(drive, message.time_ns, with_imu=bool(oxts))
-                writer.write('/tf_static', TF_TYPE, message.time_ns, mountings)
+                extrinsics = _extrinsics(drive, message.time_ns, with_imu=bool(oxts))
+                writer.write('/tf_static', TF_TYPE, message.time_ns, extrinsics)
             writer.write(message.topic, TOPICS[message.topic], message.time_ns, message.message)
     return topics
 
@@ -166,7 +166,7 @@ def _stamps(drive: KittiDrive, file: str) -> list[int]:
     return [stamps[name] for name in drive.names]
 
 
-def _mountings(drive: KittiDrive, stamp_ns: int, *, with_imu: bool) -> dict:
+def _extrinsics(drive: KittiDrive, stamp_ns: int, *, with_imu: bool) -> dict:
     T_lidar_camera = np.linalg.inv(drive.T_camera_lidar)
     transforms = [_transform(stamp_ns, LIDAR_FRAME, CAMERA_FRAME, T_lidar_camera)]
     if with_imu:

@@ -29,7 +29,7 @@ class Job:
     @property
     def is_done(self) -> bool:
         """Whether all of its files exist."""
-        return all(path.exists() for path in self.paths.wanted())
+        return all(path.exists() for path in self.paths.requested())
 
 
 @dataclass
@@ -77,7 +77,7 @@ def complete_all(
 
 def check_folders(jobs: Sequence[Job]) -> None:
     """Find out whether the files of jobs can be written; OSError names a folder that cannot."""
-    for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths.wanted()):
+    for folder in dict.fromkeys(path.parent for job in jobs for path in job.paths.requested()):
         check_folder(folder)
 
 

@@ -226,9 +226,9 @@ def one(
             check_cloud_name(cloud)
         rig = intrinsics, extrinsics, calibration_camera
         inputs, visible = _load_one(image, points, fields, *rig, rectify)
-        for path in paths.wanted():
+        for path in paths.requested():
             check_file(path)
-        if len(set(paths.wanted())) < len(paths.wanted()):
+        if len(set(paths.requested())) < len(paths.requested()):
             raise ValueError(f'{out}: expected different file names')
         completer = FrameCompleter(options, depth_scale, all_points=all_points)
         completion = completer.complete(inputs, visible)

@@ -42,7 +42,7 @@ class Paths(NamedTuple):
     preview: Path | None = None
     cloud: Path | None = None
 
-    def wanted(self) -> list[Path]:
+    def requested(self) -> list[Path]:
         """The requested ones."""
         return [path for path in self if path is not None]
 

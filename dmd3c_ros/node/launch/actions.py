@@ -193,8 +193,8 @@ def completion_nodes(context, environment: Mapping[str, str]) -> list[Node]:
     topics['points'] = _shared_points(context)
     if 'OMP_NUM_THREADS' not in os.environ:
         # If each node used all cores, there would be more threads than cores.
-        share = max(1, (os.cpu_count() or 1) // len(cameras))
-        environment = {**environment, 'OMP_NUM_THREADS': str(share)}
+        threads = max(1, (os.cpu_count() or 1) // len(cameras))
+        environment = {**environment, 'OMP_NUM_THREADS': str(threads)}
     return [
         completion_node(context, environment, list(topics.items()), namespace)
         for namespace in cameras
